@@ -1,0 +1,17 @@
+"""The platform's errors: one base class, and what each kind means for who catches it."""
+
+
+class PlatformError(Exception):
+    """Base of every error the platform raises on purpose; its text is a sentence for a person."""
+
+
+class SettingsError(PlatformError):
+    """A setting is missing or wrong. The process must not start; the text names the variable."""
+
+
+class TransientError(PlatformError):
+    """A server (broker, Redis, PostgreSQL, object store) is away or too slow: wait and try again."""
+
+
+class PermanentError(PlatformError):
+    """Trying again cannot help: the input itself is wrong. Workers send it to the dead-letter topic."""

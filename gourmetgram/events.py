@@ -1,0 +1,273 @@
+"""The event contract: what travels through Kafka, how it is read, and what a bad message is.
+
+Reading never raises: a message is an `Event`, a `ModerationRequest`, or a `BadMessage` value that says why not.
+All times are integers: microseconds since the Unix epoch, UTC. That is exact, cheap to compare, and the same
+in every store. The types are named tuples: immutable, and five times cheaper to make than frozen data classes.
+"""
+
+import base64
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import orjson
+
+EventKind: TypeAlias = Literal["view", "comment", "flag", "upload"]
+EVENT_KINDS: Final[tuple[EventKind, ...]] = ("view", "comment", "flag", "upload")
+
+COUNT_NAMES: Final = (
+    "views_5min",
+    "views_1hr",
+    "comments_1min",
+    "comments_5min",
+    "comments_1hr",
+    "flags_5min",
+    "flags_1hr",
+)
+"""The counts that a request's context carries, all as of the request's time."""
+
+MAX_FUTURE_US: Final = 60_000_000
+"""An event time further ahead of the broker's clock than this is a mistake or a lie."""
+
+LATE_AFTER_US: Final = 3_600_000_000
+"""An event older than this when it reaches the broker is history: counted, never a reason to alert."""
+
+MAX_TRIGGER_LENGTH: Final = 30
+MAX_DEAD_LETTER_VALUE_BYTES: Final = 65_536
+MAX_DEAD_LETTER_ERROR_LENGTH: Final = 500
+
+_TIME_FIELDS: Final = ("viewed_at", "created_at", "uploaded_at")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Years 1 to 9999, the range of datetime: anything outside cannot be a time of this platform.
+_MIN_US: Final = -62_135_596_800_000_000
+_MAX_US: Final = 253_402_300_799_999_999
+
+
+class Record(NamedTuple):
+    """Where a message stood in Kafka, and its bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    broker_time_us: int
+    value: bytes | None
+
+
+class BadMessage(NamedTuple):
+    """A message that does not follow the contract, and why."""
+
+    error: str
+
+
+class Event(NamedTuple):
+    """One user event.
+
+    Attributes:
+        kind: what happened; decided by `event_type`, not by the topic.
+        event_id: hyphenated lower-case UUID, the same in every copy of the event.
+        image_id: hyphenated lower-case UUID of the image (for a comment's flag: of the comment's image).
+        time_us: event time, microseconds since the epoch.
+        broker_time_us: when the broker stored the record.
+        actor_eligible: whether the actor's events may be used to judge and to learn.
+        payload: the whole message, for fields that only some readers need.
+    """
+
+    kind: EventKind
+    event_id: str
+    image_id: str
+    time_us: int
+    broker_time_us: int
+    actor_eligible: bool
+    payload: dict[str, Any]
+
+    @property
+    def is_history(self) -> bool:
+        """Whether the event was already too old to alert when the broker received it."""
+        return self.broker_time_us - self.time_us > LATE_AFTER_US
+
+
+class ModerationRequest(NamedTuple):
+    """A request to judge an image as of `time_us`.
+
+    Attributes:
+        request_id: hyphenated UUID, the same each time the request is delivered.
+        context: the window counts as of `time_us` (see `COUNT_NAMES`), and `read_to`; may be incomplete.
+    """
+
+    request_id: str
+    image_id: str
+    trigger: str
+    time_us: int
+    context: dict[str, Any]
+
+    def counts(self) -> dict[str, int] | None:
+        """The context's counts when all of them are there and usable, else None."""
+        counts = {name: self.context.get(name) for name in COUNT_NAMES}
+        # A boolean is an int in Python, but no count.
+        if all(type(value) is int and value >= 0 for value in counts.values()):
+            return counts  # type: ignore[return-value]
+        return None
+
+    def to_json(self) -> bytes:
+        """Serialise for the moderation topic."""
+        return orjson.dumps(
+            {
+                "request_id": self.request_id,
+                "image_id": self.image_id,
+                "trigger": self.trigger,
+                "context": self.context,
+                "timestamp": self.time_us / 1_000_000,
+            }
+        )
+
+
+def parse_event(record: Record) -> Event | BadMessage:
+    """Read a message of one of the four event topics."""
+    message = _json_object(record.value)
+    if isinstance(message, BadMessage):
+        return message
+    kind = message.get("event_type")
+    if not isinstance(kind, str) or kind not in EVENT_KINDS:
+        return BadMessage(f"unknown event_type {_shown(kind)}")
+    image_id = parse_uuid(message.get("image_id"))
+    if image_id is None:
+        return BadMessage(f"missing or invalid image_id {_shown(message.get('image_id'))}")
+    time_us = _event_time(message)
+    if time_us is None:
+        time_us = record.broker_time_us
+    elif time_us - record.broker_time_us > MAX_FUTURE_US:
+        return BadMessage("event time is more than 60 seconds after the broker's time of the record")
+    return Event(
+        kind=kind,
+        event_id=parse_uuid(message.get("event_id")) or record_uuid(record),
+        image_id=image_id,
+        time_us=time_us,
+        broker_time_us=record.broker_time_us,
+        actor_eligible=message.get("actor_eligible") is not False,
+        payload=message,
+    )
+
+
+def parse_request(record: Record) -> ModerationRequest | BadMessage:
+    """Read a message of the moderation topic. Missing fields get the defaults of the contract."""
+    message = _json_object(record.value)
+    if isinstance(message, BadMessage):
+        return message
+    image_id = parse_uuid(message.get("image_id"))
+    if image_id is None:
+        return BadMessage(f"missing or invalid image_id {_shown(message.get('image_id'))}")
+    trigger = message.get("trigger")
+    if trigger is None:
+        trigger = "unknown"
+    if not isinstance(trigger, str) or not 0 < len(trigger) <= MAX_TRIGGER_LENGTH or not trigger.isprintable():
+        return BadMessage(f"trigger must be a printable text of 1 to {MAX_TRIGGER_LENGTH} characters")
+    context = message.get("context")
+    if context is None:
+        context = {}
+    if not isinstance(context, dict):
+        return BadMessage("context must be a JSON object")
+    time_us = _unix_seconds(message.get("timestamp"))
+    return ModerationRequest(
+        request_id=parse_uuid(message.get("request_id")) or record_uuid(record),
+        image_id=image_id,
+        trigger=trigger,
+        time_us=record.broker_time_us if time_us is None else time_us,
+        context=context,
+    )
+
+
+def dead_letter(record: Record, consumer_group: str, error: str) -> bytes:
+    """Build the message that keeps a bad record for people to look at.
+
+    The value is cut to 64 KiB before it is encoded, so that a record of the broker's maximum size still fits.
+    """
+    value = record.value or b""
+    return orjson.dumps(
+        {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "consumer_group": consumer_group,
+            "error": " ".join(error.split())[:MAX_DEAD_LETTER_ERROR_LENGTH],
+            "value": base64.b64encode(value[:MAX_DEAD_LETTER_VALUE_BYTES]).decode(),
+            "value_size": len(value),
+            "failed_at": datetime.now(UTC).isoformat(),
+        }
+    )
+
+
+def record_uuid(record: Record) -> str:
+    """The id of a message that carries none: always the same for the same place in Kafka."""
+    name = f"gourmetgram:{record.topic}/{record.partition}/{record.offset}"
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def request_uuid(image_id: str, trigger: str, event_id: str | None) -> str:
+    """The id of a moderation request: a function of its cause, so that a repeat is recognised.
+
+    Args:
+        image_id: the image to judge.
+        trigger: why, e.g. `viral`.
+        event_id: the triggering event; None for anchors, which happen once per image.
+    """
+    parts = [image_id, trigger] if event_id is None else [image_id, trigger, event_id]
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, "gourmetgram:" + "/".join(parts)))
+
+
+def parse_uuid(value: object) -> str | None:
+    """Return a hyphenated UUID in lower case, or None when the value is anything else."""
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return value.lower()
+    return None
+
+
+def parse_time(value: object) -> int | None:
+    """Microseconds of an ISO-8601 text; text without an offset is UTC; None when it is no time."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    # A float of seconds holds today's microseconds exactly (2^53 > 10^15), so rounding restores the integer.
+    microseconds = round(moment.timestamp() * 1_000_000)
+    # An offset can push a time of the first or last day out of the calendar.
+    return microseconds if _MIN_US <= microseconds <= _MAX_US else None
+
+
+def _unix_seconds(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not _MIN_US <= value * 1_000_000 <= _MAX_US:
+        return None
+    return round(value * 1_000_000)
+
+
+def _event_time(message: dict[str, Any]) -> int | None:
+    for field in _TIME_FIELDS:
+        value = message.get(field)
+        if value is not None:
+            time_us = parse_time(value)
+            if time_us is not None:
+                return time_us
+    return _unix_seconds(message.get("timestamp"))
+
+
+def _json_object(value: bytes | None) -> dict[str, Any] | BadMessage:
+    if value is None:
+        return BadMessage("the message has no value")
+    try:
+        message = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return BadMessage(f"not JSON: {error}")
+    if not isinstance(message, dict):
+        return BadMessage(f"not a JSON object but {type(message).__name__}")
+    return message
+
+
+def _shown(value: object) -> str:
+    """A client's value, short and escaped, fit for an error text."""
+    return repr(value)[:100]

@@ -1,0 +1,86 @@
+"""Logs, metrics and the health endpoint of a worker."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+LOG_FORMAT: Final = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+
+log = logging.getLogger(__name__)
+
+
+def configure_logging(level: str) -> None:
+    """Log to standard error in the lab's format, times in UTC."""
+    formatter = logging.Formatter(LOG_FORMAT)
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+Check = Callable[[], bool]
+"""Answers at once, from memory: a health request must not wait for a server that is away."""
+
+
+class HealthServer:
+    """`GET /health` and `GET /metrics` of a worker, served by a daemon thread.
+
+    `/health` answers 200 `{"status": "healthy", "checks": {...}}` when all checks hold, else 503 and `unhealthy`.
+
+    Args:
+        host: address to bind.
+        port: port to bind; 0 takes a free one (see `port`).
+        checks: name of each condition, and how to ask for it.
+    """
+
+    def __init__(self, host: str, port: int, checks: Mapping[str, Check]) -> None:
+        self._server = ThreadingHTTPServer((host, port), _handler(checks))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+        log.info("Health and metrics are served on port %d", self.port)
+
+    def stop(self) -> None:
+        """Stop answering and release the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(checks: Mapping[str, Check]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/health":
+                results = {name: check() for name, check in checks.items()}
+                healthy = all(results.values())
+                body = orjson.dumps({"status": "healthy" if healthy else "unhealthy", "checks": results})
+                self._answer(200 if healthy else 503, "application/json", body)
+            elif self.path == "/metrics":
+                self._answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))
+            else:
+                self._answer(404, "application/json", b'{"detail":"try /health or /metrics"}')
+
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            log.debug(format, *args)
+
+    return Handler

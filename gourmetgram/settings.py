@@ -1,0 +1,140 @@
+"""Typed settings, one class per dependency. Nothing else in the platform reads the environment.
+
+Field names are the environment variables of the lab in lower case. A value that does not fit raises
+`SettingsError` with one sentence per variable, before anything has started.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gourmetgram.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Base of all settings classes: immutable values, each named like its environment variable in lower case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings; a variable that is absent or empty gets its default.
+
+        Args:
+            environment: variables to read instead of the process's own, by their upper-case names.
+
+        Raises:
+            SettingsError: a variable is missing or has a value that is not allowed.
+        """
+        variables = os.environ if environment is None else environment
+        names = {name: name.upper() for name in cls.model_fields}
+        values = {name: variables[variable] for name, variable in names.items() if variables.get(variable)}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError(_sentences(error)) from None
+
+
+def _sentences(error: ValidationError) -> str:
+    """One sentence per wrong variable. The value is left out: it may be a password."""
+    parts = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        variable = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+        parts.append(f"{variable}: {problem['msg']}.")
+    return " ".join(parts)
+
+
+def _split_commas(value: object) -> object:
+    """Turn `a, b` into `("a", "b")`; other types pass for pydantic to judge."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _known_log_level(value: str) -> str:
+    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("allowed are DEBUG, INFO, WARNING and ERROR")
+    return value.upper()
+
+
+LogLevel = Annotated[str, AfterValidator(_known_log_level)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+
+
+class LogSettings(Settings):
+    """Logging of a process."""
+
+    log_level: LogLevel = "INFO"
+
+
+class PostgresSettings(Settings):
+    """The application database."""
+
+    database_url: str = "postgresql://user:gourmetgram_postgres@localhost:5432/gourmetgram"
+    """libpq URL, without a driver name."""
+
+    def url(self, driver: str) -> str:
+        """Return the SQLAlchemy URL for a driver, e.g. `psycopg2` or `asyncpg`."""
+        return f"postgresql+{driver}://" + self.database_url.split("://", 1)[1]
+
+
+class KafkaSettings(Settings):
+    """The broker and the names of the topics."""
+
+    kafka_bootstrap_servers: str = "localhost:9092"
+    kafka_topic_uploads: str = "gourmetgram.uploads"
+    kafka_topic_views: str = "gourmetgram.views"
+    kafka_topic_comments: str = "gourmetgram.comments"
+    kafka_topic_flags: str = "gourmetgram.flags"
+    moderation_topic: str = "gourmetgram.moderation_requests"
+    dead_letter_topic: str = "gourmetgram.dead_letter"
+
+    @property
+    def event_topics(self) -> tuple[str, str, str, str]:
+        """The four topics of user events: views, comments, uploads, flags."""
+        return (
+            self.kafka_topic_views,
+            self.kafka_topic_comments,
+            self.kafka_topic_uploads,
+            self.kafka_topic_flags,
+        )
+
+    @property
+    def all_topics(self) -> tuple[str, ...]:
+        """Every topic of the platform."""
+        return (*self.event_topics, self.moderation_topic, self.dead_letter_topic)
+
+
+class RedisSettings(Settings):
+    """The store of rolling windows."""
+
+    redis_host: str = "localhost"
+    redis_port: Port = 6379
+    redis_db: Annotated[int, Field(ge=0)] = 0
+
+
+class ObjectStoreSettings(Settings):
+    """The S3-compatible object store."""
+
+    aws_access_key_id: str = "admin"
+    aws_secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
+    aws_region: str = "us-east-1"
+    """Named so that no client looks it up over the network."""
+    s3_endpoint_url: str = "http://localhost:9000"
+    s3_bucket_name: str = "gourmetgram-images"
+
+
+class WorkerSettings(Settings):
+    """The HTTP port on which a worker answers `/health` and `/metrics`."""
+
+    health_host: str = "0.0.0.0"
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 0
+
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, when the package is installed editable: where docker/init_sql is found."""
