@@ -138,3 +138,8 @@ class WorkerSettings(Settings):
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 """The checkout, when the package is installed editable: where docker/init_sql is found."""
+
+
+def process_environment() -> dict[str, str]:
+    """Copy of the process's environment, for who starts other programs or runs `Settings.load` on a changed copy."""
+    return dict(os.environ)
