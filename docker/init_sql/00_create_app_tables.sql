@@ -1,7 +1,15 @@
 -- The application's tables. Applied by the postgres image on an empty volume and by the local stack on every
 -- start, so every statement may run again without an error.
 
-CREATE EXTENSION IF NOT EXISTS pgcrypto;
+-- The PostgreSQL of the local stack comes without contrib modules. Nothing below needs this one: gen_random_uuid()
+-- is PostgreSQL's own since version 13.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcrypto') THEN
+        CREATE EXTENSION IF NOT EXISTS pgcrypto;
+    END IF;
+END
+$$;
 
 CREATE TABLE IF NOT EXISTS users (
     id                   UUID PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -1,0 +1,31 @@
+"""How a stack tells what it is doing, without knowing who listens."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str], None]
+"""Takes a short text that says how far the current step is."""
+
+
+class Progress(Protocol):
+    """Receives the named steps of a longer operation."""
+
+    def step(self, title: str) -> AbstractContextManager[Report]:
+        """Open a step; leaving the context ends it."""
+        ...
+
+
+class LogProgress:
+    """Writes each finished step, with its duration, to the log."""
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Report]:
+        """Time the step and log it at its end; details go to DEBUG."""
+        started = time.monotonic()
+        yield lambda detail: log.debug("%s: %s", title, detail)
+        log.info("%s (%.1f s)", title, time.monotonic() - started)

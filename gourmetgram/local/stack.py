@@ -1,0 +1,451 @@
+"""A stack: the platform's servers and services on this machine, with a name, a folder and ports of its own."""
+
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Self
+
+import psutil
+
+from gourmetgram.local import layout as layouts
+from gourmetgram.local import ports, toolchain
+from gourmetgram.local.component import Component
+from gourmetgram.local.errors import StackError
+from gourmetgram.local.kafka import Kafka
+from gourmetgram.local.layout import DEFAULT_NAME, Layout, Plan
+from gourmetgram.local.minio import BUCKETS, Minio
+from gourmetgram.local.minio import PASSWORD as MINIO_PASSWORD
+from gourmetgram.local.minio import USER as MINIO_USER
+from gourmetgram.local.ports import Ports
+from gourmetgram.local.postgres import Postgres
+from gourmetgram.local.progress import LogProgress, Progress, Report
+from gourmetgram.local.redis import Redis
+from gourmetgram.local.services import API_SERVICES, SERVICES, WORKERS, Service, service_environment
+from gourmetgram.local.settings import LocalSettings
+from gourmetgram.local.supervision import Supervisor, kill_tree, process_tree, render_config, survivors
+from gourmetgram.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+SERVERS: Final = ("postgres", "redis", "kafka", "minio")
+DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
+"""What `up` starts beside the servers."""
+
+_READY_DEADLINE_S = 60.0
+_STOP_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """State of one server or service.
+
+    Attributes:
+        name: its name in commands.
+        state: supervisord's word (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED.
+        pid: its process id while it runs.
+        port: its main port.
+        healthy: whether it answered its health check just now.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    port: int
+    healthy: bool
+
+
+class Stack:
+    """One stack. Creating the object starts and changes nothing on disk.
+
+    Args:
+        name: name of the stack; `default` uses the lab's ports, any other gets free ones on its first use.
+        home: folder that holds the stack's folder; None = the setting GOURMETGRAM_STACK_HOME, else `.stack` in
+            the checkout.
+    """
+
+    def __init__(self, name: str = DEFAULT_NAME, home: Path | None = None) -> None:
+        self._settings = LocalSettings.load()
+        self._layout = Layout(name, (home or self._settings.gourmetgram_stack_home).expanduser().absolute())
+        self._supervisor = Supervisor(self._layout)
+
+    @classmethod
+    def load(cls, name: str | None = None, home: Path | None = None) -> Self:
+        """An existing stack, or `default`.
+
+        Args:
+            name: its name; None = the setting GOURMETGRAM_STACK.
+            home: as in the constructor.
+
+        Raises:
+            StackError: no stack of this name has been brought up before.
+        """
+        stack = cls(name or LocalSettings.load().gourmetgram_stack, home)
+        if stack.name != DEFAULT_NAME and not stack._layout.plan_file.exists():
+            raise StackError(
+                f"There is no stack '{stack.name}' in {stack._layout.home}: "
+                f"create it with `gourmetgram --stack {stack.name} up`."
+            )
+        return stack
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._layout.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its data and logs are."""
+        return self._layout.folder
+
+    @property
+    def plan(self) -> Plan:
+        """Its ports; chosen and remembered on first use."""
+        return layouts.load_or_create_plan(self._layout, self._settings.ui_bind)
+
+    @property
+    def ports(self) -> Ports:
+        """Its ports."""
+        return self.plan.ports
+
+    def use_port(self, name: str, port: int) -> None:
+        """Remember another port for one purpose.
+
+        Args:
+            name: a field of `Ports`.
+            port: the port to use from the next start on.
+
+        Raises:
+            StackError: there is no such field.
+        """
+        try:
+            changed = replace(self.ports, **{name: port})
+        except TypeError:
+            known = ", ".join(Ports.__dataclass_fields__)
+            raise StackError(f"There is no port '{name}': the names are {known}.") from None
+        layouts.save_plan(self._layout, replace(self.plan, ports=changed))
+
+    def use_host(self, ui_bind: str) -> None:
+        """Remember the address on which the API and the console listen, from the next start on."""
+        layouts.save_plan(self._layout, replace(self.plan, ui_bind=ui_bind))
+
+    def log_file(self, name: str) -> Path:
+        """The log file of a component."""
+        return self._layout.logs / f"{self._component(name).name}.log"
+
+    # --- what it consists of ---------------------------------------------------------------------------------------
+
+    @property
+    def postgres(self) -> Postgres:
+        """Its database server."""
+        return Postgres(self._layout, self.ports.postgres)
+
+    def components(self) -> dict[str, Component]:
+        """All servers and services by name, in the order of starting."""
+        plan = self.plan
+        chosen, cache = plan.ports, self._settings.cache
+        servers: list[Component] = [
+            Postgres(self._layout, chosen.postgres),
+            Redis(self._layout, chosen.redis),
+            Kafka(self._layout, chosen.kafka, chosen.kafka_controller, cache),
+            Minio(self._layout, chosen.minio, chosen.minio_console, plan.ui_bind, cache),
+        ]
+        services: list[Component] = []
+        for name in SERVICES:
+            environment = self.environment(name)
+            if name in API_SERVICES:
+                services.append(Service(name, chosen.api, environment, plan.ui_bind))
+            else:
+                services.append(Service(name, getattr(chosen, name), environment))
+        return {component.name: component for component in (*servers, *services)}
+
+    def _component(self, name: str) -> Component:
+        components = self.components()
+        if name not in components:
+            raise StackError(f"The stack has no '{name}': it has {', '.join(components)}.")
+        return components[name]
+
+    def environment(self, service: str | None = None) -> dict[str, str]:
+        """The variables with which a program reaches this stack, by their names in the lab.
+
+        Args:
+            service: one of the services, for all its variables; None = only what every program may use.
+        """
+        chosen = self.ports
+        topics = KafkaSettings()
+        addresses = {
+            "DATABASE_URL": Postgres(self._layout, chosen.postgres).url(),
+            "KAFKA_BOOTSTRAP_SERVERS": f"localhost:{chosen.kafka}",
+            "KAFKA_TOPIC_UPLOADS": topics.kafka_topic_uploads,
+            "KAFKA_TOPIC_VIEWS": topics.kafka_topic_views,
+            "KAFKA_TOPIC_COMMENTS": topics.kafka_topic_comments,
+            "KAFKA_TOPIC_FLAGS": topics.kafka_topic_flags,
+            "KAFKA_TOPICS": ",".join(topics.event_topics),
+            "MODERATION_TOPIC": topics.moderation_topic,
+            "DEAD_LETTER_TOPIC": topics.dead_letter_topic,
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PORT": str(chosen.redis),
+            "REDIS_DB": "0",
+            "AWS_ACCESS_KEY_ID": MINIO_USER,
+            "AWS_SECRET_ACCESS_KEY": MINIO_PASSWORD,
+            "AWS_REGION": "us-east-1",
+            "S3_ENDPOINT_URL": f"http://127.0.0.1:{chosen.minio}",
+            "S3_BUCKET_NAME": BUCKETS[0],
+            "GENERATOR_API_URL": f"http://127.0.0.1:{chosen.api}",
+        }
+        health_port = getattr(chosen, service) if service in WORKERS else None
+        return service_environment(service, addresses, health_port, self._layout.overrides_file)
+
+    # --- all of it -------------------------------------------------------------------------------------------------
+
+    def up(self, services: Sequence[str] | None = None, progress: Progress | None = None) -> None:
+        """Bring the servers and services up and wait until all are healthy; what runs unchanged is left alone.
+
+        Args:
+            services: services to run beside the servers; None = the usual ones, () = servers only.
+            progress: told each step; None = the log.
+
+        Raises:
+            StackError: a port is taken, a program did not start, or a step failed.
+        """
+        steps = progress or LogProgress()
+        with self._exclusive():
+            components = self.components()
+            wanted = [components[name] for name in (*SERVERS, *self._services_to_start(services))]
+            servers, own = wanted[: len(SERVERS)], wanted[len(SERVERS) :]
+            self._end_survivors()
+            self._check_ports(wanted)
+            for server in servers:
+                with steps.step(f"{server.title}: programs") as report:
+                    server.obtain(report)
+            self._launch_supervisor()
+            self._start_each(servers, steps)
+            for server in servers:
+                with steps.step(f"{server.title}: contents") as report:
+                    server.initialise(report)
+            self._start_each(own, steps)
+
+    def down(self, wipe: bool = False, progress: Progress | None = None) -> None:
+        """Stop everything.
+
+        Args:
+            wipe: delete all data, logs and the port plan too.
+            progress: told each step; None = the log.
+        """
+        steps = progress or LogProgress()
+        with self._exclusive():
+            with steps.step("Stopping everything"):
+                for name in self._supervisor.states():
+                    self._signal(name, signal.SIGCONT)
+                self._supervisor.shut_down(_STOP_DEADLINE_S)
+                self._end_survivors()
+            if wipe:
+                with steps.step("Deleting the data"):
+                    shutil.rmtree(self._layout.postgres_home, ignore_errors=True)
+                    if self._layout.folder.exists():
+                        shutil.rmtree(self._layout.folder)
+
+    def wipe(self) -> None:
+        """Stop everything and delete all data."""
+        self.down(wipe=True)
+
+    def status(self) -> list[ComponentStatus]:
+        """State and health of every component, asked now and at the same time."""
+        states = self._supervisor.states()
+        components = list(self.components().values())
+
+        def look(component: Component) -> ComponentStatus:
+            known = states.get(component.name)
+            state, pid = (known.state, known.pid) if known else ("STOPPED", None)
+            if pid is not None and _is_paused(pid):
+                state = "PAUSED"
+            healthy = state == "RUNNING" and component.healthy()
+            return ComponentStatus(component.name, state, pid, next(iter(component.ports.values())), healthy)
+
+        with ThreadPoolExecutor(len(components)) as pool:
+            return list(pool.map(look, components))
+
+    # --- one of it -------------------------------------------------------------------------------------------------
+
+    def start(self, name: str, wait: bool = True) -> None:
+        """Start one component with its current settings; a running one is left alone unless they changed.
+
+        Args:
+            name: server or service.
+            wait: return when it is healthy, not at once.
+        """
+        with self._exclusive():
+            self._require_up()
+            component = self._component(name)
+            self._check_ports([component])
+            self._start(component)
+            if wait:
+                self.wait_healthy(name)
+
+    def stop(self, name: str) -> None:
+        """Stop one component and wait until it is gone."""
+        with self._exclusive():
+            self._require_up()
+            component = self._component(name)
+            self._signal(component.name, signal.SIGCONT)
+            self._supervisor.stop(component.name)
+
+    def restart(self, name: str, wait: bool = True) -> None:
+        """Stop one component and start it with its current settings."""
+        self.stop(name)
+        self.start(name, wait)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one component with all its processes; it comes back by itself (see `wait_healthy`)."""
+        kill_tree(self._pid(name))
+
+    def pause(self, name: str) -> None:
+        """Freeze one component (SIGSTOP): it keeps its connections and ports, and answers nothing."""
+        self._pid(name)
+        self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a frozen component go on (SIGCONT)."""
+        self._pid(name)
+        self._signal(name, signal.SIGCONT)
+
+    def wait_healthy(self, name: str, deadline_s: float = _READY_DEADLINE_S) -> None:
+        """Wait until a component runs and is healthy.
+
+        Raises:
+            StackError: it gave up starting, or the deadline passed; the text holds its last log lines.
+        """
+        component = self._component(name)
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline:
+            known = self._supervisor.states().get(name)
+            if known is None or known.state == "FATAL":
+                break
+            if known.state in ("STARTING", "RUNNING") and component.healthy():
+                return
+            time.sleep(0.05)
+        raise StackError(
+            f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
+            f"{_last_lines(self.log_file(name))}\n"
+            f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
+        )
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One command at a time changes the stack; a second one waits."""
+        with toolchain.exclusive(self._layout.lock_file):
+            yield
+
+    def _require_up(self) -> None:
+        if not self._supervisor.running():
+            raise StackError(f"The stack '{self.name}' is not up: run {self._command('up')} first.")
+
+    def _command(self, words: str) -> str:
+        option = "" if self.name == DEFAULT_NAME else f"--stack {self.name} "
+        return f"`gourmetgram {option}{words}`"
+
+    def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
+        if services is not None:
+            return services
+        if self._runs("api_v1"):  # somebody switched to it on purpose, and both cannot have the port
+            return ("api_v1", *WORKERS)
+        return DEFAULT_SERVICES
+
+    def _runs(self, name: str) -> bool:
+        known = self._supervisor.states().get(name)
+        return known is not None and known.pid is not None
+
+    def _end_survivors(self) -> None:
+        """End processes whose supervisord was killed: nobody would restart or stop them."""
+        if self._supervisor.running():
+            return
+        for process in survivors(self._layout):
+            log.warning("Ending %s (process %d), left over from a crash", process.name(), process.pid)
+            kill_tree(process.pid)
+
+    def _check_ports(self, components: Sequence[Component]) -> None:
+        states = self._supervisor.states()
+        for component in components:
+            known = states.get(component.name)
+            if known and known.state in ("RUNNING", "STARTING", "BACKOFF"):
+                continue
+            for purpose, port in component.ports.items():
+                if not ports.is_free(port, component.host):
+                    raise StackError(self._taken(purpose, port))
+
+    def _taken(self, purpose: str, port: int) -> str:
+        blocker = ports.holder(port)
+        for name, known in self._supervisor.states().items():
+            if known.pid is not None and known.pid == blocker.pid:
+                return (
+                    f"Port {port} for {purpose} is in use by {name} of this stack: "
+                    f"stop it first with {self._command(f'stop {name}')}."
+                )
+        field = next(key for key in Ports.__dataclass_fields__ if getattr(self.ports, key) == port)
+        return (
+            f"Port {port} for {purpose} is taken by {blocker}: end that program, choose another port with "
+            f"{self._command(f'up --port {field}=NUMBER')}, or use a stack with free ports of its own, "
+            "`gourmetgram --stack NAME up`."
+        )
+
+    def _launch_supervisor(self) -> None:
+        self._write_config()
+        if not self._supervisor.running():
+            self._supervisor.launch()
+
+    def _write_config(self) -> None:
+        programs = {name: component.program() for name, component in self.components().items()}
+        self._supervisor.write_config(render_config(self._layout, programs, os.geteuid() == 0))
+
+    def _start_each(self, components: Sequence[Component], steps: Progress) -> None:
+        """Start all at once, then wait for one after the other: the slowest decides how long it takes."""
+        for component in components:
+            with steps.step(f"{component.title}: start") as report:
+                self._start(component, report)
+        for component in components:
+            with steps.step(f"{component.title}: healthy"):
+                self.wait_healthy(component.name)
+
+    def _start(self, component: Component, report: Report = lambda _detail: None) -> None:
+        self._write_config()
+        self._supervisor.apply(component.name)
+        if not self._runs(component.name):
+            component.prepare(report)
+        self._supervisor.start(component.name)
+
+    def _pid(self, name: str) -> int:
+        known = self._supervisor.states().get(self._component(name).name)
+        if known is None or known.pid is None:
+            raise StackError(f"{name} does not run: see {self._command('status')}.")
+        return known.pid
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        known = self._supervisor.states().get(name)
+        if known is None or known.pid is None:
+            return
+        for process in process_tree(known.pid):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+def _is_paused(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _last_lines(path: Path, count: int = 15) -> str:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return "(the log is empty)"
+    return "\n".join(f"    {line}" for line in lines[-count:])

@@ -1,0 +1,133 @@
+"""The six topics: created when missing, their settings corrected when they differ. Safe to run any time.
+
+`python -m gourmetgram.topics` is the one-shot that does it in containers.
+"""
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.kafka import client_config
+from gourmetgram.observability import configure_logging
+from gourmetgram.settings import KafkaSettings, LogSettings
+
+log = logging.getLogger(__name__)
+
+PARTITIONS: Final = 4
+CONFIG: Final = {
+    "retention.ms": "2592000000",  # 30 days
+    "segment.ms": "3600000",  # 1 hour
+    "message.timestamp.type": "LogAppendTime",  # broker time: rules about late events rest on it
+}
+_TIMEOUT_S = 30.0
+
+
+def ensure_topics(
+    settings: KafkaSettings, names: Iterable[str] | None = None, partitions: int = PARTITIONS
+) -> tuple[str, ...]:
+    """Create missing topics and correct the settings of existing ones.
+
+    Args:
+        settings: where the broker is.
+        names: topics to look after; the platform's six when None.
+        partitions: how many partitions each must have.
+
+    Returns:
+        The names, sorted.
+
+    Raises:
+        TransientError: the broker is away or did not answer in time.
+        PermanentError: a topic has more partitions than asked for; Kafka cannot take partitions away.
+    """
+    wanted = sorted(settings.all_topics if names is None else names)
+    admin = AdminClient(client_config(settings, "gourmetgram-topics"))
+    try:
+        _create_missing(admin, wanted, partitions)
+        _correct_partitions(admin, wanted, partitions)
+        _correct_config(admin, wanted)
+    except KafkaException as error:
+        raise TransientError(f"the topics could not be created or checked: {error}") from error
+    return tuple(wanted)
+
+
+def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> None:
+    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    missing = [name for name in names if name not in existing]
+    if not missing:
+        return
+    new = [NewTopic(name, num_partitions=partitions, replication_factor=1, config=CONFIG) for name in missing]
+    for name, answer in admin.create_topics(new, request_timeout=_TIMEOUT_S).items():
+        try:
+            answer.result()
+        except KafkaException as error:
+            # Somebody else created it between the two requests.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+        else:
+            log.info("Created topic %s", name)
+
+
+def _correct_partitions(admin: AdminClient, names: list[str], partitions: int) -> None:
+    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    counts = {name: len(existing[name].partitions) for name in names if name in existing}
+    for name, count in counts.items():
+        if count > partitions:
+            raise PermanentError(
+                f"Topic {name} has {count} partitions instead of {partitions}, and Kafka cannot take any away: "
+                "delete the topic (its events are lost) and run this again."
+            )
+    too_few = [NewPartitions(name, partitions) for name, count in counts.items() if count < partitions]
+    if too_few:
+        _wait(admin.create_partitions(too_few, request_timeout=_TIMEOUT_S).values())
+        log.info("Added partitions to %s", ", ".join(item.topic for item in too_few))
+
+
+def _correct_config(admin: AdminClient, names: list[str]) -> None:
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    corrections = []
+    for resource, answer in admin.describe_configs(resources, request_timeout=_TIMEOUT_S).items():
+        actual = answer.result()
+        different = {key: value for key, value in CONFIG.items() if actual[key].value != value}
+        if different:
+            log.info("Correcting %s of topic %s", ", ".join(different), resource.name)
+            corrections.append(
+                ConfigResource(
+                    ResourceType.TOPIC,
+                    resource.name,
+                    incremental_configs=[
+                        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                        for key, value in different.items()
+                    ],
+                )
+            )
+    if corrections:
+        _wait(admin.incremental_alter_configs(corrections, request_timeout=_TIMEOUT_S).values())
+
+
+def _wait(answers: Iterable[Future[Any]]) -> None:
+    for answer in answers:
+        answer.result()
+
+
+def main() -> None:
+    """Do it once, and log the list."""
+    configure_logging(LogSettings.load().log_level)
+    for name in ensure_topics(KafkaSettings.load()):
+        log.info("%s: %d partitions, %s", name, PARTITIONS, ", ".join(f"{k}={v}" for k, v in CONFIG.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Fixtures for all tests: the servers of the test stack, and things in them that belong to one test module alone.
+
+`GOURMETGRAM_KEEP_TEST_STACK=1` leaves the servers running after a run (about ten seconds saved at the next one).
+"""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import redis
+
+from gourmetgram.local.stack import Stack
+from gourmetgram.settings import KafkaSettings, process_environment
+from gourmetgram.topics import ensure_topics
+from tests.support.databases import create_database, drop_database
+from tests.support.shared_stack import shared_stack
+
+UniqueName = Callable[[str], str]
+MakeTopic = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def unique_name() -> UniqueName:
+    """Make names that nothing else on the servers has: `unique_name("orders")` -> `orders-1f0c2d3a-7`."""
+    run = uuid.uuid4().hex[:8]
+    numbers = itertools.count(1)
+    return lambda prefix: f"{prefix}-{run}-{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The running servers of the test stack. Tests must not stop them: fault tests bring up a stack of their own."""
+    test_stack = Stack("test")
+    home: Path = test_stack.folder.parent
+    keep = process_environment().get("GOURMETGRAM_KEEP_TEST_STACK") == "1"
+    with shared_stack(test_stack, home / "test.in-use", keep) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database_url(stack: Stack, unique_name: UniqueName) -> Iterator[str]:
+    """libpq URL of a database with the platform's schema and no rows, for this test module."""
+    name = unique_name("test")
+    yield create_database(stack, name)
+    drop_database(stack, name)
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(stack: Stack) -> str:
+    """Bootstrap servers of the broker."""
+    return stack.environment()["KAFKA_BOOTSTRAP_SERVERS"]
+
+
+@pytest.fixture(scope="session")
+def make_topic(kafka_bootstrap: str, unique_name: UniqueName) -> MakeTopic:
+    """Create a topic with the platform's settings: `make_topic("views", partitions=4)` returns its unique name."""
+
+    def make(prefix: str, partitions: int = 4) -> str:
+        name = unique_name(prefix)
+        ensure_topics(KafkaSettings(kafka_bootstrap_servers=kafka_bootstrap), [name], partitions)
+        return name
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def kafka_environment(kafka_bootstrap: str, make_topic: MakeTopic) -> dict[str, str]:
+    """Variables of `KafkaSettings` with six fresh topics for this test module."""
+    variables = {
+        "KAFKA_TOPIC_UPLOADS": make_topic("uploads"),
+        "KAFKA_TOPIC_VIEWS": make_topic("views"),
+        "KAFKA_TOPIC_COMMENTS": make_topic("comments"),
+        "KAFKA_TOPIC_FLAGS": make_topic("flags"),
+    }
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
+        **variables,
+        "KAFKA_TOPICS": ",".join(variables.values()),
+        "MODERATION_TOPIC": make_topic("moderation_requests"),
+        "DEAD_LETTER_TOPIC": make_topic("dead_letter"),
+    }
+
+
+@pytest.fixture(scope="module")
+def redis_url(stack: Stack) -> str:
+    """URL of an empty Redis database for this test module."""
+    variables = stack.environment()
+    server = f"redis://{variables['REDIS_HOST']}:{variables['REDIS_PORT']}"
+    with redis.Redis.from_url(f"{server}/0") as counter:
+        # Database 0 holds the counter; the others go round.
+        number = 1 + int(counter.incr("tests:databases")) % 1000
+    with redis.Redis.from_url(f"{server}/{number}") as fresh:
+        fresh.flushdb()
+    return f"{server}/{number}"
+
+
+@pytest.fixture(scope="module")
+def redis_environment(redis_url: str) -> dict[str, str]:
+    """Variables of `RedisSettings` for the same database."""
+    address, _, number = redis_url.removeprefix("redis://").partition("/")
+    host, _, port = address.partition(":")
+    return {"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_DB": number}
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of this test module's Redis database; answers are text."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def s3_environment(stack: Stack, unique_name: UniqueName) -> dict[str, str]:
+    """Variables of `ObjectStoreSettings` with an empty bucket for this test module."""
+    variables = {name: value for name, value in stack.environment().items() if name.startswith(("AWS_", "S3_"))}
+    bucket = unique_name("images")
+    client = boto3.client(
+        "s3",
+        endpoint_url=variables["S3_ENDPOINT_URL"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        region_name=variables["AWS_REGION"],
+    )
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return {**variables, "S3_BUCKET_NAME": bucket}
