@@ -1,0 +1,165 @@
+"""The 29 features: their names, their order, and the one place where their formulas stand.
+
+The formulas use only arithmetic and comparisons, so the same lines work on one image (integers and a text) and on
+columns of many (numpy int64 arrays and an object array of texts). Online and offline scoring differ only in where
+the inputs come from, never in how a feature follows from them.
+"""
+
+from typing import Any, Final, NamedTuple, TypeAlias
+
+CATEGORIES: Final = (
+    "Bread",
+    "Dairy product",
+    "Dessert",
+    "Egg",
+    "Fried food",
+    "Meat",
+    "Noodles/Pasta",
+    "Rice",
+    "Seafood",
+    "Soup",
+    "Vegetable/Fruit",
+)
+"""The eleven categories of Food-11, in the order of the data set's classes and of the features."""
+
+UNKNOWN_CATEGORY: Final = "Unknown"
+"""What a missing or any other category counts as."""
+
+NUMERIC_FEATURES: Final = (
+    "time_since_upload_seconds",
+    "hour_of_day",
+    "day_of_week",
+    "is_weekend",
+    "views_5min",
+    "views_1hr",
+    "comments_5min",
+    "comments_1hr",
+    "flags_5min",
+    "flags_1hr",
+    "total_flags",
+    "view_velocity_per_min",
+    "comment_to_view_ratio",
+    "recent_engagement_score",
+    "caption_length",
+    "has_caption",
+    "user_image_count",
+    "user_age_days",
+)
+"""Features 1 to 18, the ones that a model's scaler sees."""
+
+CATEGORY_FEATURES: Final = (
+    "category_Bread",
+    "category_Dairy",
+    "category_Dessert",
+    "category_Egg",
+    "category_Fried",
+    "category_Meat",
+    "category_Noodles",
+    "category_Rice",
+    "category_Seafood",
+    "category_Soup",
+    "category_Veggie",
+)
+"""Features 19 to 29: one per category, in the order of `CATEGORIES`."""
+
+FEATURE_NAMES: Final = NUMERIC_FEATURES + CATEGORY_FEATURES
+"""All 29, in the order of every vector."""
+
+SECOND_US: Final = 1_000_000
+HOUR_US: Final = 3_600 * SECOND_US
+DAY_US: Final = 24 * HOUR_US
+
+Values: TypeAlias = Any
+"""One number (int, float), or a numpy array with one number per row: the formulas do not care."""
+
+FeatureVector: TypeAlias = tuple[Values, ...]
+"""29 `Values` in the order of `FEATURE_NAMES`."""
+
+
+class FeatureInputs(NamedTuple):
+    """What the features of an image as of a moment t follow from; all counts and rows as of t.
+
+    Attributes:
+        upload_us: upload time, microseconds since the epoch.
+        time_us: t, microseconds since the epoch.
+        views_5min: views by eligible actors in (t - 300 s, t]; the other windows likewise.
+        total_flags: flags by eligible actors up to t, on the image and on its comments.
+        caption_length: characters; 0 for none.
+        user_image_count: images of the uploader that were uploaded at or before t and not deleted at t.
+        user_created_us: when the uploader registered, microseconds since the epoch.
+        category: one of `CATEGORIES`, anything else for none of them (see `category_name`).
+    """
+
+    upload_us: Values
+    time_us: Values
+    views_5min: Values
+    views_1hr: Values
+    comments_5min: Values
+    comments_1hr: Values
+    flags_5min: Values
+    flags_1hr: Values
+    total_flags: Values
+    caption_length: Values
+    user_image_count: Values
+    user_created_us: Values
+    category: Values
+
+
+def category_name(text: str | None) -> str:
+    """The category that a stored text stands for: one of `CATEGORIES` after trimming, else `UNKNOWN_CATEGORY`."""
+    name = text.strip() if text else UNKNOWN_CATEGORY
+    return name if name in CATEGORIES else UNKNOWN_CATEGORY
+
+
+def feature_vector(inputs: FeatureInputs) -> FeatureVector:
+    """The 29 features, by the definitions of section 9a of the lab contract.
+
+    Args:
+        inputs: integers and a text for one image, or arrays of equal length for many.
+
+    Returns:
+        29 numbers (integers, except `view_velocity_per_min` and `comment_to_view_ratio`), or 29 arrays.
+    """
+    # 1 January 1970 was a Thursday, day 3 of a week that starts with Monday.
+    day_of_week = (inputs.upload_us // DAY_US + 3) % 7
+    return (
+        _not_negative((inputs.time_us - inputs.upload_us) // SECOND_US),
+        inputs.upload_us // HOUR_US % 24,
+        day_of_week,
+        _as_number(day_of_week >= 5),
+        inputs.views_5min,
+        inputs.views_1hr,
+        inputs.comments_5min,
+        inputs.comments_1hr,
+        inputs.flags_5min,
+        inputs.flags_1hr,
+        inputs.total_flags,
+        inputs.views_5min / 5,
+        # No view divides by one: a count is never negative, so adding 1 where it is 0 is max(count, 1).
+        inputs.comments_1hr / (inputs.views_1hr + (inputs.views_1hr == 0)),
+        inputs.views_5min + 5 * inputs.comments_5min,
+        inputs.caption_length,
+        _as_number(inputs.caption_length > 0),
+        inputs.user_image_count,
+        _not_negative((inputs.time_us - inputs.user_created_us) // DAY_US),
+        *(_as_number(inputs.category == name) for name in CATEGORIES),
+    )
+
+
+def feature_dict(vector: FeatureVector) -> dict[str, Values]:
+    """The features by name, in order.
+
+    Raises:
+        ValueError: the vector has not exactly 29 values.
+    """
+    return dict(zip(FEATURE_NAMES, vector, strict=True))
+
+
+def _as_number(condition: Values) -> Values:
+    """1 where the condition holds, else 0."""
+    return condition * 1
+
+
+def _not_negative(values: Values) -> Values:
+    """The values, with 0 for negative ones."""
+    return values * (values > 0)
