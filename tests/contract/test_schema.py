@@ -52,7 +52,7 @@ def test_indexes_are_the_same(engine, table):
     """)
     with engine.connect() as connection:
         found = {
-            schema: dict(connection.execute(query, {"schema": schema, "table": table}).tuples().all())
+            schema: dict(connection.execute(query, {"schema": schema, "table": table}).all())
             for schema in ("public", "from_code")
         }
     assert found["public"] == found["from_code"]
@@ -68,7 +68,7 @@ def test_checks_and_keys_are_the_same(engine, table):
     """)
     with engine.connect() as connection:
         found = {
-            schema: connection.execute(query, {"schema": schema, "table": table}).tuples().all()
+            schema: connection.execute(query, {"schema": schema, "table": table}).all()
             for schema in ("public", "from_code")
         }
     assert found["public"] == found["from_code"]
