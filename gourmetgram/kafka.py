@@ -31,7 +31,7 @@ OutgoingMessage = tuple[str, str | None, bytes]
 """Topic, key, value."""
 
 
-def client_config(settings: KafkaSettings, client_id: str) -> dict[str, object]:
+def client_config(settings: KafkaSettings, client_id: str) -> dict[str, str | int | float | bool]:
     """Settings shared by producers, consumers and admin clients."""
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,

@@ -32,11 +32,13 @@ class Component(ABC):
         title: how people call it.
         ports: the ports it listens on, by what each is for.
         host: the address it listens on.
+        contents: what `initialise` brings into being, in a word; empty = nothing.
     """
 
     name: str
     title: str
     host: str = "127.0.0.1"
+    contents: str = ""
 
     @property
     @abstractmethod

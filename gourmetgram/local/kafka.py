@@ -35,6 +35,7 @@ class Kafka(Component):
 
     name = "kafka"
     title = "Kafka"
+    contents = "topics"
 
     def __init__(self, layout: Layout, port: int, controller_port: int, cache: Path) -> None:
         self._folder = layout.folder / "kafka"

@@ -106,10 +106,8 @@ def load_or_create_plan(layout: Layout, ui_bind: str) -> Plan:
     """
     if layout.plan_file.exists():
         return _read(layout.plan_file)
-    if layout.name == DEFAULT_NAME:
-        chosen = Ports()
-    else:
-        chosen = ports.choose_free(_ports_of_other_stacks(layout))
+    is_default = layout.name == DEFAULT_NAME
+    chosen = Ports() if is_default else ports.choose_free(_ports_of_other_stacks(layout))
     plan = Plan(chosen, ui_bind)
     save_plan(layout, plan)
     return plan

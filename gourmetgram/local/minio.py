@@ -42,6 +42,7 @@ class Minio(Component):
 
     name = "minio"
     title = "MinIO"
+    contents = "buckets"
 
     def __init__(self, layout: Layout, port: int, console_port: int, console_host: str, cache: Path) -> None:
         self._folder = layout.folder / "minio"

@@ -59,7 +59,8 @@ def holder(port: int) -> Holder:
     except psutil.AccessDenied:  # macOS shows only one's own processes, one by one
         connections = []
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        listens = connection.status == psutil.CONN_LISTEN
+        if listens and connection.laddr and connection.laddr.port == port and connection.pid:
             try:
                 return Holder(connection.pid, psutil.Process(connection.pid).name())
             except psutil.Error:

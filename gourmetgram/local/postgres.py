@@ -46,6 +46,7 @@ class Postgres(Component):
 
     name = "postgres"
     title = "PostgreSQL"
+    contents = "schema"
 
     def __init__(self, layout: Layout, port: int) -> None:
         self._home = layout.postgres_home
@@ -154,7 +155,9 @@ class Postgres(Component):
             capture_output=True,
             text=True,
             check=False,
-            **({} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}),
+            user=None if account is None else account.pw_uid,
+            group=None if account is None else account.pw_gid,
+            extra_groups=None if account is None else (),
         )
         if answer.returncode != 0:
             raise StackError(f"{Path(command[0]).name} failed: {(answer.stderr or answer.stdout).strip()}")

@@ -15,7 +15,7 @@ from typing import Final, Self
 import psutil
 
 from gourmetgram.local import layout as layouts
-from gourmetgram.local import ports, toolchain
+from gourmetgram.local import logs, ports, toolchain
 from gourmetgram.local.component import Component
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.kafka import Kafka
@@ -40,6 +40,7 @@ DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
 
 _READY_DEADLINE_S = 60.0
 _STOP_DEADLINE_S = 60.0
+_CRASHING_DEADLINE_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,9 @@ class Stack:
             self._launch_supervisor()
             self._start_each(servers, steps)
             for server in servers:
-                with steps.step(f"{server.title}: contents") as report:
-                    server.initialise(report)
+                if server.contents:
+                    with steps.step(f"{server.title}: {server.contents}") as report:
+                        server.initialise(report)
             self._start_each(own, steps)
 
     def down(self, wipe: bool = False, progress: Progress | None = None) -> None:
@@ -323,16 +325,21 @@ class Stack:
         """
         component = self._component(name)
         deadline = time.monotonic() + deadline_s
+        crashing = False
         while time.monotonic() < deadline:
             known = self._supervisor.states().get(name)
             if known is None or known.state == "FATAL":
                 break
             if known.state in ("STARTING", "RUNNING") and component.healthy():
                 return
+            if known.state == "BACKOFF" and not crashing:
+                # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
+                crashing = True
+                deadline = min(deadline, time.monotonic() + _CRASHING_DEADLINE_S)
             time.sleep(0.05)
         raise StackError(
             f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
-            f"{_last_lines(self.log_file(name))}\n"
+            f"{self._last_lines(name)}\n"
             f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
         )
 
@@ -408,7 +415,7 @@ class Stack:
     def _start_each(self, components: Sequence[Component], steps: Progress) -> None:
         """Start all at once, then wait for one after the other: the slowest decides how long it takes."""
         for component in components:
-            with steps.step(f"{component.title}: start") as report:
+            with steps.step(f"{component.title}: data folder and start") as report:
                 self._start(component, report)
         for component in components:
             with steps.step(f"{component.title}: healthy"):
@@ -418,8 +425,13 @@ class Stack:
         self._write_config()
         self._supervisor.apply(component.name)
         if not self._runs(component.name):
+            self._supervisor.stop(component.name)  # it may be about to be tried again by itself
             component.prepare(report)
         self._supervisor.start(component.name)
+
+    def _last_lines(self, name: str) -> str:
+        lines = logs.last_lines(self.log_file(name), 15) or ["(none)"]
+        return "\n".join(f"    {line}" for line in lines)
 
     def _pid(self, name: str) -> int:
         known = self._supervisor.states().get(self._component(name).name)
@@ -441,11 +453,3 @@ def _is_paused(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
     except psutil.NoSuchProcess:
         return False
-
-
-def _last_lines(path: Path, count: int = 15) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return "(the log is empty)"
-    return "\n".join(f"    {line}" for line in lines[-count:])

@@ -135,7 +135,7 @@ class Supervisor:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def _call(self, method: str, *arguments: object) -> Any:
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - each method answers in its own type
         transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)

@@ -23,9 +23,8 @@ def shared_stack(stack: Stack, use_file: Path, keep: bool) -> Iterator[Stack]:
     """
     use_file.parent.mkdir(parents=True, exist_ok=True)
     with use_file.open("w") as use:
-        if _try_exclusive(use.fileno()):
-            if not (keep and _servers_healthy(stack)):
-                stack.wipe()
+        if _try_exclusive(use.fileno()) and not (keep and _servers_healthy(stack)):
+            stack.wipe()
         # Waits while another run is between its exclusive lock and this line.
         fcntl.flock(use, fcntl.LOCK_SH)
         stack.up(services=())

@@ -1,0 +1,1 @@
+"""The `gourmetgram` command: one module per group of subcommands, registered in `main`."""

@@ -1,0 +1,60 @@
+"""Entry point of the `gourmetgram` command."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gourmetgram.cli import stack
+from gourmetgram.cli.console import errors
+from gourmetgram.errors import PlatformError
+
+app = typer.Typer(
+    help="The GourmetGram data platform on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback is for developers: Python's own, without the values of local variables (passwords among them).
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def select_stack(
+    context: typer.Context,
+    stack_name: Annotated[
+        str,
+        typer.Option(
+            "--stack",
+            envvar="GOURMETGRAM_STACK",
+            help="The stack to act on; a stack that is not `default` has ports of its own.",
+        ),
+    ] = "default",
+) -> None:
+    """Keep the stack's name for the subcommand: see `console.selected_stack`."""
+    context.obj = stack_name
+
+
+# One line per subcommand; its function, with its help text, is in a module of its own group.
+app.command()(stack.up)
+app.command()(stack.down)
+app.command()(stack.status)
+app.command()(stack.logs)
+app.command()(stack.links)
+app.command()(stack.start)
+app.command()(stack.stop)
+app.command()(stack.restart)
+app.command()(stack.kill)
+app.command()(stack.env)
+
+
+def main() -> None:
+    """Run the command; an error of the platform becomes one sentence and exit code 1."""
+    try:
+        app()
+    except PlatformError as error:
+        errors.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

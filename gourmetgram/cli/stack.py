@@ -1,0 +1,152 @@
+"""Subcommands that bring the local stack up and down and look after its parts."""
+
+import shlex
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from gourmetgram.cli.console import ConsoleProgress, console, selected_stack
+from gourmetgram.local import logs as log_files
+from gourmetgram.local.errors import StackError
+from gourmetgram.local.links import pages
+from gourmetgram.local.services import SERVICES
+from gourmetgram.local.stack import DEFAULT_SERVICES, Stack
+
+Name = Annotated[str, typer.Argument(help="A server or service, as `status` lists them.", show_default=False)]
+
+
+def up(
+    context: typer.Context,
+    no_traffic: Annotated[bool, typer.Option("--no-traffic", help="Leave the data generator out.")] = False,
+    servers_only: Annotated[
+        bool, typer.Option("--servers-only", help="Start PostgreSQL, Redis, Kafka and MinIO, no service.")
+    ] = False,
+    port: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=NUMBER", help="Use another port from now on, e.g. postgres=15432."),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address on which the API and MinIO's console listen from now on.")
+    ] = None,
+) -> None:
+    """Start the servers and services, and wait until all are healthy."""
+    stack = Stack(context.obj)
+    for assignment in port or []:
+        name, number = _port(assignment)
+        stack.use_port(name, number)
+    if host:
+        stack.use_host(host)
+    stack.up(_services(no_traffic, servers_only), ConsoleProgress())
+    console.print(f"The stack [bold]{stack.name}[/bold] is up. Its pages: `gourmetgram links`.", highlight=False)
+
+
+def _services(no_traffic: bool, servers_only: bool) -> tuple[str, ...] | None:
+    if servers_only:
+        return ()
+    if no_traffic:
+        return tuple(name for name in DEFAULT_SERVICES if name != "data_generator")
+    return None
+
+
+def _port(assignment: str) -> tuple[str, int]:
+    name, _, number = assignment.partition("=")
+    if not number.isdecimal() or not 1024 <= int(number) <= 65535:
+        raise StackError(f"--port wants NAME=NUMBER with a number from 1024 to 65535, not '{assignment}'.")
+    return name, int(number)
+
+
+def down(
+    context: typer.Context,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Delete all data of this stack too.")] = False,
+) -> None:
+    """Stop everything. Data stays, unless `--wipe` is given."""
+    selected_stack(context).down(wipe, ConsoleProgress())
+
+
+def status(context: typer.Context) -> None:
+    """Show each server and service: state, health, process, port."""
+    stack = selected_stack(context)
+    table = Table(title=f"Stack {stack.name} in {stack.folder}", title_justify="left")
+    for heading in ("name", "state", "healthy", "process", "port"):
+        table.add_column(heading)
+    for part in stack.status():
+        health = "-" if part.pid is None else "[green]yes[/green]" if part.healthy else "[red]no[/red]"
+        table.add_row(part.name, part.state, health, str(part.pid or "-"), str(part.port))
+    console.print(table)
+
+
+def logs(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="A server or service; all services when left out.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many past lines of each.")] = 30,
+) -> None:
+    """Print the logs of one part of the stack, or of all services."""
+    stack = selected_stack(context)
+    names = (name,) if name else SERVICES
+    paths = {each: stack.log_file(each) for each in names}
+    for each, path in paths.items():
+        for line in log_files.last_lines(path, lines):
+            _print_log_line(each, line, len(names) > 1)
+    if follow:
+        try:
+            for each, line in log_files.follow(paths):
+                _print_log_line(each, line, len(names) > 1)
+        except KeyboardInterrupt:
+            return
+
+
+def _print_log_line(name: str, line: str, with_name: bool) -> None:
+    text = Text(f"{name:>20} | ", style="dim") if with_name else Text()
+    # As it is: a line may contain [brackets], which are no markup here.
+    console.print(text.append(line, style="default"), soft_wrap=True)
+
+
+def links(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Name or address under which the browser reaches this machine.")] = (
+        "localhost"
+    ),
+) -> None:
+    """List every page of the stack, with its login."""
+    for page in pages(selected_stack(context).ports, host):
+        login = f"   login: {page.login}" if page.login else ""
+        # Soft-wrapped, so that an address stays in one piece and can be clicked.
+        console.print(f"{page.title:<36} {page.url}{login}", markup=False, highlight=False, soft_wrap=True)
+
+
+def start(context: typer.Context, name: Name) -> None:
+    """Start one server or service, with its current settings, and wait until it is healthy."""
+    selected_stack(context).start(name)
+    console.print(f"{name} is healthy.", highlight=False)
+
+
+def stop(context: typer.Context, name: Name) -> None:
+    """Stop one server or service; it stays stopped until `start` or `up`."""
+    selected_stack(context).stop(name)
+    console.print(f"{name} is stopped.", highlight=False)
+
+
+def restart(context: typer.Context, name: Name) -> None:
+    """Stop one server or service and start it with its current settings."""
+    selected_stack(context).restart(name)
+    console.print(f"{name} is healthy.", highlight=False)
+
+
+def kill(context: typer.Context, name: Name) -> None:
+    """Send SIGKILL to one server or service; it comes back by itself."""
+    selected_stack(context).kill(name)
+    console.print(f"{name} was killed; `gourmetgram status` shows it come back.", highlight=False)
+
+
+def env(
+    context: typer.Context,
+    service: Annotated[str | None, typer.Argument(help="Print all variables of this service.")] = None,
+) -> None:
+    """Print the variables with which programs reach this stack, for `eval "$(gourmetgram env)"`."""
+    if service is not None and service not in SERVICES:
+        raise StackError(f"There is no service '{service}': the services are {', '.join(SERVICES)}.")
+    for key, value in sorted(selected_stack(context).environment(service).items()):
+        console.print(f"export {key}={shlex.quote(value)}", markup=False, highlight=False, soft_wrap=True)
