@@ -1,7 +1,7 @@
 """The 29 features: their names, their order, and the one place where their formulas stand.
 
-The formulas use only arithmetic and comparisons, so the same lines work on one image (integers and a text) and on
-columns of many (numpy int64 arrays and an object array of texts). Online and offline scoring differ only in where
+The formulas use only arithmetic and comparisons, so the same lines work on one image (integers and a text), on
+columns of many (numpy int64 arrays and an object array of texts), and on columns of a query (Ibis). Online and offline scoring differ only in where
 the inputs come from, never in how a feature follows from them.
 """
 
@@ -70,7 +70,7 @@ HOUR_US: Final = 3_600 * SECOND_US
 DAY_US: Final = 24 * HOUR_US
 
 Values: TypeAlias = Any
-"""One number (int, float), or a numpy array with one number per row: the formulas do not care."""
+"""One number (int, float), a numpy array with one number per row, or a column of a query: the formulas do not care."""
 
 FeatureVector: TypeAlias = tuple[Values, ...]
 """29 `Values` in the order of `FEATURE_NAMES`."""
@@ -115,16 +115,16 @@ def feature_vector(inputs: FeatureInputs) -> FeatureVector:
     """The 29 features, by the definitions of section 9a of the lab contract.
 
     Args:
-        inputs: integers and a text for one image, or arrays of equal length for many.
+        inputs: integers and a text for one image, arrays of equal length for many, or columns of one query.
 
     Returns:
-        29 numbers (integers, except `view_velocity_per_min` and `comment_to_view_ratio`), or 29 arrays.
+        29 numbers (integers, except `view_velocity_per_min` and `comment_to_view_ratio`), arrays or columns.
     """
     # 1 January 1970 was a Thursday, day 3 of a week that starts with Monday.
-    day_of_week = (inputs.upload_us // DAY_US + 3) % 7
+    day_of_week = _remainder(inputs.upload_us // DAY_US + 3, 7)
     return (
         _not_negative((inputs.time_us - inputs.upload_us) // SECOND_US),
-        inputs.upload_us // HOUR_US % 24,
+        _remainder(inputs.upload_us // HOUR_US, 24),
         day_of_week,
         _as_number(day_of_week >= 5),
         inputs.views_5min,
@@ -136,7 +136,7 @@ def feature_vector(inputs: FeatureInputs) -> FeatureVector:
         inputs.total_flags,
         inputs.views_5min / 5,
         # No view divides by one: a count is never negative, so adding 1 where it is 0 is max(count, 1).
-        inputs.comments_1hr / (inputs.views_1hr + (inputs.views_1hr == 0)),
+        inputs.comments_1hr / (inputs.views_1hr + _as_number(inputs.views_1hr == 0)),
         inputs.views_5min + 5 * inputs.comments_5min,
         inputs.caption_length,
         _as_number(inputs.caption_length > 0),
@@ -157,9 +157,15 @@ def feature_dict(vector: FeatureVector) -> dict[str, Values]:
 
 def _as_number(condition: Values) -> Values:
     """1 where the condition holds, else 0."""
-    return condition * 1
+    # SQL does not calculate with truth values; Python and numpy do.
+    return condition.cast("int64") if hasattr(condition, "cast") else condition * 1
 
 
 def _not_negative(values: Values) -> Values:
     """The values, with 0 for negative ones."""
-    return values * (values > 0)
+    return values * _as_number(values > 0)
+
+
+def _remainder(values: Values, divisor: int) -> Values:
+    """The remainder from 0 to divisor - 1, also of negative values, for which SQL's own would be negative."""
+    return values - values // divisor * divisor
