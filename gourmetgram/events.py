@@ -27,6 +27,9 @@ COUNT_NAMES: Final = (
 )
 """The counts that a request's context carries, all as of the request's time."""
 
+MAX_COUNT: Final = 2**53
+"""No window holds more events; what is computed from counts up to here fits into 64 bits and into a double."""
+
 MAX_FUTURE_US: Final = 60_000_000
 """An event time further ahead of the broker's clock than this is a mistake or a lie."""
 
@@ -105,7 +108,7 @@ class ModerationRequest(NamedTuple):
         """The context's counts when all of them are there and usable, else None."""
         counts = {name: self.context.get(name) for name in COUNT_NAMES}
         # A boolean is an int in Python, but no count.
-        if all(type(value) is int and value >= 0 for value in counts.values()):
+        if all(type(value) is int and 0 <= value <= MAX_COUNT for value in counts.values()):
             return counts  # type: ignore[return-value]
         return None
 
