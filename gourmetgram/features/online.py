@@ -1,0 +1,150 @@
+"""The features while the platform runs: window counts from the request or Redis, everything else from PostgreSQL.
+
+All values are as of the request's own time t, so an image scored at once and an hour later gets the same score.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import orjson
+from redis import Redis
+from sqlalchemy import Connection, text
+
+from gourmetgram.events import COUNT_NAMES, ModerationRequest
+from gourmetgram.features.definition import SECOND_US, FeatureInputs, FeatureVector, category_name, feature_vector
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_WINDOW_SECONDS: Final = {"1min": 60, "5min": 300, "1hr": 3_600}
+
+Counts = Mapping[str, int]
+"""Window counts by the names of `COUNT_NAMES`."""
+
+
+class ImageFacts(NamedTuple):
+    """What PostgreSQL knows of an image as of t (times in microseconds since the epoch).
+
+    Attributes:
+        total_flags: flags by eligible actors up to t on the image or on its comments, whatever became of them since.
+        user_image_count: the uploader's images uploaded at or before t and not deleted at t.
+        deleted_us: when the image was deleted, None while it is there.
+    """
+
+    upload_us: int
+    deleted_us: int | None
+    user_created_us: int
+    caption_length: int
+    category: str
+    total_flags: int
+    user_image_count: int
+
+
+# One statement for a whole batch: each subquery is an index scan per image. A flag may name the image and one of
+# its comments at once; it is one flag. A row without an upload time (written by hand) is no image yet.
+_FACTS_SQL: Final = text("""
+SELECT
+    p.n,
+    (extract(epoch FROM i.created_at) * 1000000)::bigint,
+    (extract(epoch FROM i.deleted_at) * 1000000)::bigint,
+    (extract(epoch FROM COALESCE(u.created_at, p.t)) * 1000000)::bigint,
+    COALESCE(char_length(i.caption), 0),
+    i.category,
+    (
+        SELECT count(*) FROM flags f
+        WHERE f.image_id = i.id AND f.actor_eligible AND f.created_at <= p.t
+    ) + (
+        SELECT count(*) FROM comments c JOIN flags f ON f.comment_id = c.id
+        WHERE c.image_id = i.id AND f.image_id IS DISTINCT FROM i.id AND f.actor_eligible AND f.created_at <= p.t
+    ),
+    (
+        SELECT count(*) FROM images o
+        WHERE o.user_id = i.user_id AND o.created_at <= p.t AND (o.deleted_at IS NULL OR o.deleted_at > p.t)
+    )
+FROM json_to_recordset(CAST(:points AS json)) AS p(n int, image_id uuid, t timestamptz)
+JOIN images i ON i.id = p.image_id
+JOIN users u ON u.id = i.user_id
+WHERE i.created_at IS NOT NULL
+""")
+
+
+def read_image_facts(connection: Connection, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
+    """Read what PostgreSQL knows of each request's image as of the request's time.
+
+    Returns:
+        One entry per request, in order; None where no such image exists.
+    """
+    points = [
+        {"n": n, "image_id": request.image_id, "t": (_EPOCH + timedelta(microseconds=request.time_us)).isoformat()}
+        for n, request in enumerate(requests)
+    ]
+    facts: list[ImageFacts | None] = [None] * len(requests)
+    for n, upload_us, deleted_us, user_created_us, caption_length, category, *numbers in connection.execute(
+        _FACTS_SQL, {"points": orjson.dumps(points).decode()}
+    ):
+        facts[n] = ImageFacts(upload_us, deleted_us, user_created_us, caption_length, category_name(category), *numbers)
+    return facts
+
+
+def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    """Count each request's windows (t - w, t] in Redis, in one round trip.
+
+    A set of events by eligible actors is `image:{id}:{views|comments|flags}:1hr`, its scores are event times in
+    Unix seconds; the exact microseconds survive as six decimals.
+
+    Returns:
+        One entry per request, in order, with all of `COUNT_NAMES`.
+    """
+    pipeline = client.pipeline(transaction=False)
+    for request in requests:
+        for name in COUNT_NAMES:
+            kind, _, window = name.partition("_")
+            after_us = request.time_us - _WINDOW_SECONDS[window] * SECOND_US
+            pipeline.zcount(
+                f"image:{request.image_id}:{kind}:1hr", f"({_unix_seconds(after_us)}", _unix_seconds(request.time_us)
+            )
+    answers = iter(pipeline.execute())
+    return [{name: next(answers) for name in COUNT_NAMES} for _ in requests]
+
+
+def assemble_inputs(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureInputs:
+    """Put together what the formulas of the features need."""
+    return FeatureInputs(
+        upload_us=facts.upload_us,
+        time_us=request.time_us,
+        views_5min=counts["views_5min"],
+        views_1hr=counts["views_1hr"],
+        comments_5min=counts["comments_5min"],
+        comments_1hr=counts["comments_1hr"],
+        flags_5min=counts["flags_5min"],
+        flags_1hr=counts["flags_1hr"],
+        total_flags=facts.total_flags,
+        caption_length=facts.caption_length,
+        user_image_count=facts.user_image_count,
+        user_created_us=facts.user_created_us,
+        category=facts.category,
+    )
+
+
+def online_vectors(
+    connection: Connection, client: Redis, requests: Sequence[ModerationRequest]
+) -> list[FeatureVector | None]:
+    """The 29 features of each request's image as of the request's time.
+
+    Counts come from a request's context where that is complete, else from Redis.
+
+    Returns:
+        One vector per request, in order; None where no such image exists.
+    """
+    facts = read_image_facts(connection, requests)
+    counts = [request.counts() for request in requests]
+    missing = [n for n, known in enumerate(counts) if known is None]
+    for n, read in zip(missing, read_window_counts(client, [requests[n] for n in missing]), strict=True):
+        counts[n] = dict(read)
+    return [
+        None if fact is None or count is None else feature_vector(assemble_inputs(request, fact, count))
+        for request, fact, count in zip(requests, facts, counts, strict=True)
+    ]
+
+
+def _unix_seconds(time_us: int) -> str:
+    return f"{time_us / SECOND_US:.6f}"
