@@ -1,8 +1,8 @@
 """The 29 features: their names, their order, and the one place where their formulas stand.
 
 The formulas use only arithmetic and comparisons, so the same lines work on one image (integers and a text), on
-columns of many (numpy int64 arrays and an object array of texts), and on columns of a query (Ibis). Online and offline scoring differ only in where
-the inputs come from, never in how a feature follows from them.
+columns of many (numpy int64 arrays and an object array of texts), and on columns of a query (Ibis). Online and
+offline scoring differ only in where the inputs come from, never in how a feature follows from them.
 """
 
 from typing import Any, Final, NamedTuple, TypeAlias
