@@ -1,0 +1,61 @@
+# `make` lists what there is. Everything else is done by the command `gourmetgram` (.venv/bin/gourmetgram --help).
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
+# Installs some 200 packages in seconds where pip takes two minutes.
+UV      := uv==0.13.8
+# pytest arguments, e.g. make test ARGS="tests/unit -x"
+ARGS    ?=
+# The first interpreter that is new enough; `make PYTHON=/path/to/python setup` chooses another.
+PYTHON  ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench up down clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## create .venv with everything in it (nothing happens when it is up to date)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "The platform needs Python 3.11 or newer, and found none: install it, or name it with make PYTHON=/path/to/python setup."; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "The platform needs Python 3.11 or newer, and $(PYTHON) is not."; exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); echo "Python cannot create environments here: on Debian and Ubuntu, install python3-venv."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@echo "Installing the pinned packages (half a minute to some minutes, the first time only) ..."
+	@# uv does not read pip's configuration: where a mirror is set up for pip only, pip does the work.
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt \
+		|| $(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## the platform at work: traffic, one viral image, its trace, an audit; it stays up to browse
+	@$(BIN)/gourmetgram demo
+
+test: setup ## all tests, on servers of their own (ARGS="..." goes to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+lint: setup ## style, types, layering
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: setup ## measure the platform on this machine (about 20 minutes)
+	@$(BIN)/python -m bench $(ARGS)
+
+up: setup ## start the local stack with all services
+	@$(BIN)/gourmetgram up
+
+down: ## stop the local stack; its data stays
+	@test ! -x $(BIN)/gourmetgram || $(BIN)/gourmetgram down
+
+clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
