@@ -1,0 +1,149 @@
+"""The audit: read every store while the platform is at rest, and compare them to the event."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Engine
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.inspection import objects
+from gourmetgram.inspection.checks import Check, Facts, Note, notes, run_checks
+from gourmetgram.inspection.checks.facts import coverage
+from gourmetgram.inspection.history import History
+from gourmetgram.inspection.kafka_reading import Place, Range, read, reader
+from gourmetgram.inspection.platform import Platform
+from gourmetgram.inspection.quiescence import Look, look, wait_for_rest
+from gourmetgram.inspection.redis_state import connect as connect_redis
+from gourmetgram.inspection.redis_state import read_redis
+from gourmetgram.inspection.requests import DeadLetter, Requests, dead_letter_of
+from gourmetgram.inspection.rows import read_rows
+
+DEFAULT_DEADLINE_S: Final = 60.0
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """All checks and notes.
+
+    Attributes:
+        events: distinct events compared.
+        waited_s: how long the platform took to come to rest.
+        read_s: how long reading and comparing took.
+    """
+
+    checks: tuple[Check, ...]
+    notes: tuple[Note, ...]
+    events: int
+    waited_s: float
+    read_s: float
+
+    @property
+    def differences(self) -> int:
+        """How many differences there are in all."""
+        return sum(len(check.differences) for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as one JSON document."""
+        return {
+            "ok": self.differences == 0,
+            "differences": self.differences,
+            "events": self.events,
+            "waited_s": round(self.waited_s, 3),
+            "read_s": round(self.read_s, 3),
+            "checks": [{**asdict(check), "ok": check.ok} for check in self.checks],
+            "notes": [asdict(note) for note in self.notes],
+        }
+
+
+def audit(
+    platform: Platform,
+    *,
+    deadline_s: float = DEFAULT_DEADLINE_S,
+    strict: bool = False,
+    report: Report = lambda _text: None,
+) -> AuditResult:
+    """Compare the stores of a platform.
+
+    Args:
+        platform: where its stores are.
+        deadline_s: how long to wait for it to come to rest.
+        strict: rows written without events by API v1 count as differences.
+        report: told what happens, for display.
+
+    Raises:
+        StillMovingError: writes go on, or something is stuck.
+        TransientError: a store is away.
+    """
+    engine = create_worker_engine(platform.postgres, "gourmetgram-audit")
+    started = time.monotonic()
+    try:
+        while True:
+            before = wait_for_rest(lambda: look(platform, engine), started + deadline_s, report)
+            waited = time.monotonic() - started
+            report("reading the stores")
+            facts = read_facts(platform, engine, before.ends, strict)
+            # Something arrived while the stores were being read: what was read does not belong together.
+            if _same(before, look(platform, engine)):
+                break
+        report("comparing")
+        checks = tuple(run_checks(facts))
+        return AuditResult(
+            checks, tuple(notes(facts)), facts.history.events.total(), waited, time.monotonic() - started - waited
+        )
+    finally:
+        engine.dispose()
+
+
+def _same(before: Look, after: Look) -> bool:
+    return before == after
+
+
+def read_facts(platform: Platform, engine: Engine, ends: Mapping[Place, Range], strict: bool) -> Facts:
+    """Read all stores.
+
+    Args:
+        platform: where they are.
+        engine: its database.
+        ends: which records of each partition to read.
+        strict: see `audit`.
+    """
+    kafka = platform.kafka
+    now_us = time.time_ns() // 1000
+    events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
+    partitions = sum(topic == kafka.kafka_topic_views for topic, _ in events)
+    rows = read_rows(engine)
+    with connect_redis(platform.redis) as client:
+        state = read_redis(client)
+    with reader(kafka) as consumer:
+        history = History.of(read(consumer, events), partitions)
+        requests = Requests.of(read(consumer, _of_topic(ends, kafka.moderation_topic)))
+        letters: list[DeadLetter] = []
+        for keyed in read(consumer, _of_topic(ends, kafka.dead_letter_topic)):
+            letter = dead_letter_of(keyed.record.value)
+            if letter is not None:
+                letters.append(letter)
+    bucket = platform.objects.s3_bucket_name
+    return Facts(
+        history=history,
+        requests=requests,
+        dead_letters=letters,
+        rows=rows,
+        redis=state,
+        objects=objects.list_keys(objects.connect(platform.objects), bucket),
+        bucket=bucket,
+        moderation_topic=kafka.moderation_topic,
+        consumer_group=platform.consumer_group,
+        rules=platform.rules,
+        event_ranges=events,
+        coverage=coverage(history, events, rows, now_us),
+        now_us=now_us,
+        strict=strict,
+    )
+
+
+def _of_topic(ends: Mapping[Place, Range], topic: str) -> dict[Place, Range]:
+    return {place: span for place, span in ends.items() if place[0] == topic}

@@ -1,0 +1,125 @@
+"""Rows and events: no row without its event, no event without its row, each once and in its place."""
+
+from collections.abc import Iterator, Mapping
+
+from gourmetgram.events import EventKind
+from gourmetgram.inspection.checks.facts import Check, Facts, check
+
+
+def outbox_is_empty(facts: Facts) -> Check:
+    """Nothing waits for the broker."""
+    waiting = facts.rows.outbox
+    return check(
+        "outbox",
+        "every event has left the outbox",
+        0,
+        len(waiting),
+        (f"event {event_id} waits in the outbox" for event_id in waiting),
+    )
+
+
+def uploads(facts: Facts) -> Check:
+    """Images and upload events."""
+    rows = {
+        image_id: (image_id, row.created_at_us) for image_id, row in facts.rows.images.items() if row.source != "import"
+    }
+    return _rows_and_events(facts, "upload", "image", rows)
+
+
+def comments(facts: Facts) -> Check:
+    """Comments and comment events."""
+    return _rows_and_events(facts, "comment", "comment", facts.rows.comments)
+
+
+def flags(facts: Facts) -> Check:
+    """Flags and flag events."""
+    return _rows_and_events(facts, "flag", "flag", facts.rows.flags)
+
+
+def _rows_and_events(facts: Facts, kind: EventKind, noun: str, rows: Mapping[str, tuple[str, int]]) -> Check:
+    events = facts.history.row_events[kind]
+
+    def differences() -> Iterator[str]:
+        for row_id, (image_id, created_at_us) in rows.items():
+            if row_id not in events and facts.must_have_events(image_id, created_at_us):
+                yield f"{noun} {row_id} has no {kind} event"
+        for row_id, number in events.items():
+            if row_id not in rows:
+                yield f"{kind} event of {noun} {row_id}, which has no row"
+            elif number > 1:
+                yield f"{noun} {row_id} has {number} different {kind} events"
+
+    expected = sum(
+        row_id in events or facts.must_have_events(image_id, created_at_us)
+        for row_id, (image_id, created_at_us) in rows.items()
+    )
+    name = "uploads" if kind == "upload" else f"{noun}s"
+    return check(name, f"each {noun} has one {kind} event, and the reverse", expected, events.total(), differences())
+
+
+def views(facts: Facts) -> Check:
+    """The counter of each image and its API view events; simulated views move no counter."""
+    differences = []
+    expected = actual = 0
+    for image_id, row in facts.rows.images.items():
+        history = facts.history.images.get(image_id)
+        events = history.api_views if history else 0
+        exact = facts.must_have_events(image_id, row.created_at_us)
+        actual += events
+        # An image of API v1's time may have been viewed before there were events.
+        expected += row.views if exact else min(row.views, events)
+        if row.views < events or (exact and row.views != events):
+            differences.append(f"image {image_id} has views={row.views}, but {events} view events")
+    return check("views", "images.views = distinct view events of the API", expected, actual, differences)
+
+
+def known_images(facts: Facts) -> Check:
+    """Events are about images that exist."""
+    ids = facts.history.images.keys()
+    unknown = sorted(ids - facts.rows.images.keys())
+    return check(
+        "known images",
+        "every event is about an image that has a row",
+        len(ids),
+        len(ids) - len(unknown),
+        (f"events of image {image_id}, which has no row" for image_id in unknown),
+    )
+
+
+def partitions(facts: Facts) -> Check:
+    """Co-partitioning, on which the order of an image's events rests."""
+    keyed = facts.history.events.total() + len(facts.history.copies) - len(facts.history.unkeyed)
+    return check(
+        "partitions",
+        "an image has the same partition (murmur2 of its id) in every topic",
+        keyed,
+        keyed - len(facts.history.misplaced),
+        (f"record {place} is not in the partition of its key" for place in facts.history.misplaced),
+    )
+
+
+def bad_messages(facts: Facts) -> Check:
+    """Messages that cannot be read are kept for people, and only those."""
+    bad = {record[:3] for record in facts.history.bad}
+    topics = {topic for topic, _ in facts.event_ranges}
+    letters = {
+        letter[:3]
+        for letter in facts.dead_letters
+        if letter.consumer_group == facts.consumer_group
+        and letter.topic in topics
+        # What retention has removed cannot be compared.
+        and letter.offset >= facts.event_ranges.get((letter.topic, letter.partition), (0,))[0]
+    }
+    lost = (f"{_place(place)} cannot be read and has no dead letter" for place in sorted(bad - letters))
+    surplus = (f"{_place(place)} has a dead letter, but can be read" for place in sorted(letters - bad))
+    return check(
+        "bad messages", "each unreadable event message has a dead letter", len(bad), len(letters), (*lost, *surplus)
+    )
+
+
+def _place(place: tuple[str, int, int]) -> str:
+    topic, partition, offset = place
+    return f"{topic}/{partition}@{offset}"
+
+
+EVENT_CHECKS = (outbox_is_empty, uploads, comments, flags, views, known_images, partitions, bad_messages)
