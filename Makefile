@@ -11,6 +11,8 @@ ARGS    ?=
 PYTHON  ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench up down clean
 
@@ -29,9 +31,10 @@ $(READY): requirements/dev.txt pyproject.toml
 		rm -rf $(VENV); echo "Python cannot create environments here: on Debian and Ubuntu, install python3-venv."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	@echo "Installing the pinned packages (half a minute to some minutes, the first time only) ..."
-	@# uv does not read pip's configuration: where a mirror is set up for pip only, pip does the work.
-	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt \
-		|| $(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@# uv does not read pip's configuration: where a mirror is set up for pip only, pip does the work. Its list of
+	@# what it installed is left out, its progress stays.
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt 2>&1 \
+		| sed -u '/^ [-+~] /d' || $(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
