@@ -7,7 +7,7 @@ Field names are the environment variables of the lab in lower case. A value that
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -127,6 +127,51 @@ class ObjectStoreSettings(Settings):
     """Named so that no client looks it up over the network."""
     s3_endpoint_url: str = "http://localhost:9000"
     s3_bucket_name: str = "gourmetgram-images"
+
+
+class IcebergSettings(Settings):
+    """The Iceberg catalog `gourmetgram` and its warehouse: PyIceberg's own variables, and the region."""
+
+    pyiceberg_catalog__gourmetgram__type: Literal["sql"] = "sql"
+    pyiceberg_catalog__gourmetgram__uri: str = (
+        "postgresql+psycopg2://user:gourmetgram_postgres@localhost:5432/iceberg_catalog"
+    )
+    pyiceberg_catalog__gourmetgram__s3__endpoint: str = "http://localhost:9000"
+    pyiceberg_catalog__gourmetgram__s3__access_key_id: str = "admin"
+    pyiceberg_catalog__gourmetgram__s3__secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - teaching password
+    pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
+    aws_region: str = "us-east-1"
+    """Named so that no client looks it up over the network (about 7 s per table)."""
+
+    @property
+    def uri(self) -> str:
+        """SQLAlchemy URL of the catalog's database."""
+        return self.pyiceberg_catalog__gourmetgram__uri
+
+    @property
+    def s3_endpoint(self) -> str:
+        """URL of the object store."""
+        return self.pyiceberg_catalog__gourmetgram__s3__endpoint
+
+    @property
+    def s3_access_key_id(self) -> str:
+        """Login of the object store."""
+        return self.pyiceberg_catalog__gourmetgram__s3__access_key_id
+
+    @property
+    def s3_secret_access_key(self) -> str:
+        """Password of the object store."""
+        return self.pyiceberg_catalog__gourmetgram__s3__secret_access_key
+
+    @property
+    def s3_region(self) -> str:
+        """Region of the object store."""
+        return self.aws_region
+
+    @property
+    def warehouse(self) -> str:
+        """Where tables live: `s3://bucket/folder`, without a slash at the end."""
+        return self.pyiceberg_catalog__gourmetgram__warehouse.rstrip("/")
 
 
 class WorkerSettings(Settings):
