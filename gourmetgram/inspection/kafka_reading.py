@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
-from kafka.partitioner.default import murmur2
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition, murmur2
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
@@ -40,7 +39,7 @@ class Keyed(NamedTuple):
 
 def partition_of(key: str, partitions: int) -> int:
     """The partition that every producer of the platform (murmur2) chooses for a key."""
-    return cast(int, (murmur2(key.encode()) & 0x7FFFFFFF) % partitions)
+    return murmur2(key.encode(), partitions)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def outbox_size(engine: Engine) -> int:
 
 def _read(connection: Connection) -> Rows:
     def fetch(statement: str) -> list[Any]:
-        return list(connection.execute(text(statement)).tuples().all())
+        return list(connection.execute(text(statement)).all())
 
     decisions: dict[str, DecisionRow] = {}
     by_hand: list[str] = []

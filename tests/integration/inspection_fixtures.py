@@ -1,0 +1,88 @@
+"""Fixtures of the inspection tests: a small platform on the real servers, each test with stores of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import boto3
+import pytest
+import redis as redis_library
+from sqlalchemy import Engine, create_engine
+
+from gourmetgram.inspection.platform import Platform
+from gourmetgram.local.stack import Stack
+from gourmetgram.settings import KafkaSettings
+from gourmetgram.topics import ensure_topics
+from tests.support.databases import create_database, drop_database
+from tests.support.small_platform import SmallPlatform, lively_image
+
+_TOPICS = {
+    "KAFKA_TOPIC_UPLOADS": "uploads",
+    "KAFKA_TOPIC_VIEWS": "views",
+    "KAFKA_TOPIC_COMMENTS": "comments",
+    "KAFKA_TOPIC_FLAGS": "flags",
+    "MODERATION_TOPIC": "moderation_requests",
+    "DEAD_LETTER_TOPIC": "dead_letter",
+}
+
+
+@dataclass
+class Scene:
+    """A small platform with one lively image."""
+
+    small: SmallPlatform
+    image_id: str
+
+    @property
+    def platform(self) -> Platform:
+        return self.small.platform
+
+    @property
+    def engine(self) -> Engine:
+        return self.small.engine
+
+
+def _bucket(environment: dict[str, str], name: str) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["S3_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_REGION"],
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
+
+
+@pytest.fixture
+def small_platform(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
+    name = unique_name("inspection")
+    environment = stack.environment()
+    environment |= {variable: f"{name}.{topic}" for variable, topic in _TOPICS.items()}
+    environment |= {"DATABASE_URL": create_database(stack, name), "S3_BUCKET_NAME": name}
+    with redis_library.Redis(host=environment["REDIS_HOST"], port=int(environment["REDIS_PORT"])) as counter:
+        environment["REDIS_DB"] = str(1 + int(counter.incr("tests:databases")) % 1000)
+    _bucket(environment, name)
+    ensure_topics(KafkaSettings.load(environment))
+    groups = [environment | {"KAFKA_CONSUMER_GROUP": f"{name}-{group}"} for group in ("consumer", "scorer")]
+    platform = Platform.from_environment(environment, *groups)
+    engine = create_engine(platform.postgres.url("psycopg2"))
+    client = redis_library.Redis(
+        host=platform.redis.redis_host,
+        port=platform.redis.redis_port,
+        db=platform.redis.redis_db,
+        decode_responses=True,
+    )
+    client.flushdb()
+    yield SmallPlatform(platform, engine, client)
+    client.flushdb()
+    client.close()
+    engine.dispose()
+    drop_database(stack, name)
+
+
+@pytest.fixture
+def scene(small_platform: SmallPlatform) -> Scene:
+    """A platform whose stores agree."""
+    image_id = lively_image(small_platform)
+    small_platform.settle()
+    return Scene(small_platform, image_id)
