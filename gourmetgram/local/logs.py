@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -19,45 +19,66 @@ def last_lines(path: Path, count: int) -> list[str]:
         return []
 
 
-def follow(paths: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+def follow(paths: Mapping[str, Path], pause: Callable[[], None] | None = None) -> Iterator[tuple[str, str]]:
     """Yield name and line of everything that is added to the files from now on, for ever.
 
     A file that is rotated away is read to its end, then its successor from the beginning.
+
+    Args:
+        paths: the files by name; they need not exist yet.
+        pause: called when there is nothing new; None = sleep a little.
     """
-    open_files = {name: _open_at_end(path) for name, path in paths.items()}
-    partial = dict.fromkeys(paths, "")
-    while True:
-        quiet = True
-        for name, path in paths.items():
-            file = open_files[name]
-            for chunk in iter(file.readline, "") if file else ():
-                quiet = False
-                partial[name] += chunk
-                if partial[name].endswith("\n"):
-                    yield name, partial[name].rstrip("\n")
-                    partial[name] = ""
-            if _was_replaced(file, path):
-                if file:
-                    file.close()
-                open_files[name] = path.open(encoding="utf-8", errors="replace")
-                quiet = False
-        if quiet:
-            time.sleep(_PAUSE_S)
-
-
-def _open_at_end(path: Path) -> TextIO | None:
-    if not path.exists():
-        return None
-    file = path.open(encoding="utf-8", errors="replace")
-    file.seek(0, 2)
-    return file
-
-
-def _was_replaced(file: TextIO | None, path: Path) -> bool:
+    wait = pause or (lambda: time.sleep(_PAUSE_S))
+    followed = [_Followed(name, path) for name, path in paths.items()]
     try:
-        now = path.stat()
-    except FileNotFoundError:
-        return False
-    if file is None:
+        while True:
+            quiet = True
+            for each in followed:
+                for line in each.new_lines():
+                    quiet = False
+                    yield each.name, line
+                quiet = not each.reopen_if_replaced() and quiet
+            if quiet:
+                wait()
+    finally:
+        for each in followed:
+            each.close()
+
+
+class _Followed:
+    """One growing file."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self._path = path
+        self._file = self._open() if path.exists() else None
+        if self._file:
+            self._file.seek(0, os.SEEK_END)
+        self._unfinished = ""
+
+    def _open(self) -> TextIO:
+        return self._path.open(encoding="utf-8", errors="replace")
+
+    def new_lines(self) -> Iterator[str]:
+        """Complete lines since the last call; the start of an incomplete one is kept for later."""
+        while self._file and (chunk := self._file.readline()):
+            self._unfinished += chunk
+            if self._unfinished.endswith("\n"):
+                yield self._unfinished.rstrip("\n")
+                self._unfinished = ""
+
+    def reopen_if_replaced(self) -> bool:
+        """Go over to the file that is now at the path, if it is another one."""
+        try:
+            current = self._path.stat().st_ino
+        except FileNotFoundError:  # the moment between two steps of a rotation, or not written yet
+            return False
+        if self._file and os.fstat(self._file.fileno()).st_ino == current:
+            return False
+        self.close()
+        self._file = self._open()
         return True
-    return os.fstat(file.fileno()).st_ino != now.st_ino
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()

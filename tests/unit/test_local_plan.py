@@ -1,0 +1,112 @@
+"""Names, folders and ports of stacks, without starting anything."""
+
+import json
+import os
+import socket
+
+import pytest
+
+from gourmetgram.local import ports
+from gourmetgram.local.errors import StackError
+from gourmetgram.local.kafka import new_cluster_id
+from gourmetgram.local.layout import Layout
+from gourmetgram.local.ports import Ports
+from gourmetgram.local.stack import Stack
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def test_the_default_stack_has_the_ports_that_the_lab_publishes(tmp_path):
+    assert Stack("default", tmp_path).ports == Ports(
+        api=8000,
+        postgres=5432,
+        redis=6379,
+        kafka=19092,
+        kafka_controller=19093,
+        minio=9000,
+        minio_console=9001,
+        stream_consumer=9101,
+        risk_scoring_service=9102,
+        data_generator=9103,
+    )
+
+
+def test_another_stack_gets_free_ports_once_and_remembers_them(tmp_path):
+    chosen = Stack("mine", tmp_path).ports
+    assert Stack("mine", tmp_path).ports == chosen
+    assert not set(vars(chosen).values()) & set(vars(Ports()).values())
+
+
+def test_two_stacks_never_share_a_port(tmp_path):
+    plans = [set(vars(Stack(name, tmp_path).ports).values()) for name in ("one", "two", "three")]
+    assert len(set().union(*plans)) == sum(map(len, plans))
+
+
+def test_a_port_can_be_chosen_and_is_remembered(tmp_path):
+    Stack("default", tmp_path).use_port("postgres", 15432)
+    changed = Stack("default", tmp_path)
+    assert changed.ports.postgres == 15432
+    assert ":15432/" in changed.environment()["DATABASE_URL"]
+
+
+def test_an_unknown_port_name_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(StackError, match=r"no port 'postgresql': the names are api, postgres, redis"):
+        Stack("default", tmp_path).use_port("postgresql", 15432)
+
+
+def test_looking_at_a_stack_that_was_never_up_says_how_to_create_it(tmp_path):
+    with pytest.raises(StackError, match=r"no stack 'nope' .*`gourmetgram --stack nope up`"):
+        Stack.load("nope", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "Big", "a b", "../x", "-x", "x" * 41])
+def test_a_name_that_could_leave_the_folder_is_refused(name, tmp_path):
+    with pytest.raises(StackError, match="no name for a stack"):
+        Stack(name, tmp_path)
+
+
+def test_a_damaged_plan_is_named_and_not_overwritten(tmp_path):
+    damaged = tmp_path / "mine" / "stack.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"ports": {"api": 1}')
+    with pytest.raises(StackError, match=r"stack\.json does not describe a stack"):
+        _ = Stack("mine", tmp_path).ports
+    assert damaged.read_text() == '{"ports": {"api": 1}'
+
+
+def test_the_plan_file_can_be_read_by_a_person(tmp_path):
+    stack = Stack("mine", tmp_path)
+    content = json.loads((stack.folder / "stack.json").read_text()) if stack.ports else {}
+    assert content["name"] == "mine"
+    assert content["ports"]["postgres"] == stack.ports.postgres
+
+
+def test_the_control_socket_has_a_short_path_wherever_the_checkout_is(tmp_path):
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    assert len(os.fsencode(Layout("mine", deep).supervisor_socket)) < 100
+    assert Layout("mine", deep).supervisor_socket != Layout("other", deep).supervisor_socket
+
+
+def test_a_port_on_which_somebody_listens_is_not_free_and_its_holder_is_known(listener):
+    port = listener.getsockname()[1]
+    assert not ports.is_free(port)
+    assert ports.holder(port).pid == os.getpid()
+    listener.close()
+    assert ports.is_free(port)
+
+
+def test_chosen_ports_leave_out_those_of_other_stacks():
+    first = set(vars(ports.choose_free()).values())
+    for _attempt in range(20):
+        assert not first & set(vars(ports.choose_free(first)).values())
+
+
+def test_a_cluster_id_is_never_read_as_an_option():
+    identities = {new_cluster_id() for _attempt in range(500)}
+    assert len(identities) == 500
+    assert all(len(identity) == 22 and not identity.startswith("-") for identity in identities)

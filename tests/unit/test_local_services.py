@@ -1,0 +1,92 @@
+"""What a service of a stack is given, and how supervisord is told."""
+
+from pathlib import Path
+
+import pytest
+from supervisor.datatypes import dict_of_key_value_pairs
+from supervisor.options import ServerOptions
+
+from gourmetgram.local.component import Program
+from gourmetgram.local.errors import StackError
+from gourmetgram.local.layout import Layout
+from gourmetgram.local.services import inherited_environment
+from gourmetgram.local.stack import Stack
+from gourmetgram.local.supervision import render_config
+
+
+def supervisor_reads(text: str, folder: Path) -> dict[str, dict[str, str]]:
+    """Environment of each program, as supervisord itself reads the configuration."""
+    file = folder / "supervisord.conf"
+    file.write_text(text)
+    options = ServerOptions()
+    options.realize(["-c", str(file)])
+    return {
+        process.name: process.environment
+        for group in options.process_group_configs
+        for process in group.process_configs
+    }
+
+
+def one_program(tmp_path: Path, **environment: str) -> str:
+    layout = Layout("mine", tmp_path)
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    program = Program(command=("/bin/echo", "100%", "a b"), directory=tmp_path, environment=environment)
+    return render_config(layout, {"one": program}, as_root=False)
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", "postgresql://user:pa%ss@127.0.0.1:5432/x?a=b,c=d", "5, 30", "it's", 'say "hi" now', "a;b#c", ""]
+)
+def test_supervisord_reads_back_the_value_that_was_written(value, tmp_path):
+    assert supervisor_reads(one_program(tmp_path, NAME=value), tmp_path)["one"]["NAME"] == value
+
+
+@pytest.mark.parametrize("value", ["two\nlines", "both ' and \"", "a ; comment", "a # comment", '"quoted"'])
+def test_a_value_that_supervisord_would_change_is_refused(value, tmp_path):
+    with pytest.raises(StackError, match="value of NAME cannot be passed on"):
+        one_program(tmp_path, NAME=value)
+
+
+def test_supervisord_would_change_such_a_value_indeed():
+    assert dict_of_key_value_pairs("NAME='\"quoted\"'") == {"NAME": "quoted"}
+
+
+def test_a_switch_of_the_caller_reaches_the_services(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLICY_VERSION", "v2")
+    assert Stack("mine", tmp_path).environment("risk_scoring_service")["POLICY_VERSION"] == "v2"
+
+
+def test_an_address_of_the_caller_does_not_reach_the_services(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/x")
+    monkeypatch.setenv("GENERATOR_API_URL", "http://elsewhere")
+    stack = Stack("mine", tmp_path)
+    assert stack.environment("api_v2")["DATABASE_URL"] == stack.environment()["DATABASE_URL"]
+    assert "elsewhere" not in str(stack.environment("data_generator"))
+
+
+def test_what_supervisord_inherits_has_no_setting_in_it(monkeypatch):
+    monkeypatch.setenv("POLICY_VERSION", "v2")
+    monkeypatch.setenv("REDIS_HOST", "elsewhere")
+    monkeypatch.setenv("SOMETHING_ELSE", "kept")
+    inherited = inherited_environment()
+    assert not {"POLICY_VERSION", "REDIS_HOST"} & inherited.keys()
+    assert inherited["SOMETHING_ELSE"] == "kept"
+
+
+def test_the_overrides_file_wins_over_everything(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLICY_VERSION", "v1")
+    stack = Stack("mine", tmp_path)
+    stack.folder.mkdir()
+    (stack.folder / "overrides.env").write_text("# for one run\nPOLICY_VERSION=v2\nREDIS_DB=3\n")
+    variables = stack.environment("risk_scoring_service")
+    assert (variables["POLICY_VERSION"], variables["REDIS_DB"]) == ("v2", "3")
+
+
+def test_each_worker_has_its_own_health_port_and_group(tmp_path):
+    stack = Stack("mine", tmp_path)
+    consumer, scorer = stack.environment("stream_consumer"), stack.environment("risk_scoring_service")
+    assert int(consumer["HEALTH_PORT"]) == stack.ports.stream_consumer
+    assert int(scorer["HEALTH_PORT"]) == stack.ports.risk_scoring_service
+    assert consumer["KAFKA_CONSUMER_GROUP"] == "gourmetgram-stream-consumer"
+    assert scorer["KAFKA_CONSUMER_GROUP"] == "gourmetgram-moderation"
+    assert "HEALTH_PORT" not in stack.environment()
