@@ -1,1 +1,1 @@
-"""TO BE WRITTEN."""
+"""Version 2 of the API: version 1, and an event for everything that happens."""

@@ -1,0 +1,123 @@
+"""Errors of the API: each has a status and a sentence, and one place turns them into answers."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api_v1.responses import json_response
+from gourmetgram.errors import PlatformError, TransientError
+
+log = logging.getLogger(__name__)
+
+_MAX_PROBLEMS = 20
+_MAX_NAME_LENGTH = 100
+_SENTENCES = {404: "There is no such path.", 405: "This path does not take this method."}
+
+
+class ApiError(PlatformError):
+    """The request cannot be fulfilled; nothing was stored."""
+
+    status = 400
+
+
+class TargetMissingError(ApiError):
+    """A flag points at nothing."""
+
+
+class NotFoundError(ApiError):
+    """Something the request names does not exist, or no longer."""
+
+    status = 404
+
+
+class TooLargeError(ApiError):
+    """The body is larger than allowed."""
+
+    status = 413
+
+
+class NotAnImageError(ApiError):
+    """The file is no JPEG, PNG or WebP that can be decoded."""
+
+    status = 415
+
+
+class InvalidInputError(ApiError):
+    """The input has a wrong form.
+
+    Args:
+        problems: one per wrong field: `loc` (where), `msg` (a sentence), `type`.
+    """
+
+    status = 422
+
+    def __init__(self, problems: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(problem["msg"] for problem in problems))
+        self.problems = problems
+
+    @classmethod
+    def at(cls, location: str, sentence: str) -> "InvalidInputError":
+        """One problem with one thing."""
+        return cls([{"loc": ["body", location] if location else ["body"], "msg": sentence, "type": "value_error"}])
+
+    @classmethod
+    def from_validation(cls, error: ValidationError) -> "InvalidInputError":
+        """What pydantic found in a body."""
+        return cls(_problems(error.errors(include_url=False, include_context=False, include_input=False), ("body",)))
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Register how each kind of error is answered."""
+    app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(TransientError, _answer_unavailable)
+    app.add_exception_handler(RequestValidationError, _answer_invalid_parameters)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+
+async def _answer_api_error(_request: Request, error: Exception) -> Response:
+    if isinstance(error, InvalidInputError):
+        return json_response({"detail": error.problems}, error.status)
+    status = error.status if isinstance(error, ApiError) else 400
+    return json_response({"detail": str(error)}, status)
+
+
+async def _answer_unavailable(request: Request, error: Exception) -> Response:
+    # The cause is for the operator; a client learns only that it may try again.
+    log.warning("503 for request %s: %s", request.scope.get("request_id", "-"), error)
+    body = {"detail": "A store is not available or too slow. Nothing was stored; please try again."}
+    return json_response(body, 503, {"Retry-After": "1"})
+
+
+async def _answer_invalid_parameters(_request: Request, error: Exception) -> Response:
+    problems = _problems(error.errors(), ()) if isinstance(error, RequestValidationError) else []
+    return json_response({"detail": problems}, 422)
+
+
+async def _answer_http_exception(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    sentence = _SENTENCES.get(error.status_code, str(error.detail))
+    return json_response({"detail": sentence}, error.status_code, error.headers)
+
+
+def _problems(errors: Sequence[Any], prefix: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Pydantic's errors without the client's values, which may be huge, secret, or not even text."""
+    return [
+        {
+            "loc": [part if isinstance(part, int) else _plain(part) for part in (*prefix, *error["loc"])],
+            "msg": error["msg"],
+            "type": error["type"],
+        }
+        for error in errors[:_MAX_PROBLEMS]
+    ]
+
+
+def _plain(name: str) -> str:
+    """A field's name as the client wrote it, fit for JSON."""
+    return name[:_MAX_NAME_LENGTH].encode("utf-8", "backslashreplace").decode()

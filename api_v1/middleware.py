@@ -1,0 +1,143 @@
+"""What surrounds every request: an id, one log line, metrics, and limits on the body.
+
+Plain ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues per request.
+"""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from prometheus_client import Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_v1.errors import TooLargeError
+from api_v1.responses import json_response
+
+request_log = logging.getLogger("gourmetgram.requests")
+
+JSON_LIMIT_BYTES: Final = 64 * 1024
+"""Largest body of anything that is not an upload."""
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_KNOWN_METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
+_REQUESTS = Counter("gourmetgram_http_requests_total", "Answered requests", ["method", "route", "status"])
+_SECONDS = Histogram("gourmetgram_http_request_seconds", "Time from request to answer", ["route"])
+
+
+class Observe:
+    """Gives each request an id (the client's X-Request-ID when it is sane), logs it in one line, and counts it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            _record(scope, request_id, status, time.perf_counter() - began)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return value.decode() if _REQUEST_ID.fullmatch(value) else uuid.uuid4().hex
+    return uuid.uuid4().hex
+
+
+def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unmatched")
+    # Labels must be few: a client may invent methods.
+    method = scope["method"] if scope["method"] in _KNOWN_METHODS else "other"
+    _REQUESTS.labels(method, route, status).inc()
+    _SECONDS.labels(route).observe(seconds)
+    if request_log.isEnabledFor(logging.INFO):
+        client = scope.get("client")
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "request_id": request_id,
+            "client": client[0] if client else None,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+        }
+        # JSON escapes what a client could use to forge lines.
+        request_log.info("%s", orjson.dumps(line).decode())
+
+
+class BodyLimit:
+    """Refuses large bodies: by their announced length before anything is read, else while reading.
+
+    Args:
+        app: what is protected.
+        limits: path -> most bytes; other paths take JSON_LIMIT_BYTES.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Mapping[str, int]) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._limits.get(scope["path"], JSON_LIMIT_BYTES)
+        announced = _announced_length(scope)
+        if announced is None:
+            await self._app(scope, _limited(receive, limit), send)
+        elif announced > limit:
+            # The server discards what the client still sends.
+            await json_response({"detail": _sentence(limit)}, TooLargeError.status)(scope, receive, send)
+        else:
+            # The server sees to it that no more arrives than was announced.
+            await self._app(scope, receive, send)
+
+
+def _announced_length(scope: Scope) -> int | None:
+    """Content-Length; 0 when there is no body; None when only reading can tell."""
+    length: int | None = 0
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else None
+        if name == b"transfer-encoding":
+            length = None
+    return length
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    read = 0
+
+    async def receive_limited() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > limit:
+            raise TooLargeError(_sentence(limit))
+        return message
+
+    return receive_limited
+
+
+def _sentence(limit: int) -> str:
+    return f"The body is larger than the {limit} bytes that this path takes."

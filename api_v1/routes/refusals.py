@@ -1,0 +1,32 @@
+"""Why a statement refused a row, as errors."""
+
+from typing import Final
+
+from api_v1.errors import ApiError, InvalidInputError, NotFoundError
+from api_v1.routes.images import IMAGE_NOT_FOUND
+from gourmetgram.database.pool import Record
+from gourmetgram.errors import TransientError
+
+USER_NOT_FOUND: Final = "User not found"
+
+_NOT_FOUND: Final = {"no_user": USER_NOT_FOUND, "no_image": IMAGE_NOT_FOUND, "no_comment": "Comment not found"}
+
+
+def accepted(record: Record | None) -> Record:
+    """The record of a row that was written.
+
+    Raises:
+        NotFoundError, InvalidInputError: as the record's `refusal` says.
+    """
+    if record is None:
+        raise TransientError("the statement returned nothing for a row")
+    refusal = record["refusal"]
+    if refusal is not None:
+        raise _error(refusal)
+    return record
+
+
+def _error(refusal: str) -> ApiError:
+    if refusal == "other_image":
+        return InvalidInputError.at("comment_id", "The comment belongs to another image.")
+    return NotFoundError(_NOT_FOUND[refusal])

@@ -1,0 +1,68 @@
+"""Whether the service lives, whether it can work, and its metrics."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from starlette.responses import Response
+
+from api_v1.responses import json_response
+from api_v1.schemas import Ready
+from api_v1.services import Services, services_of
+from gourmetgram.database.pool import deadline_after
+from gourmetgram.errors import TransientError
+
+router = APIRouter(tags=["system"])
+bench_router = APIRouter(include_in_schema=False)
+
+_CHECK_WAIT_S = 1.5
+
+
+def add_health(app: FastAPI, services: Services) -> None:
+    """Add `/health`, whose body depends on the API's version."""
+    extension = services.extension
+
+    @app.get("/health", tags=["system"], summary="Is the process alive?", response_model=extension.health_model)
+    async def health() -> Response:
+        """Answer from memory, whatever state the stores are in."""
+        return json_response(extension.health())
+
+
+@router.get("/ready", summary="Can the stores be used?", response_model=Ready, responses={503: {"model": Ready}})
+async def ready(request: Request) -> Response:
+    """Ask every store now; 503 when one does not answer."""
+    services = services_of(request)
+    postgres, object_store = await asyncio.gather(_postgres_answers(services), _succeeds(services.objects.check()))
+    checks = {"postgres": postgres, "object_store": object_store}
+    checks.update((name, check()) for name, check in services.extension.checks.items())
+    is_ready = all(checks.values())
+    body = {"status": "ready" if is_ready else "not_ready", "checks": checks}
+    return json_response(body, 200 if is_ready else 503)
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics() -> Response:
+    """Counters and histograms in Prometheus' text format."""
+    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+@bench_router.get("/bench/noop")
+async def noop() -> Response:
+    """Touch nothing."""
+    return json_response({"status": "ok"})
+
+
+async def _postgres_answers(services: Services) -> bool:
+    return await _succeeds(
+        services.database.fetch("SELECT FROM images LIMIT 1", deadline=deadline_after(_CHECK_WAIT_S))
+    )
+
+
+async def _succeeds(call: Awaitable[object]) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_WAIT_S):
+            await call
+    except (TransientError, TimeoutError):
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""Uploads: a file becomes an object and a row, or neither."""
+
+import asyncio
+import uuid
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api_v1.documentation import answers, upload_body
+from api_v1.errors import NotFoundError
+from api_v1.image_check import check_image
+from api_v1.responses import json_response
+from api_v1.routes.refusals import USER_NOT_FOUND
+from api_v1.routes.users import user_exists
+from api_v1.schemas import ImageOut, UploadIn
+from api_v1.services import Services, services_of
+from api_v1.upload_form import Upload, read_upload
+from gourmetgram.database.pool import WAIT_S, Record, deadline_after, now
+
+router = APIRouter(tags=["images"])
+
+
+@router.post(
+    "/upload/",
+    summary="Upload an image",
+    response_model=ImageOut,
+    responses=answers(404, 413, 415, 422, 503),
+    openapi_extra=upload_body(UploadIn),
+)
+async def upload_image(request: Request) -> Response:
+    """Store an image; the format is found by decoding it, whatever its name says."""
+    services = services_of(request)
+    upload = await read_upload(request, services.settings.max_upload_bytes)
+    loop = asyncio.get_running_loop()
+    max_pixels = services.settings.max_image_pixels
+    kind = await loop.run_in_executor(services.decoding, check_image, upload.data, max_pixels)
+    began = now()
+    if not await user_exists(services, upload.fields.user_id, deadline_after()):
+        raise NotFoundError(USER_NOT_FOUND)
+    # Both waits for the database together take no longer than one may.
+    database_wait_s = WAIT_S - (now() - began)
+    image_id = str(uuid.uuid4())
+    key = f"{image_id}.{kind.extension}"
+    stored = await _store(services, upload, image_id, key, kind.content_type, database_wait_s)
+    return json_response(
+        {
+            "id": image_id,
+            "user_id": upload.fields.user_id,
+            "s3_url": services.objects.url(key),
+            "source": "user_upload",
+            "caption": upload.fields.caption,
+            "category": upload.fields.category,
+            "views": 0,
+            "created_at": stored["created_at"],
+            "deleted_at": None,
+        }
+    )
+
+
+async def _store(
+    services: Services, upload: Upload, image_id: str, key: str, content_type: str, database_wait_s: float
+) -> Record:
+    """The object first, so that no row ever points at nothing; then the row, or the object goes again.
+
+    Raises:
+        NotFoundError: the user was deleted meanwhile.
+        TransientError: a store is away or too slow.
+    """
+    fields = upload.fields
+    row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
+    stored: Record | None = None
+    try:
+        await services.objects.put(key, upload.data, content_type)
+        stored = await services.images.submit(row, deadline_after(database_wait_s))
+    finally:
+        # Whatever went wrong, a cancelled request included.
+        if stored is None:
+            services.objects.discard(key)
+    if stored is None:
+        raise NotFoundError(USER_NOT_FOUND)
+    return stored

@@ -1,0 +1,60 @@
+"""Users."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api_v1.body import read_json
+from api_v1.documentation import answers, json_body
+from api_v1.responses import record_response
+from api_v1.schemas import UserIn, UserOut
+from api_v1.services import Services, services_of
+from gourmetgram.database.pool import Record, deadline_after
+from gourmetgram.errors import TransientError
+
+router = APIRouter(tags=["users"])
+
+_BY_NAME = """
+SELECT id::text AS id, username, tos_version_accepted, tos_accepted_at, country_of_residence, year_of_birth,
+       is_test_account, created_at
+FROM users WHERE username = $1
+"""
+_BY_ID = "SELECT FROM users WHERE id = $1"
+
+
+@router.post(
+    "/users/",
+    summary="Create a user",
+    response_model=UserOut,
+    responses=answers(413, 422, 503),
+    openapi_extra=json_body(UserIn, UserIn.example()),
+)
+async def create_user(request: Request) -> Response:
+    """A name that exists already gives the stored user, unchanged."""
+    user = await read_json(request, UserIn)
+    services = services_of(request)
+    deadline = deadline_after()
+    stored = await _find(services, user.username, deadline)
+    if stored is None:
+        row = (
+            user.username,
+            user.tos_version_accepted,
+            user.tos_accepted_at,
+            user.country_of_residence,
+            user.year_of_birth,
+            user.is_test_account,
+        )
+        await services.users.submit(row, deadline)
+        stored = await _find(services, user.username, deadline)
+    if stored is None:
+        raise TransientError("a user was deleted while it was created")
+    return record_response(stored)
+
+
+async def user_exists(services: Services, user_id: str, deadline: float) -> bool:
+    """Whether there is a user with this id."""
+    return bool(await services.database.fetch(_BY_ID, user_id, deadline=deadline))
+
+
+async def _find(services: Services, username: str, deadline: float) -> Record | None:
+    rows = await services.database.fetch(_BY_NAME, username, deadline=deadline)
+    return rows[0] if rows else None

@@ -1,0 +1,103 @@
+"""What the routes use: the stores and the writers, built once per application."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, cast
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from api_v1 import statements
+from api_v1.schemas import Health
+from api_v1.settings import ApiSettings
+from api_v1.statements import NO_EVENTS, EventSql
+from gourmetgram.database.group_commit import GroupCommit
+from gourmetgram.database.pool import Database
+from gourmetgram.object_store import ObjectStore
+
+_DECODING_THREADS = 2
+"""Decoding is processor work: more threads than cores only cost memory."""
+
+
+class Background(Protocol):
+    """Something that runs beside the requests."""
+
+    async def start(self) -> None:
+        """Begin, without waiting for any server."""
+
+    async def stop(self) -> None:
+        """Finish what can be finished, then end."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What a version of the API adds to version 1. The defaults add nothing.
+
+    Attributes:
+        event_sql: writes events in the transactions of the rows.
+        on_commit: told after each commit.
+        background: run from start to stop, and stopped after the writers.
+        health: body of `/health`; must answer from memory.
+        health_model: its documentation.
+        checks: further conditions of `/ready`; must answer from memory.
+    """
+
+    event_sql: EventSql = NO_EVENTS
+    on_commit: Callable[[], None] = lambda: None
+    background: tuple[Background, ...] = ()
+    health: Callable[[], Mapping[str, object]] = lambda: {"status": "healthy"}
+    health_model: type[BaseModel] = Health
+    checks: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+
+
+class Services:
+    """Stores, writers and threads of one application.
+
+    Args:
+        settings: where the stores are.
+        database: the application database.
+        extension: what the version adds.
+    """
+
+    def __init__(self, settings: ApiSettings, database: Database, extension: Extension) -> None:
+        self.settings = settings
+        self.database = database
+        self.extension = extension
+        self.objects = ObjectStore(settings)
+        self.decoding = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
+        events = extension.event_sql
+
+        def writer(kind: str, sql: str) -> GroupCommit:
+            return GroupCommit(database, kind, sql, extension.on_commit)
+
+        self.users = writer("users", statements.ADD_USERS)
+        self.images = writer("images", statements.add_images(events))
+        self.views = writer("views", statements.count_views(events))
+        self.comments = writer("comments", statements.add_comments(events))
+        self.flags = writer("flags", statements.add_flags(events))
+
+    @property
+    def _writers(self) -> tuple[GroupCommit, ...]:
+        return (self.users, self.images, self.views, self.comments, self.flags)
+
+    async def start(self) -> None:
+        """Begin to serve; no store needs to be there yet."""
+        await self.database.start()
+        for part in (*self._writers, *self.extension.background):
+            await part.start()
+
+    async def stop(self) -> None:
+        """Write what was accepted, then close everything."""
+        await asyncio.gather(*(writer.stop() for writer in self._writers))
+        for part in self.extension.background:
+            await part.stop()
+        await self.objects.stop()
+        await self.database.stop()
+        self.decoding.shutdown(wait=False, cancel_futures=True)
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that received the request."""
+    return cast(Services, request.app.state.services)

@@ -1,0 +1,182 @@
+# ruff: noqa: S608 - put together from constants only
+"""The statements that write, each for a whole batch of requests (see gourmetgram.database.group_commit).
+
+Each takes one array per column and returns per request: its number `n`, the transaction's id `xid`, why it was
+refused (`refusal`, NULL when it was not), and the row as the API answers it.
+
+Each leaves the accepted requests in a table expression `new`: what version 2 makes its events of, in the same
+statement (`EventSql`).
+
+Event times are the database's, taken inside the writing transaction and after every lock it had to wait for. They
+differ within a batch by at least a microsecond, in the order of arrival: the newest is the clock's value, the others
+lie just before it, none before the transaction's start. (A batch of 500 whose transaction is younger than half a
+millisecond runs ahead of the clock by the missing part of that; its commit takes longer.)
+"""
+
+from typing import Final, NamedTuple
+
+from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
+
+_TIME: Final = """GREATEST(
+            (SELECT clock_timestamp()) - count(*) OVER () * interval '1 microsecond',
+            now()
+        ) + row_number() OVER (ORDER BY n) * interval '1 microsecond'"""
+_ELIGIBLE: Final = ACTOR_ELIGIBLE_SQL.format(event_time="u.created_at")
+_XID: Final = "pg_current_xact_id()::text AS xid"
+
+
+class EventSql(NamedTuple):
+    """Table expressions that write events, one per kind of request; empty = no events.
+
+    Each begins with a comma and may read `new`:
+
+    - upload: n, id, user_id, s3_url, caption, category, created_at, actor_eligible
+    - view: n, image_id, viewed_at
+    - comment: n, id, image_id, user_id, content, created_at, actor_eligible
+    - flag: n, id, user_id, comment_id, target_image_id, reason, created_at, actor_eligible
+    """
+
+    upload: str = ""
+    view: str = ""
+    comment: str = ""
+    flag: str = ""
+
+
+NO_EVENTS: Final = EventSql()
+
+
+ADD_USERS: Final = f"""
+WITH wanted AS (
+    SELECT *
+    FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::text[], $5::integer[], $6::boolean[])
+        WITH ORDINALITY AS w(username, tos_version, tos_accepted_at, country, year_of_birth, is_test_account, n)
+),
+new AS (
+    INSERT INTO users (username, tos_version_accepted, tos_accepted_at, country_of_residence, year_of_birth,
+                       is_test_account)
+    SELECT username, tos_version, tos_accepted_at, country, year_of_birth, is_test_account
+    FROM (SELECT DISTINCT ON (username) * FROM wanted ORDER BY username, n) AS first_ones
+    ON CONFLICT (username) DO NOTHING
+    RETURNING *
+)
+SELECT w.n, {_XID} FROM wanted AS w JOIN new USING (username)
+"""
+"""Users whose name is taken stay as they are: the caller reads the stored row afterwards."""
+
+
+def add_images(events: EventSql) -> str:
+    """Insert uploaded images. Columns: id, user_id, s3_url, caption, category."""
+    return f"""
+WITH wanted AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+        WITH ORDINALITY AS w(id, user_id, s3_url, caption, category, n)
+),
+stamped AS (
+    SELECT w.*, is_test_account, year_of_birth, {_TIME} AS created_at
+    FROM wanted AS w JOIN users ON users.id = w.user_id
+),
+new AS MATERIALIZED (
+    SELECT u.*, {_ELIGIBLE} AS actor_eligible FROM stamped AS u
+),
+written AS (
+    INSERT INTO images (id, user_id, s3_url, source, caption, category, created_at, views)
+    SELECT id, user_id, s3_url, 'user_upload', caption, category, created_at, 0 FROM new ORDER BY n
+){events.upload}
+SELECT n, {_XID}, created_at FROM new
+"""
+
+
+def count_views(events: EventSql) -> str:
+    """Add views to images. Columns: image_id. Returns each view's own total; nothing for an unknown image.
+
+    Rows are locked in the order of their ids, so that the batches of two processes cannot lock each other out.
+    """
+    return f"""
+WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS w(image_id, n)
+),
+target AS MATERIALIZED (
+    SELECT id FROM images WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE
+),
+counted AS (
+    UPDATE images SET views = COALESCE(images.views, 0) + added.number
+    FROM (
+        SELECT image_id, count(*) AS number FROM wanted JOIN target ON target.id = image_id GROUP BY image_id
+    ) AS added
+    WHERE images.id = added.image_id
+    RETURNING images.id, images.views - added.number AS views_before
+),
+new AS MATERIALIZED (
+    SELECT n, image_id, views_before + row_number() OVER (PARTITION BY image_id ORDER BY n) AS views,
+           {_TIME} AS viewed_at
+    FROM wanted JOIN counted ON counted.id = image_id
+){events.view}
+SELECT n, {_XID}, views FROM new
+"""
+
+
+def add_comments(events: EventSql) -> str:
+    """Insert comments. Columns: image_id, user_id, content."""
+    return f"""
+WITH wanted AS (
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS w(image_id, user_id, content, n)
+),
+judged AS MATERIALIZED (
+    SELECT w.*, is_test_account, year_of_birth,
+           CASE WHEN users.id IS NULL THEN 'no_user' WHEN images.id IS NULL THEN 'no_image' END AS refusal
+    FROM wanted AS w
+    LEFT JOIN users ON users.id = w.user_id
+    LEFT JOIN images ON images.id = w.image_id AND images.deleted_at IS NULL
+),
+stamped AS (
+    SELECT *, gen_random_uuid() AS id, {_TIME} AS created_at FROM judged WHERE refusal IS NULL
+),
+new AS MATERIALIZED (
+    SELECT u.*, {_ELIGIBLE} AS actor_eligible FROM stamped AS u
+),
+written AS (
+    INSERT INTO comments (id, image_id, user_id, content, actor_eligible, created_at)
+    SELECT id, image_id, user_id, content, actor_eligible, created_at FROM new ORDER BY n
+){events.comment}
+SELECT j.n, {_XID}, j.refusal, new.id::text AS id, new.created_at FROM judged AS j LEFT JOIN new USING (n)
+"""
+
+
+def add_flags(events: EventSql) -> str:
+    """Insert flags. Columns: user_id, image_id, comment_id, reason; at least one of the two targets is given.
+
+    A comment counts as a target while it is neither deleted nor hidden and its image is not deleted.
+    """
+    return f"""
+WITH wanted AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[])
+        WITH ORDINALITY AS w(user_id, image_id, comment_id, reason, n)
+),
+judged AS MATERIALIZED (
+    SELECT w.*, is_test_account, year_of_birth, COALESCE(w.image_id, c.image_id) AS target_image_id,
+           CASE
+               WHEN users.id IS NULL THEN 'no_user'
+               WHEN w.comment_id IS NOT NULL AND comment_image.id IS NULL THEN 'no_comment'
+               WHEN w.image_id IS NOT NULL AND images.id IS NULL THEN 'no_image'
+               WHEN w.image_id <> c.image_id THEN 'other_image'
+           END AS refusal
+    FROM wanted AS w
+    LEFT JOIN users ON users.id = w.user_id
+    LEFT JOIN comments AS c ON c.id = w.comment_id AND c.deleted_at IS NULL AND NOT c.moderator_hidden
+    LEFT JOIN images AS comment_image ON comment_image.id = c.image_id AND comment_image.deleted_at IS NULL
+    LEFT JOIN images ON images.id = w.image_id AND images.deleted_at IS NULL
+),
+stamped AS (
+    SELECT *, gen_random_uuid() AS id, {_TIME} AS created_at FROM judged WHERE refusal IS NULL
+),
+new AS MATERIALIZED (
+    SELECT u.*, {_ELIGIBLE} AS actor_eligible FROM stamped AS u
+),
+written AS (
+    INSERT INTO flags (id, user_id, image_id, comment_id, reason, review_status, actor_eligible, created_at)
+    SELECT id, user_id, image_id, comment_id, reason, 'pending', actor_eligible, created_at FROM new ORDER BY n
+){events.flag}
+SELECT j.n, {_XID}, j.refusal, new.id::text AS id, new.created_at FROM judged AS j LEFT JOIN new USING (n)
+"""

@@ -1,0 +1,72 @@
+"""Reading the multipart form of an upload."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from api_v1.errors import InvalidInputError, TooLargeError
+from api_v1.schemas import UploadIn
+
+FORM_OVERHEAD_BYTES: Final = 64 * 1024
+"""What a form may hold beside the file: boundaries, headers, and the text fields."""
+
+_OPTIONAL = ("caption", "category")
+_READ_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload as the client sent it, its text fields checked."""
+
+    fields: UploadIn
+    data: bytes
+
+
+async def read_upload(request: Request, max_file_bytes: int) -> Upload:
+    """The form of `POST /upload/`.
+
+    Raises:
+        InvalidInputError: it is not such a form, or a field breaks its rule.
+        TooLargeError: the file is larger than allowed.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise InvalidInputError.at("", "The Content-Type must be multipart/form-data.")
+    try:
+        async with asyncio.timeout(_READ_TIMEOUT_S):
+            form = await request.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD_BYTES)
+    except TimeoutError:
+        raise InvalidInputError.at("", "The form did not arrive in time.") from None
+    except HTTPException as error:
+        raise InvalidInputError.at("", f"The form cannot be read: {error.detail}") from None
+    try:
+        return Upload(_fields(form), await _file(form, max_file_bytes))
+    finally:
+        await form.close()
+
+
+def _fields(form: FormData) -> UploadIn:
+    names = [name for name, _ in form.multi_items()]
+    if len(set(names)) != len(names):
+        raise InvalidInputError.at("", "The form names a field twice.")
+    # Forms cannot leave a field out: browsers send an empty text for one that was not filled in.
+    values = {name: value for name, value in form.items() if name != "file" and not (name in _OPTIONAL and value == "")}
+    if isinstance(values.get("category"), str) and not str(values["category"]).strip():
+        del values["category"]
+    try:
+        return UploadIn.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInputError.from_validation(error) from None
+
+
+async def _file(form: FormData, max_bytes: int) -> bytes:
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise InvalidInputError.at("file", "The file is missing.")
+    if file.size is not None and file.size > max_bytes:
+        raise TooLargeError(f"The file is larger than {max_bytes} bytes.")
+    return await file.read()

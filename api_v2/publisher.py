@@ -1,0 +1,112 @@
+"""Publishing to Kafka, with the broker's confirmation of every message."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from gourmetgram.kafka import create_producer
+from gourmetgram.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+Delivered = Callable[[KafkaError | None, Message], None]
+
+_POLL_S: Final = 0.05
+_PROBE_TIMEOUT_S: Final = 1.0
+
+
+class OutboxRow(NamedTuple):
+    """An event that waits in the outbox."""
+
+    sequence: int
+    topic: str
+    key: str
+    payload: bytes
+
+
+class Publisher:
+    """One producer. `publish` blocks: call it in a thread, one call at a time.
+
+    Messages never time out in the producer: librdkafka retries them for ever and in order, so that no event can
+    overtake an older one of its image while the broker is away.
+
+    Args:
+        settings: where the broker is.
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._producer: Producer | None = None
+        self._create = threading.Lock()
+
+    def publish(self, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
+        """Publish the rows in their order and wait for the broker.
+
+        Args:
+            rows: in outbox order.
+            abandon: once set, give up what is not confirmed yet.
+
+        Returns:
+            The confirmed rows. The others may have reached the broker too; publish them again, in order.
+        """
+        producer = self._current()
+        confirmed: list[OutboxRow] = []
+        failures: list[KafkaError] = []
+
+        for row in rows:
+
+            def delivered(error: KafkaError | None, _message: Message, row: OutboxRow = row) -> None:
+                if error is None:
+                    confirmed.append(row)
+                else:
+                    failures.append(error)
+
+            self._queue(producer, row, delivered, abandon)
+        while len(confirmed) + len(failures) < len(rows) and not abandon.is_set():
+            producer.poll(_POLL_S)
+        if len(confirmed) < len(rows):
+            if failures:
+                log.warning("The broker did not take %d of %d events: %s", len(failures), len(rows), failures[0].str())
+            self._discard(producer)
+        return confirmed
+
+    def broker_answers(self) -> bool:
+        """Ask the broker for its topics. Blocks for up to a second."""
+        try:
+            self._current().list_topics(timeout=_PROBE_TIMEOUT_S)
+        except KafkaException:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Drop the producer; nothing may be under way."""
+        if self._producer is not None:
+            self._discard(self._producer)
+
+    def _queue(self, producer: Producer, row: OutboxRow, delivered: Delivered, abandon: threading.Event) -> None:
+        while not abandon.is_set():
+            try:
+                producer.produce(row.topic, key=row.key, value=row.payload, on_delivery=delivered)
+            except BufferError:
+                # The queue is full: make room.
+                producer.poll(_POLL_S)
+            else:
+                return
+
+    def _current(self) -> Producer:
+        with self._create:
+            if self._producer is None:
+                self._producer = create_producer(
+                    self._settings, "gourmetgram-outbox-relay", **{"message.timeout.ms": 0}
+                )
+            return self._producer
+
+    def _discard(self, producer: Producer) -> None:
+        """Forget what is queued. A new producer begins a new session, which is clean after any kind of failure."""
+        producer.purge(in_queue=True, in_flight=True, blocking=False)
+        producer.poll(0)
+        with self._create:
+            self._producer = None

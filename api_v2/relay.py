@@ -1,0 +1,229 @@
+"""The relay: moves events from the outbox to Kafka, in order, at least once, always with the same event_id.
+
+One relay is active at a time, whichever API process holds PostgreSQL's advisory lock. It reads and deletes over the
+connection that holds the lock: a lost connection is a lost lock, and then nothing more can be deleted or read. What
+it had given to the broker by then is published again by its successor: a repeat, which readers recognise.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter as CounterOf
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import asyncpg
+from prometheus_client import Counter, Gauge
+
+from api_v2.publisher import OutboxRow, Publisher
+from gourmetgram.database.pool import CONNECTION_LOST, Connection, Database, deadline_after, describe, now
+from gourmetgram.errors import TransientError
+from gourmetgram.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+LOCK_KEY: Final = 0x6F7574626F78
+"""Of the advisory lock: "outbox" in ASCII."""
+
+BATCH: Final = 1_000
+POLL_S: Final = 0.5
+"""How soon events written by other processes are noticed; our own commits wake the relay at once."""
+
+STANDBY_POLL_S: Final = 1.0
+MONITOR_S: Final = 1.0
+RETRY_S: Final = 0.5
+STATEMENT_TIMEOUT_S: Final = 10.0
+DRAIN_S: Final = 2.0
+"""How long a stop waits for the last events to leave; the rest stay in the outbox."""
+
+_READ: Final = """
+SELECT sequence, topic, message_key, payload::text FROM event_outbox
+WHERE published_at IS NULL AND sequence > $1 ORDER BY sequence LIMIT $2
+"""
+_DELETE: Final = "DELETE FROM event_outbox WHERE sequence = ANY($1::bigint[])"
+_COUNT: Final = "SELECT count(*) AS pending FROM event_outbox WHERE published_at IS NULL"
+
+_PUBLISHED = Counter("gourmetgram_outbox_published_total", "Events confirmed by the broker", ["topic"])
+_PENDING = Gauge("gourmetgram_outbox_pending", "Events that wait in the outbox")
+_CONNECTED = Gauge("gourmetgram_outbox_broker_connected", "1 while the broker answers")
+
+
+class Floor:
+    """A sequence below which nothing waits any more: spares the index scan the rows just deleted.
+
+    Numbers are given before their transactions commit, so a smaller one may still appear for as long as a writing
+    transaction can take. The floor therefore follows at a distance in time, and every so often it is ignored once,
+    for writers that take longer (a backfill by hand).
+    """
+
+    SETTLED_AFTER_S: Final = 10.0
+    FULL_LOOK_EVERY_S: Final = 5.0
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._seen: deque[tuple[float, int]] = deque()
+        self._full_look_at = 0.0
+
+    def value(self, clock: float) -> int:
+        """The sequence to read after."""
+        if clock >= self._full_look_at:
+            self._full_look_at = clock + self.FULL_LOOK_EVERY_S
+            return 0
+        while self._seen and clock - self._seen[0][0] > self.SETTLED_AFTER_S:
+            self._value = self._seen.popleft()[1]
+        return self._value
+
+    def published_up_to(self, sequence: int, clock: float) -> None:
+        """Note that everything read so far, up to this sequence, is published."""
+        if not self._seen or clock - self._seen[-1][0] > 1.0:
+            self._seen.append((clock, sequence))
+
+
+class Relay:
+    """Publishes the outbox in the background.
+
+    Args:
+        database: holds the outbox.
+        kafka: where to publish.
+    """
+
+    def __init__(self, database: Database, kafka: KafkaSettings) -> None:
+        self._database = database
+        self._publisher = Publisher(kafka)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="relay")
+        self._probe_thread = ThreadPoolExecutor(1, thread_name_prefix="relay-probe")
+        self._wake = asyncio.Event()
+        self._abandon = threading.Event()
+        self._empty = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._published: CounterOf[str] = CounterOf()
+        self._connected = False
+        self._postgres_answers = True
+        self._pending = 0
+
+    def wake(self) -> None:
+        """Say that events were committed."""
+        self._empty.clear()
+        self._wake.set()
+
+    def connected(self) -> bool:
+        """Whether the broker answers."""
+        return self._connected
+
+    def health(self) -> dict[str, object]:
+        """The body of `/health`, from memory."""
+        healthy = self._connected and self._postgres_answers
+        return {
+            "status": "healthy" if healthy else "degraded",
+            "kafka_enabled": self._connected,
+            "kafka_stats": {
+                "enabled": self._connected,
+                "total_events": self._published.total(),
+                "events_by_topic": dict(self._published),
+                "outbox_pending": self._pending,
+            },
+        }
+
+    async def start(self) -> None:
+        """Begin; the broker and the database need not be there yet."""
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._monitor())]
+
+    async def stop(self) -> None:
+        """Publish what can be published in a moment, then end."""
+        if self._connected:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), DRAIN_S)
+        self._abandon.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown()
+        self._probe_thread.shutdown()
+        self._publisher.close()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._lead()
+            except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
+                log.warning("The relay lost its database connection: %s", describe(error))
+            except Exception:
+                # The outermost loop: the relay must outlive any mistake.
+                log.exception("The relay failed and starts again")
+            await asyncio.sleep(RETRY_S)
+
+    async def _lead(self) -> None:
+        """Become the active relay, and publish until the connection is lost."""
+        connection = await self._database.connect(deadline_after())
+        self._abandon.clear()
+        # A thread that waits for the broker must learn at once that the lock is gone.
+        connection.add_termination_listener(lambda _connection: self._abandon.set())
+        try:
+            await connection.execute(f"SET statement_timeout = {round(STATEMENT_TIMEOUT_S * 1000)}")
+            # A deletion that a crash undoes only means that an event is published twice.
+            await connection.execute("SET synchronous_commit = off")
+            while not await connection.fetchval(
+                "SELECT pg_try_advisory_lock($1)", LOCK_KEY, timeout=STATEMENT_TIMEOUT_S
+            ):
+                self._empty.set()
+                await asyncio.sleep(STANDBY_POLL_S)
+            log.info("This process publishes the outbox now")
+            floor = Floor()
+            while True:
+                await self._publish_some(connection, floor)
+        finally:
+            self._abandon.set()
+            connection.terminate()
+
+    async def _publish_some(self, connection: Connection, floor: Floor) -> None:
+        """One round: read, publish, delete what the broker confirmed; wait when there is nothing."""
+        self._wake.clear()
+        records = await connection.fetch(_READ, floor.value(now()), BATCH, timeout=STATEMENT_TIMEOUT_S)
+        rows = [OutboxRow(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
+        confirmed = await self._publish(rows) if rows else []
+        if confirmed:
+            await connection.execute(_DELETE, [row.sequence for row in confirmed], timeout=STATEMENT_TIMEOUT_S)
+            floor.published_up_to(rows[-1].sequence, now())
+        if len(confirmed) < len(rows):
+            await asyncio.sleep(RETRY_S)
+        elif len(rows) < BATCH:
+            if not self._wake.is_set():
+                self._empty.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_S)
+
+    async def _publish(self, rows: list[OutboxRow]) -> list[OutboxRow]:
+        loop = asyncio.get_running_loop()
+        confirmed = await loop.run_in_executor(self._thread, self._publisher.publish, rows, self._abandon)
+        for topic, number in CounterOf(row.topic for row in confirmed).items():
+            self._published[topic] += number
+            _PUBLISHED.labels(topic).inc(number)
+        return confirmed
+
+    async def _monitor(self) -> None:
+        """Keep what `/health` reports fresh, so that it never has to ask a store."""
+        while True:
+            began = time.monotonic()
+            await asyncio.gather(self._probe_broker(), self._count_pending())
+            await asyncio.sleep(max(0.1, MONITOR_S - (time.monotonic() - began)))
+
+    async def _probe_broker(self) -> None:
+        loop = asyncio.get_running_loop()
+        connected = await loop.run_in_executor(self._probe_thread, self._publisher.broker_answers)
+        if connected != self._connected:
+            log.info("The broker %s", "answers" if connected else "does not answer; events wait in the outbox")
+        self._connected = connected
+        _CONNECTED.set(connected)
+
+    async def _count_pending(self) -> None:
+        try:
+            rows = await self._database.fetch(_COUNT, deadline=deadline_after(MONITOR_S))
+        except TransientError:
+            self._postgres_answers = False
+            return
+        self._postgres_answers = True
+        self._pending = rows[0]["pending"]
+        _PENDING.set(self._pending)

@@ -1,0 +1,20 @@
+"""What version 2 answers differently."""
+
+from pydantic import BaseModel, Field
+
+
+class KafkaStats(BaseModel):
+    """What has become of the events of this process."""
+
+    enabled: bool
+    total_events: int
+    events_by_topic: dict[str, int]
+    outbox_pending: int
+
+
+class HealthV2(BaseModel):
+    """The process is alive; `degraded` while the broker or the database does not answer."""
+
+    status: str = Field(examples=["healthy"])
+    kafka_enabled: bool
+    kafka_stats: KafkaStats

@@ -1,0 +1,125 @@
+"""The object store as the APIs use it: asynchronous, with a deadline on every call, and nothing left behind.
+
+obstore (Rust) rather than boto3 on this path: it holds neither the event loop nor the interpreter while it sends
+(docs/decisions/).
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, Final
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from gourmetgram.errors import TransientError
+from gourmetgram.settings import ObjectStoreSettings
+
+log = logging.getLogger(__name__)
+
+WAIT_S: Final = 1.9
+"""How long a request waits for the store. The contract allows 2 s."""
+
+_REMOVE_AGAIN_AFTER_S: Final = (0.0, 5.0, 30.0)
+"""A write that was given up may still be carried out by a store that wakes up later: remove, and look again."""
+
+_REMOVE_RETRY_MAX_S: Final = 30.0
+_NO_SUCH_PREFIX: Final = "readiness-check/"
+
+
+class ObjectStore:
+    """The bucket of the uploaded images.
+
+    Args:
+        settings: where it is.
+    """
+
+    def __init__(self, settings: ObjectStoreSettings) -> None:
+        self._base_url = f"{settings.s3_endpoint_url.rstrip('/')}/{settings.s3_bucket_name}"
+        self._store = S3Store(
+            settings.s3_bucket_name,
+            endpoint=settings.s3_endpoint_url,
+            access_key_id=settings.aws_access_key_id,
+            secret_access_key=settings.aws_secret_access_key,
+            region=settings.aws_region,
+            virtual_hosted_style_request=False,
+            client_options={
+                "allow_http": True,
+                "connect_timeout": timedelta(seconds=1),
+                "timeout": timedelta(seconds=WAIT_S),
+            },
+            # A kept connection that a restarted server has closed costs one retry.
+            retry_config={
+                "max_retries": 2,
+                "retry_timeout": timedelta(seconds=WAIT_S),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=20),
+                    "max_backoff": timedelta(milliseconds=200),
+                    "base": 2,
+                },
+            },
+        )
+        self._removals: set[asyncio.Task[None]] = set()
+
+    def url(self, key: str) -> str:
+        """The object's address, as stored in images.s3_url."""
+        return f"{self._base_url}/{key}"
+
+    async def put(self, key: str, data: bytes, content_type: str) -> None:
+        """Store an object.
+
+        Raises:
+            TransientError: the store is away or too slow. The object may exist: call `discard`.
+        """
+        attributes = {"Content-Type": content_type}
+        await _in_time(obstore.put_async(self._store, key, data, attributes=attributes, use_multipart=False))
+
+    async def check(self) -> None:
+        """Ask for something that costs the store nothing.
+
+        Raises:
+            TransientError: the store or the bucket is not available.
+        """
+        await _in_time(obstore.list_with_delimiter_async(self._store, _NO_SUCH_PREFIX))
+
+    def discard(self, key: str) -> None:
+        """Remove an object in the background, for as long as that takes."""
+        task = asyncio.create_task(self._discard(key))
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+
+    async def stop(self, timeout_s: float = 1.0) -> None:
+        """Give removals under way a moment to succeed."""
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=timeout_s)
+        for task in list(self._removals):
+            task.cancel()
+        await asyncio.gather(*self._removals, return_exceptions=True)
+
+    async def _discard(self, key: str) -> None:
+        for pause_s in _REMOVE_AGAIN_AFTER_S:
+            await asyncio.sleep(pause_s)
+            await self._remove_for_certain(key)
+
+    async def _remove_for_certain(self, key: str) -> None:
+        pause_s = 0.2
+        while True:
+            try:
+                await _in_time(obstore.delete_async(self._store, key))
+            except TransientError as error:
+                log.warning("Object %s is still to be removed: %s", key, error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _REMOVE_RETRY_MAX_S)
+            else:
+                return
+
+
+async def _in_time(call: Coroutine[Any, Any, object]) -> None:
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await call
+    except (BaseError, OSError) as error:
+        # A missing bucket or a wrong key is an outage too: the operator's to repair, not the client's.
+        raise TransientError(f"the object store is not available: {type(error).__name__} {error}") from error
