@@ -58,9 +58,15 @@ class Record(NamedTuple):
 
 
 class BadMessage(NamedTuple):
-    """A message that does not follow the contract, and why."""
+    """A message that does not follow the contract, and why.
+
+    Attributes:
+        error: what is wrong, with the value at fault.
+        reason: the same without the value: one of a few texts, fit for counting.
+    """
 
     error: str
+    reason: str = "other"
 
 
 class Event(NamedTuple):
@@ -132,15 +138,17 @@ def parse_event(record: Record) -> Event | BadMessage:
         return message
     kind = message.get("event_type")
     if not isinstance(kind, str) or kind not in EVENT_KINDS:
-        return BadMessage(f"unknown event_type {_shown(kind)}")
+        return BadMessage(f"unknown event_type {_shown(kind)}", "unknown event_type")
     image_id = parse_uuid(message.get("image_id"))
     if image_id is None:
-        return BadMessage(f"missing or invalid image_id {_shown(message.get('image_id'))}")
+        return _bad_image_id(message)
     time_us = _event_time(message)
     if time_us is None:
         time_us = record.broker_time_us
     elif time_us - record.broker_time_us > MAX_FUTURE_US:
-        return BadMessage("event time is more than 60 seconds after the broker's time of the record")
+        return BadMessage(
+            "event time is more than 60 seconds after the broker's time of the record", "event time in the future"
+        )
     return Event(
         kind=kind,
         event_id=parse_uuid(message.get("event_id")) or record_uuid(record),
@@ -159,7 +167,7 @@ def parse_request(record: Record) -> ModerationRequest | BadMessage:
         return message
     image_id = parse_uuid(message.get("image_id"))
     if image_id is None:
-        return BadMessage(f"missing or invalid image_id {_shown(message.get('image_id'))}")
+        return _bad_image_id(message)
     trigger = message.get("trigger")
     if trigger is None:
         trigger = "unknown"
@@ -261,14 +269,18 @@ def _event_time(message: dict[str, Any]) -> int | None:
 
 def _json_object(value: bytes | None) -> dict[str, Any] | BadMessage:
     if value is None:
-        return BadMessage("the message has no value")
+        return BadMessage("the message has no value", "no value")
     try:
         message = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        return BadMessage(f"not JSON: {error}")
+        return BadMessage(f"not JSON: {error}", "not JSON")
     if not isinstance(message, dict):
-        return BadMessage(f"not a JSON object but {type(message).__name__}")
+        return BadMessage(f"not a JSON object but {type(message).__name__}", "not a JSON object")
     return message
+
+
+def _bad_image_id(message: dict[str, Any]) -> BadMessage:
+    return BadMessage(f"missing or invalid image_id {_shown(message.get('image_id'))}", "missing or invalid image_id")
 
 
 def _shown(value: object) -> str:
