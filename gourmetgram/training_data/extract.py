@@ -1,0 +1,240 @@
+"""The raw extract: what training needs of PostgreSQL, as of one moment, as Parquet files.
+
+All five tables are read in one snapshot and only in the columns that something reads; of texts, that is the length of
+a caption and the category. Every file names its extraction, so that files of two extractions are not taken for one.
+"""
+
+import logging
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.lakehouse.progress import format_time
+from gourmetgram.training_data.lake import Lake
+
+log = logging.getLogger(__name__)
+
+EXTRACTION_ID: Final = "gourmetgram.extraction_id"
+EXTRACTED_AT: Final = "gourmetgram.extracted_at"
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_CSV_BLOCK_BYTES: Final = 4 << 20
+# A transaction this young may be about to write although PostgreSQL has not given it a number yet.
+_MAY_WRITE_S: Final = 10
+_STATEMENT_TIMEOUT_MS: Final = 600_000
+
+
+class RawTable(NamedTuple):
+    """A table of the extract: its query and the schema of its file."""
+
+    query: str
+    schema: pa.Schema
+
+    @staticmethod
+    def file_name(table: str) -> str:
+        """The name of a table's file in the lake."""
+        return f"raw/{table}/latest.parquet"
+
+
+RAW_TABLES: Final = {
+    "users": RawTable(
+        "SELECT id, created_at, year_of_birth, is_test_account FROM users",
+        pa.schema(
+            [
+                ("id", pa.string()),
+                ("created_at", _TIME),
+                ("year_of_birth", pa.int32()),
+                ("is_test_account", pa.bool_()),
+            ]
+        ),
+    ),
+    "images": RawTable(
+        "SELECT id, user_id, created_at, deleted_at, category, COALESCE(char_length(caption), 0) AS caption_length "
+        "FROM images",
+        pa.schema(
+            [
+                ("id", pa.string()),
+                ("user_id", pa.string()),
+                ("created_at", _TIME),
+                ("deleted_at", _TIME),
+                ("category", pa.string()),
+                ("caption_length", pa.int64()),
+            ]
+        ),
+    ),
+    "comments": RawTable(
+        "SELECT id, image_id FROM comments",
+        pa.schema([("id", pa.string()), ("image_id", pa.string())]),
+    ),
+    "flags": RawTable(
+        "SELECT id, image_id, comment_id, actor_eligible, review_status, created_at FROM flags",
+        pa.schema(
+            [
+                ("id", pa.string()),
+                ("image_id", pa.string()),
+                ("comment_id", pa.string()),
+                ("actor_eligible", pa.bool_()),
+                ("review_status", pa.string()),
+                ("created_at", _TIME),
+            ]
+        ),
+    ),
+    "image_milestones": RawTable(
+        "SELECT image_id, milestone_type, milestone_value, reached_at FROM image_milestones",
+        pa.schema(
+            [
+                ("image_id", pa.string()),
+                ("milestone_type", pa.string()),
+                ("milestone_value", pa.int32()),
+                ("reached_at", _TIME),
+            ]
+        ),
+    ),
+}
+
+
+class Extraction(NamedTuple):
+    """What was extracted.
+
+    Attributes:
+        extraction_id: the same in all five files.
+        extracted_at: the extract holds every row whose time is at or before it, UTC.
+        rows: number of rows by table.
+    """
+
+    extraction_id: str
+    extracted_at: datetime
+    rows: dict[str, int]
+
+
+def extract(database_url: str, lake: Lake) -> Extraction:
+    """Read the five tables in one snapshot and store their files.
+
+    The files are sent only when all of them are complete, in bounded memory.
+
+    Args:
+        database_url: libpq URL of the application database.
+        lake: where the files go.
+
+    Raises:
+        TransientError: the database or the object store is away.
+        PermanentError: a stored value does not fit the file's column.
+    """
+    with tempfile.TemporaryDirectory(prefix="gourmetgram-extract-") as folder:
+        extraction = extract_to(database_url, Path(folder))
+        for table in RAW_TABLES:
+            lake.upload(raw_path(Path(folder), table), RawTable.file_name(table))
+    log.info(
+        "Extraction %s as of %s: %s",
+        extraction.extraction_id,
+        extraction.extracted_at.isoformat(),
+        ", ".join(f"{count} {table}" for table, count in extraction.rows.items()),
+    )
+    return extraction
+
+
+def extract_to(database_url: str, folder: Path) -> Extraction:
+    """As `extract`, into `<table>.parquet` files of a local folder."""
+    extraction_id = str(uuid.uuid4())
+    try:
+        with closing(_connect(database_url)) as connection, connection.cursor() as cursor:
+            extracted_at = complete_until(cursor)
+            metadata = {EXTRACTION_ID: extraction_id, EXTRACTED_AT: format_time(extracted_at)}
+            connection.autocommit = False
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            rows = {table: _extract_table(cursor, table, folder, metadata) for table in RAW_TABLES}
+            connection.rollback()
+    except psycopg2.OperationalError as error:
+        raise TransientError(f"PostgreSQL is not available: {error}") from error
+    return Extraction(extraction_id, extracted_at, rows)
+
+
+def raw_path(folder: Path, table: str) -> Path:
+    """Where `extract_to` leaves a table's file."""
+    return folder / f"{table}.parquet"
+
+
+def complete_until(cursor: Any) -> datetime:  # noqa: ANN401 - psycopg2 has no types
+    """The moment up to which a snapshot taken from now on holds every row.
+
+    A transaction that is still open may commit a row with an earlier time, but never one from before its own start.
+
+    Args:
+        cursor: of a connection in autocommit mode; the answer holds for snapshots taken after this call.
+    """
+    cursor.execute("SELECT clock_timestamp()")
+    (now,) = cursor.fetchone()
+    cursor.execute(
+        "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid() AND backend_type = 'client backend' "
+        "AND (backend_xid IS NOT NULL OR xact_start > %s - make_interval(secs => %s))",
+        (now, _MAY_WRITE_S),
+    )
+    (oldest,) = cursor.fetchone()
+    moment: datetime = now if oldest is None else min(now, oldest)
+    return moment.astimezone(UTC)
+
+
+def _connect(database_url: str) -> Any:  # noqa: ANN401
+    connection = psycopg2.connect(
+        database_url,
+        application_name="gourmetgram-extract",
+        connect_timeout=5,
+        options=f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={_STATEMENT_TIMEOUT_MS}",
+    )
+    connection.autocommit = True
+    return connection
+
+
+def _extract_table(cursor: Any, table: str, folder: Path, metadata: dict[str, str]) -> int:  # noqa: ANN401
+    """Copy a table out in the server's fastest form, and turn that into Parquet batch by batch."""
+    query, schema = RAW_TABLES[table]
+    with tempfile.TemporaryFile(dir=folder) as csv:
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", csv)
+        csv.seek(0)
+        try:
+            return write_parquet(raw_path(folder, table), _csv_batches(csv, schema), schema, metadata)
+        except pa.ArrowInvalid as error:
+            raise PermanentError(f"a row of {table} has a value that cannot be extracted: {error}") from error
+
+
+def _csv_batches(csv: IO[bytes], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    # PostgreSQL writes NULL as nothing and an empty text as "".
+    yield from pa_csv.open_csv(
+        csv,
+        read_options=pa_csv.ReadOptions(block_size=_CSV_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=schema,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+
+
+def write_parquet(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema, metadata: dict[str, str]) -> int:
+    """Write batches of one schema to a file that carries the metadata.
+
+    Returns:
+        the number of rows.
+    """
+    rows = 0
+    described = schema.with_metadata(metadata)
+    with pq.ParquetWriter(path, described, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch.cast(schema).replace_schema_metadata(metadata))
+            rows += batch.num_rows
+    return rows

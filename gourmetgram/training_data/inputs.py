@@ -1,0 +1,177 @@
+"""What training rows are computed from, loaded into the engine: the raw extract and the event history."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis import ir
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.table import Table
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.features import offline
+from gourmetgram.features.definition import category_name
+from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, events_progress, parse_time
+from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, RAW_TABLES, RawTable, raw_path
+from gourmetgram.training_data.lake import Lake
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Times become whole microseconds; `epoch_us` is exact and knows no session time zone.
+_EVENTS_QUERY: Final = "SELECT * EXCLUDE (event_time), epoch_us(event_time) AS time_us FROM loading"
+_RAW_QUERIES: Final = {
+    "users": "SELECT id AS user_id, epoch_us(created_at) AS created_us, year_of_birth, is_test_account "
+    "FROM read_parquet(?)",
+    "images": "SELECT id AS image_id, user_id, epoch_us(created_at) AS created_us, epoch_us(deleted_at) AS deleted_us, "
+    "category, caption_length FROM read_parquet(?)",
+    "comments": "SELECT id AS comment_id, image_id FROM read_parquet(?)",
+    "flags": "SELECT id AS flag_id, image_id, comment_id, actor_eligible, review_status, "
+    "epoch_us(created_at) AS created_us FROM read_parquet(?)",
+}
+_RAW_SCHEMAS: Final = {
+    "users": offline.USERS,
+    "images": offline.IMAGES,
+    "comments": offline.COMMENTS,
+    "flags": offline.FLAGS,
+}
+
+
+_CATEGORY_NAMES: Final = ibis.schema({"text": "string", "name": "string"})
+
+
+class RawRows(NamedTuple):
+    """The rows of one extraction, in the engine; `flags` by the image they count for."""
+
+    users: ir.Table
+    images: ir.Table
+    flags: ir.Table
+
+
+class RawFiles(NamedTuple):
+    """The five files of one extraction, in a local folder."""
+
+    folder: Path
+    extraction_id: str
+    extracted_at: datetime
+
+
+class EventHistory(NamedTuple):
+    """The bronze events at one snapshot.
+
+    Attributes:
+        table: the Iceberg table.
+        snapshot_id: None before the first event.
+        complete_through: every event with a time up to this moment is in it, UTC.
+    """
+
+    table: Table
+    snapshot_id: int | None
+    complete_through: datetime
+
+
+def fetch_raw_files(lake: Lake, folder: Path) -> RawFiles:
+    """Download the extract.
+
+    Raises:
+        PermanentError: a file is missing, unreadable, or of another extraction than the others.
+        TransientError: the object store is away.
+    """
+    for table in RAW_TABLES:
+        lake.download(RawTable.file_name(table), raw_path(folder, table))
+    return open_raw_files(folder)
+
+
+def open_raw_files(folder: Path) -> RawFiles:
+    """Check that a folder holds the five files of one extraction.
+
+    Raises:
+        PermanentError: a file is unreadable, or of another extraction than the others.
+    """
+    found = {table: _extraction_of(raw_path(folder, table)) for table in RAW_TABLES}
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{table} {extraction_id}" for table, (extraction_id, _) in found.items())
+        raise PermanentError(f"the raw files are of different extractions ({listed}): run extract_data again")
+    extraction_id, extracted_at = found["users"]
+    return RawFiles(folder, extraction_id, parse_time(extracted_at))
+
+
+def load_raw_rows(engine: Engine, files: RawFiles) -> RawRows:
+    """Load the extract into the engine, with categories and flags in their final form."""
+    tables = {
+        table: engine.load_query(table, _RAW_SCHEMAS[table], query, [str(raw_path(files.folder, table))])
+        for table, query in _RAW_QUERIES.items()
+    }
+    images = engine.materialise("images_named", _with_category_names(engine, tables["images"]))
+    flags = engine.materialise("flags_of_images", offline.flags_by_image(tables["flags"], tables["comments"]))
+    return RawRows(tables["users"], images, flags)
+
+
+def open_event_history(catalog: Catalog) -> EventHistory | None:
+    """The newest state of the event history; None when no aggregation has run yet.
+
+    Raises:
+        TransientError: the catalog or the object store is away.
+    """
+    with named_outages("the event history could not be opened"):
+        try:
+            table = catalog.load_table(EVENTS)
+        except NoSuchTableError:
+            return None
+        progress = events_progress(table)
+    # Both are of the same version of the table's metadata; a run without new events may move only the property.
+    known = [] if progress is None else [progress.complete_through]
+    if COMPLETE_THROUGH in table.properties:
+        known.append(parse_time(table.properties[COMPLETE_THROUGH]))
+    if not known:
+        return None
+    snapshot = table.current_snapshot()
+    return EventHistory(table, snapshot.snapshot_id if snapshot else None, max(known))
+
+
+def load_events(engine: Engine, name: str, history: EventHistory, row_filter: str) -> ir.Table:
+    """Load the events of a history that match a PyIceberg filter, as a table of schema `offline.EVENTS`."""
+    fields = tuple("event_time" if column == "time_us" else column for column in offline.EVENTS.names)
+    if history.snapshot_id is None:
+        return load_no_events(engine, name)
+    with named_outages("the event history could not be read"):
+        scan = history.table.scan(row_filter=row_filter, selected_fields=fields, snapshot_id=history.snapshot_id)
+        return engine.load(name, offline.EVENTS, scan.to_arrow_batch_reader(), _EVENTS_QUERY)
+
+
+def load_no_events(engine: Engine, name: str) -> ir.Table:
+    """An empty table of schema `offline.EVENTS`."""
+    return engine.load(name, offline.EVENTS, offline.EVENTS.to_pyarrow().empty_table())
+
+
+def to_us(moment: datetime) -> int:
+    """Whole microseconds since the epoch."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(time_us: int) -> datetime:
+    """The moment, UTC."""
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def _extraction_of(path: Path) -> tuple[str, str]:
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return metadata[EXTRACTION_ID.encode()].decode(), metadata[EXTRACTED_AT.encode()].decode()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise PermanentError(f"{path.name} is not a file of extract_data: {error!r}") from error
+
+
+def _with_category_names(engine: Engine, images: ir.Table) -> ir.Table:
+    """Replace stored categories by what they stand for; the rule is Python's, so it is applied to each text once."""
+    texts = engine.rows(images.filter(images.category.notnull()).select("category").distinct())["category"].to_pylist()
+    pairs = pa.table({"text": pa.array(texts, pa.string()), "name": pa.array(map(category_name, texts), pa.string())})
+    names = engine.load("category_names", _CATEGORY_NAMES, pairs)
+    named = images.left_join(names, images.category == names.text)
+    return named.mutate(category=named.name.fill_null(category_name(None))).drop("text", "name")

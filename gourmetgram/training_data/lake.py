@@ -1,0 +1,73 @@
+"""Files of the data lake beside the warehouse: `raw/` and `processed/`.
+
+A file is complete on this machine before it is sent, and the object store shows an object only when it has all of
+it, so no reader ever sees a part of one.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.settings import IcebergSettings
+
+
+class Lake:
+    """The folder that holds the warehouse, e.g. `s3://gourmetgram-datalake/`.
+
+    Args:
+        settings: where the warehouse is, and how to reach its object store.
+    """
+
+    def __init__(self, settings: IcebergSettings) -> None:
+        place = urlsplit(settings.warehouse)
+        self._bucket = place.netloc
+        # Everything before the last part of the path: empty in the lab, a prefix in tests.
+        self._prefix = place.path.strip("/").rpartition("/")[0]
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=settings.s3_endpoint,
+            aws_access_key_id=settings.s3_access_key_id,
+            aws_secret_access_key=settings.s3_secret_access_key,
+            region_name=settings.s3_region,
+            config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 3}),
+        )
+
+    def uri(self, name: str) -> str:
+        """The address of a file, e.g. `raw/users/latest.parquet`."""
+        return f"s3://{self._bucket}/{self._key(name)}"
+
+    def upload(self, path: Path, name: str) -> None:
+        """Store a local file, replacing the one of that name in one step.
+
+        Raises:
+            TransientError: the object store is away or refused it.
+        """
+        try:
+            self._client.upload_file(str(path), self._bucket, self._key(name))
+        except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+            raise TransientError(f"{self.uri(name)} could not be written: {error}") from error
+
+    def download(self, name: str, path: Path) -> None:
+        """Fetch a file.
+
+        Raises:
+            PermanentError: there is no such file.
+            TransientError: the object store is away.
+        """
+        try:
+            self._client.download_file(self._bucket, self._key(name), str(path))
+        except ClientError as error:
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404:
+                raise PermanentError(f"{self.uri(name)} does not exist; the task before this one writes it") from error
+            raise TransientError(f"{self.uri(name)} could not be read: {error}") from error
+        except BotoCoreError as error:
+            raise TransientError(f"{self.uri(name)} could not be read: {error}") from error
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name

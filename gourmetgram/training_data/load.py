@@ -1,0 +1,188 @@
+"""The processed rows become the content of `moderation.training_data`, in one commit.
+
+Only the days in which something changed are replaced. A run with the same rows commits nothing.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis import ir
+from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.features.definition import DAY_US
+from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.progress import parse_time
+from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
+from gourmetgram.training_data.inputs import from_us
+from gourmetgram.training_data.lake import Lake
+from gourmetgram.training_data.rows import ROWS
+from gourmetgram.training_data.table import ARROW_SCHEMA, ensure_training_table, load_rows
+from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FILE, ROWS_DROPPED, ROWS_KEPT
+
+log = logging.getLogger(__name__)
+
+SUMMARY_KEYS: Final = (EXTRACTION_ID, EXTRACTED_AT, EVENTS_SNAPSHOT_ID, ROWS_KEPT, ROWS_DROPPED)
+"""What the processed file says of its run, handed on to the table's snapshot."""
+
+_CHUNK_ROWS: Final = 500_000
+# A filter of more parts would take longer to evaluate than the files between them to write.
+_MAX_SPANS: Final = 60
+
+
+class Load(NamedTuple):
+    """What a load did.
+
+    Attributes:
+        rows: rows of the table afterwards.
+        removed: rows that are gone or had another value before.
+        added: rows that are new or have another value now.
+        snapshot_id: the table's snapshot afterwards; None while it never had a row.
+    """
+
+    rows: int
+    removed: int
+    added: int
+    snapshot_id: int | None
+
+
+class _Change(NamedTuple):
+    """What differs between the table and the file, and the days (since the epoch) of the differing anchors."""
+
+    removed: int
+    added: int
+    days: list[int]
+
+
+def load(lake: Lake, catalog: Catalog) -> Load:
+    """Make the table's content that of `processed/training_data.parquet`.
+
+    Raises:
+        PermanentError: the file is missing, unreadable, or older than what the table holds.
+        TransientError: the object store is away, or somebody else wrote the table at the same time.
+    """
+    with tempfile.TemporaryDirectory(prefix="gourmetgram-load-") as name:
+        path = Path(name) / "rows.parquet"
+        lake.download(PROCESSED_FILE, path)
+        table = ensure_training_table(catalog)
+        summary = _summary_of(path)
+        _refuse_older(table, summary)
+        with Engine(Path(name)) as engine:
+            result = _replace(engine, table, path, summary)
+    log.info(
+        "moderation.training_data: %d rows (%d removed, %d added), snapshot %s",
+        result.rows,
+        result.removed,
+        result.added,
+        result.snapshot_id,
+    )
+    return result
+
+
+def _summary_of(path: Path) -> dict[str, str]:
+    """The run's summary in the file, after a check that the file is what `transform` writes."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise PermanentError(f"{PROCESSED_FILE} cannot be read: {error}") from error
+    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+    if not schema.equals(ARROW_SCHEMA) or any(key not in metadata for key in SUMMARY_KEYS):
+        raise PermanentError(f"{PROCESSED_FILE} is not a file of transform_features: run that task again")
+    return {key: metadata[key] for key in SUMMARY_KEYS}
+
+
+def _refuse_older(table: Table, summary: dict[str, str]) -> None:
+    """A file that waited while a later run went through would take final rows back."""
+    loaded = table.properties.get(EXTRACTED_AT)
+    if loaded and parse_time(summary[EXTRACTED_AT]) < parse_time(loaded):
+        raise PermanentError(
+            f"{PROCESSED_FILE} is of the extract of {summary[EXTRACTED_AT]}, but the table already holds that of "
+            f"{loaded}: run extract_data and transform_features again"
+        )
+
+
+def _replace(engine: Engine, table: Table, path: Path, summary: dict[str, str]) -> Load:
+    stored = load_rows(engine, "stored", table.scan(selected_fields=tuple(ROWS.names)).to_arrow_batch_reader())
+    wanted = load_rows(engine, "wanted", pq.ParquetFile(path).iter_batches())
+    change = _change(engine, stored, wanted)
+    if change is not None:
+        _commit(engine, table, stored, wanted, change, summary)
+    snapshot = table.current_snapshot()
+    return Load(
+        rows=engine.scalar(wanted.count()),
+        removed=change.removed if change else 0,
+        added=change.added if change else 0,
+        snapshot_id=snapshot.snapshot_id if snapshot else None,
+    )
+
+
+def _change(engine: Engine, stored: ir.Table, wanted: ir.Table) -> _Change | None:
+    """Compare all rows in all columns; null equals null here."""
+    removed = engine.materialise("removed", stored.difference(wanted))
+    added = engine.materialise("added", wanted.difference(stored))
+    changed = removed.union(added)
+    days = engine.rows(changed.select(day=changed.anchor_time // DAY_US).distinct())["day"].to_pylist()
+    if not days:
+        return None
+    return _Change(engine.scalar(removed.count()), engine.scalar(added.count()), sorted(days))
+
+
+def _commit(
+    engine: Engine, table: Table, stored: ir.Table, wanted: ir.Table, change: _Change, summary: dict[str, str]
+) -> None:
+    """Replace the changed days: whole files, because the table is partitioned by day."""
+    spans = _spans(change.days)
+    outdated = engine.scalar(stored.filter(_in_spans(stored.anchor_time, spans)).count())
+    new = wanted.filter(_in_spans(wanted.anchor_time, spans))
+    new = new.order_by("anchor_time", "image_id", "decision_point_minutes")
+    with named_outages("moderation.training_data could not be written"), table.transaction() as transaction:
+        transaction.set_properties({EXTRACTED_AT: summary[EXTRACTED_AT]})
+        if outdated:
+            transaction.delete(_span_filter(spans), snapshot_properties=summary)
+        for rows in _chunks(engine.batches(new)):
+            transaction.append(rows, snapshot_properties=summary)
+
+
+def _spans(days: list[int]) -> list[tuple[int, int]]:
+    """Runs of adjacent days as half-open spans of microseconds; one span over all when there are too many."""
+    if len(days) > _MAX_SPANS:
+        return [(days[0] * DAY_US, (days[-1] + 1) * DAY_US)]
+    spans: list[tuple[int, int]] = []
+    for day in days:
+        if spans and spans[-1][1] == day * DAY_US:
+            spans[-1] = (spans[-1][0], (day + 1) * DAY_US)
+        else:
+            spans.append((day * DAY_US, (day + 1) * DAY_US))
+    return spans
+
+
+def _in_spans(time_us: ir.Column, spans: list[tuple[int, int]]) -> ir.Column:
+    return ibis.or_(*((time_us >= start) & (time_us < end) for start, end in spans))
+
+
+def _span_filter(spans: list[tuple[int, int]]) -> str:
+    """The same for PyIceberg."""
+    return " or ".join(
+        f"(anchor_time >= '{from_us(start).isoformat()}' and anchor_time < '{from_us(end).isoformat()}')"
+        for start, end in spans
+    )
+
+
+def _chunks(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The rows in the table's own types, in tables of bounded size: each becomes files of its own."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch.cast(ARROW_SCHEMA))
+        if sum(part.num_rows for part in waiting) >= _CHUNK_ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)

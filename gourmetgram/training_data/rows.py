@@ -1,0 +1,178 @@
+"""Which rows training gets, and their labels: expressions over the raw extract and the event history.
+
+As in `gourmetgram.features.offline`, times are int64 microseconds and nothing here is specific to an engine.
+"""
+
+from typing import Final
+
+import ibis
+from ibis import ir
+
+from gourmetgram.features.definition import DAY_US, SECOND_US
+from gourmetgram.features.offline import count_until
+from gourmetgram.policy.eligibility import ADULT_AGE_YEARS
+
+DECISION_POINTS_MINUTES: Final = (0, 5, 30)
+MINUTE_US: Final = 60 * SECOND_US
+LABEL_HORIZON_US: Final = DAY_US
+
+ROWS: Final = ibis.schema(
+    {
+        "image_id": "string",
+        "decision_point_minutes": "int64",
+        "time_since_upload_seconds": "int64",
+        "hour_of_day": "int64",
+        "day_of_week": "int64",
+        "is_weekend": "int64",
+        "views_5min": "int64",
+        "views_1hr": "int64",
+        "comments_5min": "int64",
+        "comments_1hr": "int64",
+        "flags_5min": "int64",
+        "flags_1hr": "int64",
+        "total_flags": "int64",
+        "view_velocity_per_min": "float64",
+        "comment_to_view_ratio": "float64",
+        "recent_engagement_score": "float64",
+        "caption_length": "int64",
+        "has_caption": "int64",
+        "user_image_count": "int64",
+        "user_age_days": "int64",
+        "category": "string",
+        "label_needs_moderation_24h": "int64",
+        "label_observed_until": "int64",
+        "anchor_time": "int64",
+    }
+)
+"""The columns of moderation.training_data in order, the two times as microseconds."""
+
+# Why an anchor gives no row. An anchor with several reasons is counted under the first.
+TEST_ACCOUNT: Final = "uploader_is_test_account"
+MAY_BE_MINOR: Final = "uploader_may_be_under_18"
+IMAGE_DELETED: Final = "image_deleted"
+NO_UPLOAD_TIME: Final = "no_upload_time"
+AFTER_EXTRACTION: Final = "anchor_after_extraction"
+NOT_AGGREGATED: Final = "anchor_not_aggregated_yet"
+NO_UPLOAD_EVENT: Final = "no_upload_event"
+GOVERNANCE_REASONS: Final = (TEST_ACCOUNT, MAY_BE_MINOR, IMAGE_DELETED)
+DROP_REASONS: Final = (
+    *GOVERNANCE_REASONS,
+    NO_UPLOAD_TIME,
+    AFTER_EXTRACTION,
+    NOT_AGGREGATED,
+    NO_UPLOAD_EVENT,
+)
+
+_LABEL_STATUSES: Final = ("pending", "confirmed")
+
+
+def anchors(images: ir.Table, users: ir.Table, extracted_us: int, complete_through_us: int) -> ir.Table:
+    """Every image at every decision point, and why it gives no row (as far as the extract tells).
+
+    Args:
+        images: schema `offline.IMAGES`.
+        users: schema `offline.USERS`.
+        extracted_us: the extract knows nothing later.
+        complete_through_us: the event history may lack events that are later.
+
+    Returns:
+        `point_id`, `image_id`, `decision_point_minutes`, `upload_us`, `time_us` and `reason`, one of `DROP_REASONS`
+        or null.
+    """
+    table = _image_reasons(images, users)
+    points = [
+        table.select(
+            "image_id",
+            "upload_us",
+            "image_reason",
+            point_id=table.image_id + f"/{minutes}",
+            decision_point_minutes=ibis.literal(minutes, "int64"),
+            time_us=table.upload_us + minutes * MINUTE_US,
+        )
+        for minutes in DECISION_POINTS_MINUTES
+    ]
+    table = ibis.union(*points)
+    time_reason = ibis.cases(
+        (table.upload_us.isnull(), NO_UPLOAD_TIME),
+        (table.time_us > extracted_us, AFTER_EXTRACTION),
+        (table.time_us > complete_through_us, NOT_AGGREGATED),
+        else_=ibis.null("string"),
+    )
+    return table.mutate(reason=ibis.coalesce(table.image_reason, time_reason)).drop("image_reason")
+
+
+def _image_reasons(images: ir.Table, users: ir.Table) -> ir.Table:
+    """Governance: images that no row may be made of, whatever the anchor."""
+    owners = users.select("user_id", "year_of_birth", "is_test_account")
+    table = images.inner_join(owners, "user_id")
+    age_years = calendar_year(table.created_us) - table.year_of_birth
+    reason = ibis.cases(
+        (table.is_test_account, TEST_ACCOUNT),
+        (age_years <= ADULT_AGE_YEARS, MAY_BE_MINOR),
+        (table.deleted_us.notnull(), IMAGE_DELETED),
+        else_=ibis.null("string"),
+    )
+    return table.select("image_id", upload_us="created_us", image_reason=reason)
+
+
+def calendar_year(time_us: ibis.Value) -> ibis.Value:
+    """The calendar year (UTC) of a time, by arithmetic alone: years that begin in March, in cycles of 400.
+
+    The algorithm is `civil_from_days` of H. Hinnant, "chrono-compatible low-level date algorithms". It takes one
+    int or a column of a query, like the formulas of the features.
+    """
+    days = time_us // DAY_US + 719_468
+    cycle = days // 146_097
+    day_of_cycle = days - cycle * 146_097
+    year_of_cycle = (day_of_cycle - day_of_cycle // 1_460 + day_of_cycle // 36_524 - day_of_cycle // 146_096) // 365
+    day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle // 4 - year_of_cycle // 100)
+    # January and February, days 306 and later, belong to the next calendar year.
+    return cycle * 400 + year_of_cycle + day_of_year // 306
+
+
+def labels(points: ir.Table, flags_of_images: ir.Table, extracted_us: int) -> ir.Table:
+    """What became of each image after its anchor, as far as the extract knows.
+
+    Args:
+        points: `point_id`, `image_id`, `upload_us` and `time_us`, none later than `extracted_us`.
+        flags_of_images: what `offline.flags_by_image` returns.
+        extracted_us: the extract knows nothing later.
+
+    Returns:
+        `point_id`, `label_needs_moderation_24h` (1, 0, or null while it is not known) and `label_observed_until`.
+    """
+    points = points.mutate(until_us=ibis.least(points.upload_us + LABEL_HORIZON_US, extracted_us))
+    counted = flags_of_images.filter(
+        flags_of_images.actor_eligible, flags_of_images.review_status.isin(_LABEL_STATUSES)
+    ).select(key="image_id", time_us="created_us", change=ibis.literal(1, "int64"))
+    before = count_until(points.select("point_id", "time_us", key="image_id"), counted)
+    by_end = count_until(points.select("point_id", time_us="until_us", key="image_id"), counted)
+    table = points.inner_join(before.rename(before="total"), "point_id")
+    table = table.inner_join(by_end.rename(by_end="total"), "point_id")
+    label = ibis.cases(
+        # Half-open: a flag at the anchor itself is a feature (total_flags), one at the end is a label.
+        (table.by_end > table.before, 1),
+        (table.upload_us + LABEL_HORIZON_US <= extracted_us, 0),
+        else_=ibis.null("int64"),
+    )
+    return table.select("point_id", label_needs_moderation_24h=label.cast("int64"), label_observed_until="until_us")
+
+
+def final_rows(rows: ir.Table) -> ir.Table:
+    """The rows (schema `ROWS`) whose label was observed to its end: they are never computed again."""
+    horizon = LABEL_HORIZON_US - rows.decision_point_minutes * MINUTE_US
+    return rows.filter(rows.label_observed_until == rows.anchor_time + horizon)
+
+
+def training_rows(featured: ir.Table, labelled: ir.Table, points: ir.Table) -> ir.Table:
+    """Rows of schema `ROWS`.
+
+    Args:
+        featured: what `offline.with_features` returns for the points.
+        labelled: what `labels` returns for the points.
+        points: `point_id` and `decision_point_minutes`.
+    """
+    table = featured.inner_join(labelled, "point_id")
+    table = table.inner_join(points.select("point_id", "decision_point_minutes"), "point_id")
+    table = table.rename(anchor_time="time_us")
+    return table.select(**{name: table[name].cast(kind) for name, kind in ROWS.items()})

@@ -1,0 +1,72 @@
+"""The table `moderation.training_data`: its schema, and the rows it holds."""
+
+from typing import Final
+
+import pyarrow as pa
+from ibis import ir
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import DoubleType, IcebergType, LongType, NestedField, StringType, TimestamptzType
+
+from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.schemas import PROPERTIES, TableDefinition
+from gourmetgram.training_data.rows import ROWS
+
+NAMESPACE: Final = "moderation"
+TRAINING_TABLE: Final = "moderation.training_data"
+TIME_COLUMNS: Final = ("label_observed_until", "anchor_time")
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+
+
+def _arrow_type(name: str) -> pa.DataType:
+    return _TIME if name in TIME_COLUMNS else ROWS[name].to_pyarrow()
+
+
+ARROW_SCHEMA: Final = pa.schema([(name, _arrow_type(name)) for name in ROWS.names])
+"""The columns as Arrow has them."""
+
+
+def _iceberg_type(name: str) -> IcebergType:
+    if name in TIME_COLUMNS:
+        return TimestamptzType()
+    if ROWS[name].is_string():
+        return StringType()
+    return DoubleType() if ROWS[name].is_floating() else LongType()
+
+
+ICEBERG_SCHEMA: Final = Schema(
+    *(NestedField(number, name, _iceberg_type(name)) for number, name in enumerate(ROWS.names, start=1))
+)
+
+# A run changes the rows of the last day or two: with a partition per day, their files alone are replaced.
+DEFINITION: Final = TableDefinition(ICEBERG_SCHEMA, day_of="anchor_time", sort_by=("anchor_time", "image_id"))
+
+_ROWS_QUERY: Final = (
+    "SELECT * REPLACE (epoch_us(label_observed_until) AS label_observed_until, epoch_us(anchor_time) AS anchor_time) "
+    "FROM loading"
+)
+
+
+def ensure_training_table(catalog: Catalog) -> Table:
+    """The table, created when it is not there yet."""
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    return catalog.create_table_if_not_exists(
+        TRAINING_TABLE, DEFINITION.schema, partition_spec=DEFINITION.partition_spec, properties=PROPERTIES
+    )
+
+
+def load_stored_rows(engine: Engine, name: str, catalog: Catalog) -> ir.Table:
+    """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table."""
+    try:
+        table = catalog.load_table(TRAINING_TABLE)
+    except NoSuchTableError:
+        return load_rows(engine, name, ARROW_SCHEMA.empty_table())
+    return load_rows(engine, name, table.scan(selected_fields=tuple(ROWS.names)).to_arrow_batch_reader())
+
+
+def load_rows(engine: Engine, name: str, data: pa.Table | pa.RecordBatchReader) -> ir.Table:
+    """Load rows in the table's Arrow types into the engine, as schema `ROWS`."""
+    return engine.load(name, ROWS, data, _ROWS_QUERY)
