@@ -1,0 +1,49 @@
+"""Pictures for uploads: from Food-11 on disk, or, when that is not there, from the bundled sample set."""
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data_generator.food11 import CLASSES, SPLITS, sorted_images
+from data_generator.pictures import Choice, PictureSource
+from data_generator.sample_images import SampleImages
+
+log = logging.getLogger(__name__)
+
+
+class Food11:
+    """The data set on disk.
+
+    Args:
+        images: class and path of every image, by split; read once by `index`.
+    """
+
+    def __init__(self, images: Mapping[str, Sequence[tuple[int, Path]]]) -> None:
+        self._images = images
+        self._splits = sorted(images)
+
+    def __len__(self) -> int:
+        return sum(len(images) for images in self._images.values())
+
+    @classmethod
+    def index(cls, folder: Path) -> "Food11 | None":
+        """List the images once. None when the folder does not have the layout of the data set."""
+        found = {split: sorted(sorted_images(folder / split)) for split in SPLITS}
+        images = {split: paths for split, paths in found.items() if paths}
+        return cls(images) if images else None
+
+    def choose(self, rng: random.Random) -> Choice:
+        """A split, each equally likely, then one of its images."""
+        number, path = rng.choice(self._images[rng.choice(self._splits)])
+        return Choice(CLASSES[number], path.name, path.read_bytes)
+
+
+def open_pictures(folder: Path) -> PictureSource:
+    """The data set when it is there, else the sample set; one log line says which."""
+    dataset = Food11.index(folder)
+    if dataset is not None:
+        log.info("Uploading images of the data set in %s (%d images)", folder, len(dataset))
+        return dataset
+    log.info("No data set in %s: uploading the bundled sample images, drawn by the generator itself", folder)
+    return SampleImages()
