@@ -37,11 +37,20 @@ class Engine:
     ) -> None:
         self._connection.close()
 
-    def load(self, name: str, schema: ibis.Schema, data: pa.Table | pa.RecordBatchReader) -> ir.Table:
-        """Copy Arrow data into a new table; its columns are matched by name and converted to the schema."""
+    def load(
+        self, name: str, schema: ibis.Schema, data: pa.Table | pa.RecordBatchReader, query: str = "FROM loading"
+    ) -> ir.Table:
+        """Copy Arrow data into a new table; columns are matched by name and converted to the schema.
+
+        Args:
+            name: of the new table.
+            schema: its columns.
+            data: what to copy; a reader is read once.
+            query: DuckDB query over the data, which is called `loading`, for columns that need a conversion.
+        """
         self._connection.register("loading", data)
         try:
-            return self.load_query(name, schema, "FROM loading")
+            return self.load_query(name, schema, query)
         finally:
             self._connection.unregister("loading")
 
@@ -52,8 +61,8 @@ class Engine:
             duckdb.Error: a column is missing or too much, or a value does not fit its type.
         """
         columns = ", ".join(column.sql("duckdb") for column in schema.to_sqlglot_column_defs("duckdb"))
-        self._connection.execute(f'CREATE OR REPLACE TABLE "{name}" ({columns})')
-        self._connection.execute(f'INSERT INTO "{name}" BY NAME {query}', list(parameters))
+        self._run(f'CREATE OR REPLACE TABLE "{name}" ({columns})')
+        self._run(f'INSERT INTO "{name}" BY NAME {query}', parameters)
         return ibis.table(schema, name=name)
 
     def materialise(self, name: str, expression: ir.Table) -> ir.Table:
@@ -62,16 +71,20 @@ class Engine:
 
     def rows(self, expression: ir.Table) -> pa.Table:
         """Compute an expression whose rows fit into memory."""
-        return self._connection.execute(_sql(expression)).to_arrow_table()
+        return self._connection.sql(_sql(expression)).to_arrow_table()
 
     def batches(self, expression: ir.Table) -> pa.RecordBatchReader:
-        """Compute an expression and hand its rows out in batches; read them before the next call."""
-        return self._connection.execute(_sql(expression)).to_arrow_reader(BATCH_ROWS)
+        """Compute an expression and hand its rows out in batches; read them to the end before the next call."""
+        return self._connection.sql(_sql(expression)).to_arrow_reader(BATCH_ROWS)
 
     def scalar(self, expression: ir.Scalar) -> Any:  # noqa: ANN401 - whatever type the expression has
         """Compute one value."""
-        (row,) = self._connection.execute(_sql(expression)).fetchall()
+        (row,) = self._run(_sql(expression))
         return row[0]
+
+    def _run(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        # Fetched to the end: DuckDB keeps an unread result open, and then refuses the next query.
+        return self._connection.execute(statement, list(parameters)).fetchall()
 
 
 def _sql(expression: ir.Expr) -> str:

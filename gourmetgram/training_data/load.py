@@ -24,8 +24,7 @@ from gourmetgram.lakehouse.progress import parse_time
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
 from gourmetgram.training_data.inputs import from_us
 from gourmetgram.training_data.lake import Lake
-from gourmetgram.training_data.rows import ROWS
-from gourmetgram.training_data.table import ARROW_SCHEMA, ensure_training_table, load_rows
+from gourmetgram.training_data.table import ARROW_SCHEMA, ensure_training_table, load_file_rows, load_stored_rows
 from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FILE, ROWS_DROPPED, ROWS_KEPT
 
 log = logging.getLogger(__name__)
@@ -72,10 +71,10 @@ def load(lake: Lake, catalog: Catalog) -> Load:
     with tempfile.TemporaryDirectory(prefix="gourmetgram-load-") as name:
         path = Path(name) / "rows.parquet"
         lake.download(PROCESSED_FILE, path)
-        table = ensure_training_table(catalog)
         summary = _summary_of(path)
-        _refuse_older(table, summary)
-        with Engine(Path(name)) as engine:
+        with named_outages("moderation.training_data could not be written"), Engine(Path(name)) as engine:
+            table = ensure_training_table(catalog)
+            _refuse_older(table, summary)
             result = _replace(engine, table, path, summary)
     log.info(
         "moderation.training_data: %d rows (%d removed, %d added), snapshot %s",
@@ -110,8 +109,8 @@ def _refuse_older(table: Table, summary: dict[str, str]) -> None:
 
 
 def _replace(engine: Engine, table: Table, path: Path, summary: dict[str, str]) -> Load:
-    stored = load_rows(engine, "stored", table.scan(selected_fields=tuple(ROWS.names)).to_arrow_batch_reader())
-    wanted = load_rows(engine, "wanted", pq.ParquetFile(path).iter_batches())
+    stored = load_stored_rows(engine, "stored", table)
+    wanted = load_file_rows(engine, "wanted", path)
     change = _change(engine, stored, wanted)
     if change is not None:
         _commit(engine, table, stored, wanted, change, summary)
@@ -143,7 +142,7 @@ def _commit(
     outdated = engine.scalar(stored.filter(_in_spans(stored.anchor_time, spans)).count())
     new = wanted.filter(_in_spans(wanted.anchor_time, spans))
     new = new.order_by("anchor_time", "image_id", "decision_point_minutes")
-    with named_outages("moderation.training_data could not be written"), table.transaction() as transaction:
+    with table.transaction() as transaction:
         transaction.set_properties({EXTRACTED_AT: summary[EXTRACTED_AT]})
         if outdated:
             transaction.delete(_span_filter(spans), snapshot_properties=summary)

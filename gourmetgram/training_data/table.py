@@ -1,5 +1,6 @@
 """The table `moderation.training_data`: its schema, and the rows it holds."""
 
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -46,7 +47,6 @@ DEFINITION: Final = TableDefinition(ICEBERG_SCHEMA, day_of="anchor_time", sort_b
 
 _ROWS_QUERY: Final = (
     "SELECT * REPLACE (epoch_us(label_observed_until) AS label_observed_until, epoch_us(anchor_time) AS anchor_time) "
-    "FROM loading"
 )
 
 
@@ -58,15 +58,22 @@ def ensure_training_table(catalog: Catalog) -> Table:
     )
 
 
-def load_stored_rows(engine: Engine, name: str, catalog: Catalog) -> ir.Table:
-    """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table."""
+def find_training_table(catalog: Catalog) -> Table | None:
+    """The table, or None before the first load."""
     try:
-        table = catalog.load_table(TRAINING_TABLE)
+        return catalog.load_table(TRAINING_TABLE)
     except NoSuchTableError:
-        return load_rows(engine, name, ARROW_SCHEMA.empty_table())
-    return load_rows(engine, name, table.scan(selected_fields=tuple(ROWS.names)).to_arrow_batch_reader())
+        return None
 
 
-def load_rows(engine: Engine, name: str, data: pa.Table | pa.RecordBatchReader) -> ir.Table:
-    """Load rows in the table's Arrow types into the engine, as schema `ROWS`."""
-    return engine.load(name, ROWS, data, _ROWS_QUERY)
+def load_stored_rows(engine: Engine, name: str, table: Table | None) -> ir.Table:
+    """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table."""
+    if table is None:
+        return engine.load(name, ROWS, ROWS.to_pyarrow().empty_table())
+    stored = table.scan(selected_fields=tuple(ROWS.names)).to_arrow_batch_reader()
+    return engine.load(name, ROWS, stored, _ROWS_QUERY + "FROM loading")
+
+
+def load_file_rows(engine: Engine, name: str, path: Path) -> ir.Table:
+    """Load a Parquet file of the table's columns into the engine, as schema `ROWS`."""
+    return engine.load_query(name, ROWS, _ROWS_QUERY + "FROM read_parquet(?)", [str(path)])

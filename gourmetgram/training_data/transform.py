@@ -22,6 +22,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
 from gourmetgram.features.definition import HOUR_US
 from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import format_time
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.training_data import rows as training
@@ -37,7 +38,7 @@ from gourmetgram.training_data.inputs import (
     to_us,
 )
 from gourmetgram.training_data.lake import Lake
-from gourmetgram.training_data.table import ARROW_SCHEMA, load_stored_rows
+from gourmetgram.training_data.table import ARROW_SCHEMA, find_training_table, load_stored_rows
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,8 @@ class _Run:
             raise PermanentError(
                 f"there are images, but {EVENTS} does not exist yet: run redpanda_event_aggregation first"
             )
-        self._stored = load_stored_rows(engine, "stored", catalog)
+        with named_outages("the rows of earlier runs could not be read"):
+            self._stored = load_stored_rows(engine, "stored", find_training_table(catalog))
 
     def write(self, path: Path) -> Transformation:
         """Compute everything, and write the rows in the order of their anchors."""

@@ -1,0 +1,210 @@
+"""Training rows from a made-up month: extract, transform and load, once and with twice the input."""
+
+import io
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import numpy as np
+import psycopg2
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
+from psycopg2 import sql
+from pyiceberg.catalog import Catalog
+
+from bench.platform import bench_stack
+from bench.report import Row
+from gourmetgram.features.definition import CATEGORIES
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.lakehouse.progress import EventsProgress
+from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables
+from gourmetgram.local.stack import Stack
+from gourmetgram.settings import IcebergSettings
+from gourmetgram.training_data.extract import extract
+from gourmetgram.training_data.lake import Lake
+from gourmetgram.training_data.load import load
+from gourmetgram.training_data.table import TRAINING_TABLE
+from gourmetgram.training_data.transform import transform
+
+_DAYS = 30
+_SECOND_US = 1_000_000
+_KINDS = ("view", "comment", "flag")
+_SHARES = (0.80, 0.15, 0.05)
+_Integers = NDArray[np.int64]
+
+
+def run(images: int, events: int) -> list[Row]:
+    """Measure with the asked size and with twice that, each in its own database and warehouse."""
+    with bench_stack([]) as stack:
+        once = _measure(stack, images, events)
+        twice = _measure(stack, 2 * images, 2 * events)
+    name = f"{images:,} images, {events:,} events"
+    growth = twice["transform"] / once["transform"]
+    return [
+        Row(f"training transform, {name}", f"{once['transform']:.1f} s", target="<= 10 s"),
+        Row("training transform, twice the input", f"{twice['transform']:.1f} s, {growth:.2f} x", target="<= 2.3 x"),
+        Row(f"extract, {name}", f"{once['extract']:.1f} s"),
+        Row("load of all rows", f"{once['load']:.1f} s"),
+        Row("load of the same rows again: no commit", f"{once['load again']:.1f} s"),
+    ]
+
+
+def _measure(stack: Stack, images: int, events: int) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    with _fresh_lakehouse(stack) as (database_url, settings), open_catalog(settings) as catalog:
+        _write_month(database_url, catalog, images, events)
+        lake = Lake(settings)
+        steps = {
+            "extract": lambda: extract(database_url, lake),
+            "transform": lambda: transform(lake, catalog),
+            "load": lambda: load(lake, catalog),
+            "load again": lambda: load(lake, catalog),
+        }
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            seconds[name] = time.perf_counter() - started
+        rows = catalog.load_table(TRAINING_TABLE).scan().count()
+        assert rows == 3 * images, f"{rows} rows instead of {3 * images}"
+    return seconds
+
+
+@contextmanager
+def _fresh_lakehouse(stack: Stack) -> Iterator[tuple[str, IcebergSettings]]:
+    """An application database with the schema, a catalog and a bucket, all empty."""
+    name = f"bench_{uuid.uuid4().hex[:8]}"
+    variables = stack.environment()
+    _execute(stack, "CREATE DATABASE {} TEMPLATE gourmetgram", name)
+    _execute(stack, "CREATE DATABASE {}", f"{name}_catalog")
+    bucket = name.replace("_", "-")
+    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
+    settings = IcebergSettings.load(
+        {
+            f"{prefix}URI": stack.postgres.url(f"{name}_catalog").replace("postgresql://", "postgresql+psycopg2://"),
+            f"{prefix}S3__ENDPOINT": variables["S3_ENDPOINT_URL"],
+            f"{prefix}S3__ACCESS_KEY_ID": variables["AWS_ACCESS_KEY_ID"],
+            f"{prefix}S3__SECRET_ACCESS_KEY": variables["AWS_SECRET_ACCESS_KEY"],
+            f"{prefix}WAREHOUSE": f"s3://{bucket}/warehouse",
+        }
+    )
+    boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=settings.s3_access_key_id,
+        aws_secret_access_key=settings.s3_secret_access_key,
+        region_name=settings.s3_region,
+    ).create_bucket(Bucket=bucket)
+    yield stack.postgres.url(name), settings
+    _execute(stack, "DROP DATABASE {} WITH (FORCE)", name)
+    _execute(stack, "DROP DATABASE {} WITH (FORCE)", f"{name}_catalog")
+
+
+def _execute(stack: Stack, statement: str, name: str) -> None:
+    with closing(psycopg2.connect(stack.postgres.url("postgres"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+def _write_month(database_url: str, catalog: Catalog, images: int, events: int) -> None:
+    """A month of uploads; events follow Zipf over images and come mostly in an image's first hours."""
+    random = np.random.default_rng(42)
+    start = datetime.now(UTC) - timedelta(days=_DAYS + 2)
+    start_us = int(start.timestamp()) * _SECOND_US
+    image_ids, user_ids = _uuids(random, images), _uuids(random, max(images // 20, 1))
+    owner = random.integers(len(user_ids), size=images)
+    uploaded = start_us + random.integers(_DAYS * 86_400 * _SECOND_US, size=images)
+    weights = 1 / np.arange(1, images + 1) ** 0.7
+    image = random.choice(images, size=events, p=weights / weights.sum())
+    kind = random.choice(len(_KINDS), size=events, p=_SHARES)
+    time_us = uploaded[image] + random.exponential(3 * 3_600 * _SECOND_US, size=events).astype(np.int64)
+    actor = random.integers(len(user_ids), size=events)
+    event_ids = _uuids(random, events)
+    _write_rows(database_url, image_ids, user_ids, owner, uploaded, start_us)
+    _write_reactions(database_url, image_ids, user_ids, event_ids, kind, image, actor, time_us)
+    history = _event_table(_uuids(random, images), np.full(images, 3), image_ids, np.arange(images), uploaded)
+    history = pa.concat_tables([history, _event_table(event_ids, kind, image_ids, image, time_us)])
+    ensure_tables(catalog)
+    now = datetime.now(UTC)
+    progress = EventsProgress(offsets={}, topic_ids={}, run_id="bench", complete_through=now, ingested_at=now)
+    catalog.load_table(EVENTS).append(history.sort_by("event_time"), snapshot_properties=progress.summary())
+
+
+def _uuids(random: np.random.Generator, count: int) -> pa.Array:
+    return pa.array([str(uuid.UUID(bytes=random.bytes(16))) for _ in range(count)])
+
+
+def _event_table(
+    event_ids: pa.Array, kind: _Integers, image_ids: pa.Array, image: _Integers, time_us: _Integers
+) -> pa.Table:
+    count = len(event_ids)
+    times = pa.array(time_us).cast(pa.timestamp("us", "UTC"))
+    columns = {
+        "event_id": event_ids,
+        "event_type": pa.array([*_KINDS, "upload"]).take(pa.array(kind)),
+        "image_id": image_ids.take(pa.array(image)),
+        "actor_eligible": pa.repeat(True, count),
+        "event_time": times,
+        "record_time": times,
+        "ingested_at": times,
+        "topic": pa.array([f"gourmetgram.{name}s" for name in (*_KINDS, "upload")]).take(pa.array(kind)),
+        "partition": pa.repeat(pa.scalar(0, pa.int32()), count),
+        "offset": pa.array(np.arange(count)),
+    }
+    schema = EVENTS_DEFINITION.arrow_schema
+    return pa.table([columns.get(name, pa.nulls(count, schema.field(name).type)) for name in schema.names], schema)
+
+
+def _write_rows(
+    url: str, image_ids: pa.Array, user_ids: pa.Array, owner: _Integers, uploaded: _Integers, start_us: int
+) -> None:
+    registered = pa.repeat(start_us, len(user_ids)).cast(pa.timestamp("us", "UTC"))
+    names = pa.array([f"user-{number}" for number in range(len(user_ids))])
+    _copy(url, "users", {"id": user_ids, "username": names, "created_at": registered})
+    count = len(image_ids)
+    images = {
+        "id": image_ids,
+        "user_id": user_ids.take(pa.array(owner)),
+        "s3_url": pa.repeat("s3://bench/picture.jpg", count),
+        "source": pa.repeat("synthetic", count),
+        "caption": pa.repeat("A dish", count),
+        "category": pa.array(CATEGORIES).take(pa.array(np.arange(count) % len(CATEGORIES))),
+        "created_at": pa.array(uploaded).cast(pa.timestamp("us", "UTC")),
+    }
+    _copy(url, "images", images)
+
+
+def _write_reactions(
+    url: str,
+    image_ids: pa.Array,
+    user_ids: pa.Array,
+    event_ids: pa.Array,
+    kind: _Integers,
+    image: _Integers,
+    actor: _Integers,
+    time_us: _Integers,
+) -> None:
+    for number, table, text in ((1, "comments", "content"), (2, "flags", "reason")):
+        chosen = pa.array(np.flatnonzero(kind == number))
+        columns = {
+            "id": event_ids.take(chosen),
+            "image_id": image_ids.take(pa.array(image).take(chosen)),
+            "user_id": user_ids.take(pa.array(actor).take(chosen)),
+            text: pa.repeat("text", len(chosen)),
+            "created_at": pa.array(time_us).take(chosen).cast(pa.timestamp("us", "UTC")),
+        }
+        _copy(url, table, columns)
+
+
+def _copy(url: str, table: str, columns: dict[str, pa.Array]) -> None:
+    buffer = io.BytesIO()
+    pa_csv.write_csv(pa.table(columns), buffer)
+    buffer.seek(0)
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        # The rows fit together; looking up every foreign key would take longer than the benchmark.
+        cursor.execute("SET session_replication_role = replica")
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT csv, HEADER)", buffer)
