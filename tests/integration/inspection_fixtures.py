@@ -1,4 +1,7 @@
-"""Fixtures of the inspection tests: a small platform on the real servers, each test with stores of its own."""
+"""Fixtures of the inspection tests: a small platform on the real servers, each test with stores of its own.
+
+They are imported by the modules that use them, so their functions are not called like the fixtures.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,8 +56,8 @@ def _bucket(environment: dict[str, str], name: str) -> None:
     client.close()
 
 
-@pytest.fixture
-def small_platform(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
+@pytest.fixture(name="small_platform")
+def small_platform_fixture(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
     name = unique_name("inspection")
     environment = stack.environment()
     environment |= {variable: f"{name}.{topic}" for variable, topic in _TOPICS.items()}
@@ -80,8 +83,8 @@ def small_platform(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
     drop_database(stack, name)
 
 
-@pytest.fixture
-def scene(small_platform: SmallPlatform) -> Scene:
+@pytest.fixture(name="scene")
+def scene_fixture(small_platform: SmallPlatform) -> Scene:
     """A platform whose stores agree."""
     image_id = lively_image(small_platform)
     small_platform.settle()

@@ -4,13 +4,15 @@ import json
 import uuid
 
 import pytest
-from sqlalchemy import create_engine
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Record, dead_letter, request_uuid
 from gourmetgram.inspection.audit import audit, read_facts
 from gourmetgram.inspection.checks import Check, run_checks
 from gourmetgram.inspection.quiescence import StillMovingError, look
-from tests.integration.inspection_fixtures import Scene, scene, small_platform  # noqa: F401 - fixtures
+from gourmetgram.kafka import client_config
+from tests.integration.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
 
 pytestmark = pytest.mark.servers
 
@@ -339,15 +341,8 @@ def test_an_event_that_the_consumer_has_not_read_keeps_the_audit_waiting(scene):
 
 
 def test_events_that_kafka_has_removed_are_not_missed(scene):
-    engine = create_engine(scene.platform.postgres.url("psycopg2"))
     kafka = scene.platform.kafka
-    ends = look(scene.platform, engine).ends
-    engine.dispose()
-    from confluent_kafka import TopicPartition
-    from confluent_kafka.admin import AdminClient
-
-    from gourmetgram.kafka import client_config
-
+    ends = look(scene.platform, scene.engine).ends
     admin = AdminClient(client_config(kafka, "test"))
     removed = [
         TopicPartition(topic, partition, span.end)

@@ -1,0 +1,40 @@
+"""`gourmetgram trace`: one image, or one event, through every store."""
+
+from typing import Annotated
+
+import typer
+
+from gourmetgram.cli.output import page, print_json
+from gourmetgram.cli.target import StackOption, Target, TargetOption, selected_platform
+from gourmetgram.cli.trace_view import print_event, print_trace
+from gourmetgram.errors import PermanentError
+from gourmetgram.inspection.event_trace import trace_event
+from gourmetgram.inspection.trace import trace as trace_image
+
+
+def trace(
+    context: typer.Context,
+    image_id: Annotated[str | None, typer.Argument(help="The image's id, or its first 8 or more characters.")] = None,
+    event: Annotated[str | None, typer.Option("--event", help="Follow this one event, by its id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    stack: StackOption = None,
+    target: TargetOption = Target.LOCAL,
+) -> None:
+    """Show one image's whole way: rows, object, events, windows, requests, decisions, as one timeline."""
+    platform = selected_platform(context, stack, target)
+    if event is not None:
+        followed = trace_event(platform, event, image_id)
+        if as_json:
+            print_json(followed.to_json())
+        else:
+            print_event(page(), followed)
+        return
+    if image_id is None:
+        raise PermanentError("Give the id of an image, or `--event` with the id of an event.")
+    found = trace_image(platform, image_id)
+    if not found.found:
+        raise PermanentError(f"No store knows image {found.image_id}.")
+    if as_json:
+        print_json(found.to_json())
+    else:
+        print_trace(page(), found)

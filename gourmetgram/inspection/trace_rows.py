@@ -1,0 +1,178 @@
+"""One image in PostgreSQL: its rows in every table."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.events import parse_uuid
+
+MIN_PREFIX: Final = 8
+
+
+@dataclass(frozen=True)
+class UserRow:
+    """The uploader."""
+
+    id: str
+    username: str
+    year_of_birth: int | None
+    is_test_account: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """The image."""
+
+    id: str
+    user_id: str
+    s3_url: str
+    source: str
+    category: str | None
+    caption: str | None
+    views: int
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class CommentRow:
+    """A comment on the image."""
+
+    id: str
+    user_id: str
+    content: str
+    actor_eligible: bool
+    moderator_hidden: bool
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class FlagRow:
+    """A flag on the image or on one of its comments."""
+
+    id: str
+    user_id: str
+    comment_id: str | None
+    reason: str
+    review_status: str
+    actor_eligible: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class MilestoneRow:
+    """A number of views that the image has reached."""
+
+    value: int
+    reached_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """A decision about the image."""
+
+    id: str
+    request_id: str | None
+    trigger: str | None
+    risk_score: float
+    recommendation: str | None
+    inference_mode: str
+    model_version: str | None
+    model_score: float | None
+    policy_version: str
+    rationale: str | None
+    features: dict[str, float] | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class OutboxRow:
+    """An event that waits for the relay."""
+
+    event_id: str
+    topic: str
+    event_type: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """All rows about one image, each list in the order of time."""
+
+    image: ImageRow | None
+    uploader: UserRow | None
+    comments: list[CommentRow]
+    flags: list[FlagRow]
+    milestones: list[MilestoneRow]
+    decisions: list[DecisionRow]
+    outbox: list[OutboxRow]
+
+
+_IMAGE: Final = """
+    SELECT id::text, user_id::text, s3_url, source, category, caption, COALESCE(views, 0), created_at, deleted_at
+    FROM images WHERE id = :id"""
+_USER: Final = """
+    SELECT u.id::text, u.username, u.year_of_birth, u.is_test_account, u.created_at
+    FROM users u JOIN images i ON i.user_id = u.id WHERE i.id = :id"""
+_COMMENTS: Final = """
+    SELECT id::text, user_id::text, content, actor_eligible, moderator_hidden, created_at, deleted_at
+    FROM comments WHERE image_id = :id ORDER BY created_at, id"""
+_FLAGS: Final = """
+    SELECT id::text, user_id::text, comment_id::text, reason, review_status, actor_eligible, created_at
+    FROM flags WHERE image_id = :id OR comment_id IN (SELECT id FROM comments WHERE image_id = :id)
+    ORDER BY created_at, id"""
+_MILESTONES: Final = """
+    SELECT milestone_value, reached_at FROM image_milestones
+    WHERE image_id = :id AND milestone_type = 'views' ORDER BY milestone_value"""
+_DECISIONS: Final = """
+    SELECT id::text, inference_request_id::text, trigger_type, risk_score, recommendation, inference_mode,
+           model_version, model_score, policy_version, rationale, features, created_at
+    FROM moderation WHERE target_type = 'image' AND target_id = :id ORDER BY created_at, id"""
+_OUTBOX: Final = """
+    SELECT event_id::text, topic, payload ->> 'event_type', created_at
+    FROM event_outbox WHERE message_key = :text_id AND published_at IS NULL ORDER BY sequence"""
+
+
+def find_image_id(connection: Connection, text_or_prefix: str) -> str:
+    """The full id of an image, from itself or from a prefix of at least eight characters.
+
+    A full id is returned as it is: an image without a row may still have left traces elsewhere.
+
+    Raises:
+        PermanentError: too short, no image, or several.
+    """
+    wanted = text_or_prefix.strip().lower().removesuffix("...")
+    full = parse_uuid(wanted)
+    if full is not None:
+        return full
+    if len(wanted) < MIN_PREFIX or not set(wanted) <= set("0123456789abcdef-"):
+        raise PermanentError(f"'{text_or_prefix}' is no image id: give the id, or its first {MIN_PREFIX} characters.")
+    statement = text("SELECT id::text FROM images WHERE id::text LIKE :prefix || '%' ORDER BY id LIMIT 4")
+    found = [row[0] for row in connection.execute(statement, {"prefix": wanted})]
+    if not found:
+        raise PermanentError(f"No image's id begins with {wanted}.")
+    if len(found) > 1:
+        raise PermanentError(f"Several images begin with {wanted}: {', '.join(found[:3])}. Give more of the id.")
+    return str(found[0])
+
+
+def read_image_rows(connection: Connection, image_id: str) -> ImageRows:
+    """Read all rows about an image."""
+
+    def fetch(statement: str) -> list[Any]:
+        return list(connection.execute(text(statement), {"id": image_id, "text_id": image_id}).all())
+
+    return ImageRows(
+        image=next((ImageRow(*row) for row in fetch(_IMAGE)), None),
+        uploader=next((UserRow(*row) for row in fetch(_USER)), None),
+        comments=[CommentRow(*row) for row in fetch(_COMMENTS)],
+        flags=[FlagRow(*row) for row in fetch(_FLAGS)],
+        milestones=[MilestoneRow(*row) for row in fetch(_MILESTONES)],
+        decisions=[DecisionRow(*row) for row in fetch(_DECISIONS)],
+        outbox=[OutboxRow(*row) for row in fetch(_OUTBOX)],
+    )
