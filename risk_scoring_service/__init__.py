@@ -1,1 +1,1 @@
-"""TO BE WRITTEN."""
+"""The risk scoring service: moderation requests in, decisions out."""

@@ -1,0 +1,206 @@
+"""What happens to each request: decided and stored, given up as a dead letter, dropped, or kept for later."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
+from gourmetgram.features.definition import feature_vector
+from gourmetgram.features.online import Counts, ImageFacts, assemble_inputs
+from risk_scoring_service import metrics
+from risk_scoring_service.decide import Decision, Judge, RiskModel
+from risk_scoring_service.store import ServerError
+
+log = logging.getLogger(__name__)
+
+RETRIES_WHILE_UNKNOWN = 30
+"""How often an image is looked for again before its request is given up."""
+
+REDIS_RETRY_S = 0.5
+"""Requests whose counts Redis could not tell are tried again after this time; others go on."""
+
+
+class Facts(Protocol):
+    """What PostgreSQL offers; see `store.DecisionStore`."""
+
+    def facts(self, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
+        """Facts about each request's image."""
+
+    def insert(self, decisions: Sequence[Decision]) -> set[str]:
+        """Store decisions; the request ids of new rows."""
+
+
+class Windows(Protocol):
+    """What Redis offers; see `store.WindowStore`."""
+
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+        """All counts of each request."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request that is not settled yet.
+
+    Attributes:
+        due: monotonic time before which it is not tried again.
+        unknown_since: monotonic time at which its image was first not found.
+    """
+
+    record: Record
+    request: ModerationRequest
+    due: float = 0.0
+    unknown_since: float | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch; requests named in neither list wait.
+
+    Attributes:
+        settled: nothing is left to do for these records.
+        dead: records to give up, each with the reason.
+    """
+
+    settled: list[Record] = field(default_factory=list)
+    dead: list[tuple[Record, str]] = field(default_factory=list)
+
+
+Complete: TypeAlias = tuple[Waiting, ImageFacts, Counts]
+"""A request with all it needs to be decided."""
+
+
+class Handler:
+    """Handles batches of requests.
+
+    Args:
+        facts: PostgreSQL.
+        windows: Redis.
+        judge: the rules or a model.
+        unknown_image_wait_s: how long a request waits for the row of its image.
+    """
+
+    def __init__(self, facts: Facts, windows: Windows, judge: Judge, unknown_image_wait_s: float) -> None:
+        self._facts = facts
+        self._windows = windows
+        self._judge = judge
+        self._unknown_image_wait_s = unknown_image_wait_s
+        self._redis_answers = True
+
+    def read(self, record: Record) -> Waiting | BadMessage:
+        """Read one record. This is where it is decided which records are malformed."""
+        request = parse_request(record)
+        if isinstance(request, BadMessage):
+            return request
+        log.info("Received moderation request for image %s (trigger: %s)", request.image_id, request.trigger)
+        return Waiting(record, request)
+
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+        """Decide a batch and store its rows.
+
+        Returns:
+            What became of it. Requests whose facts could not be read stay for later.
+
+        Raises:
+            TransientError: PostgreSQL is away; the whole batch stays for later.
+        """
+        try:
+            return self._handle(batch, model)
+        except PermanentError as error:
+            if len(batch) == 1:
+                return Outcome(dead=[(batch[0].record, str(error))])
+        # One bad value must not take its neighbours with it.
+        log.warning("A batch of %d requests holds one that cannot be stored; each is tried alone", len(batch))
+        together = Outcome()
+        for item in batch:
+            alone = self.handle([item], model)
+            together.settled += alone.settled
+            together.dead += alone.dead
+        return together
+
+    def _handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+        outcome = Outcome()
+        facts = self._facts.facts([item.request for item in batch])
+        complete, lacking = [], []
+        for item, fact in self._sort_out(batch, facts, outcome):
+            counts = item.request.counts()
+            if counts is None:
+                lacking.append((item, fact))
+            else:
+                complete.append((item, fact, counts))
+        # First what needs no Redis: should that be away, only the others wait.
+        self._store(complete, model, outcome)
+        self._store(self._counted(lacking), model, outcome)
+        return outcome
+
+    def _sort_out(
+        self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: Outcome
+    ) -> list[tuple[Waiting, ImageFacts]]:
+        """Return what can be scored; settle requests for deleted images, give up those for unknown ones in time."""
+        present = []
+        for item, fact in zip(batch, facts, strict=True):
+            if fact is None:
+                self._unknown(item, outcome)
+            elif fact.deleted_us is not None and fact.deleted_us <= item.request.time_us:
+                log.info("Image %s was deleted before it was to be judged; no decision", item.request.image_id)
+                metrics.deleted_images.inc()
+                outcome.settled.append(item.record)
+            else:
+                present.append((item, fact))
+        return present
+
+    def _unknown(self, item: Waiting, outcome: Outcome) -> None:
+        now = time.monotonic()
+        if item.unknown_since is None:
+            item.unknown_since = now
+            log.info("Image %s is not known yet; its request waits", item.request.image_id)
+        if now - item.unknown_since >= self._unknown_image_wait_s:
+            wait = f"{self._unknown_image_wait_s:g} s"
+            outcome.dead.append((item.record, f"unknown image_id {item.request.image_id}, looked for during {wait}"))
+        else:
+            item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
+
+    def _counted(self, lacking: Sequence[tuple[Waiting, ImageFacts]]) -> list[Complete]:
+        """Add the window counts from Redis. While it is away, nothing is returned and the requests wait."""
+        if not lacking:
+            return []
+        try:
+            answers = self._windows.counts([item.request for item, _ in lacking])
+        except ServerError as error:
+            metrics.failures.labels(error.server).inc()
+            log.log(
+                logging.WARNING if self._redis_answers else logging.DEBUG, "Requests without counts wait: %s", error
+            )
+            self._redis_answers = False
+            for item, _ in lacking:
+                item.due = time.monotonic() + REDIS_RETRY_S
+            return []
+        if not self._redis_answers:
+            log.info("Redis answers again")
+            self._redis_answers = True
+        return [(item, fact, counts) for (item, fact), counts in zip(lacking, answers, strict=True)]
+
+    def _store(self, complete: Sequence[Complete], model: RiskModel | None, outcome: Outcome) -> None:
+        """Decide, store, and say so for each new row."""
+        if not complete:
+            return
+        decisions = self._judge.decide(
+            [item.request for item, _, _ in complete],
+            [feature_vector(assemble_inputs(item.request, fact, counts)) for item, fact, counts in complete],
+            model,
+        )
+        new = self._facts.insert(decisions)
+        now_us = time.time_ns() // 1_000
+        for (item, _, _), decision in zip(complete, decisions, strict=True):
+            outcome.settled.append(item.record)
+            if decision.request.request_id not in new:
+                metrics.duplicates.inc()
+                continue
+            # The same request twice in one batch has one row.
+            new.discard(decision.request.request_id)
+            log.info("%s", decision.describe())
+            log.info("Stored moderation decision for %s...", decision.request.image_id[:8])
+            metrics.decisions.labels(decision.inference_mode, decision.recommendation).inc()
+            metrics.latency.observe(max(0, now_us - item.record.broker_time_us) / 1_000_000)

@@ -1,0 +1,131 @@
+"""Wiring: the one place where this service's parts are built and put together."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.events import Record, dead_letter
+from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.observability import HealthServer
+from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, PostgresSettings, RedisSettings
+from risk_scoring_service.decide import Judge, RiskModel
+from risk_scoring_service.handlers import Handler
+from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
+from risk_scoring_service.source import RequestSource
+from risk_scoring_service.store import DecisionStore, WindowStore
+from risk_scoring_service.worker import Worker
+
+log = logging.getLogger(__name__)
+
+DEAD_LETTER_TIMEOUT_S = 3.0
+"""A broker that does not confirm a dead letter within this time is away; it is published again later."""
+
+FIRST_MODEL_WAIT_S = 5.0
+"""The first requests wait this long for a model, so that a restart does not fall back to the rules needlessly."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All settings of the process."""
+
+    scorer: ScorerSettings
+    health: ScorerHealthSettings
+    kafka: KafkaSettings
+    postgres: PostgresSettings
+    redis: RedisSettings
+    object_store: ObjectStoreSettings
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> "Configuration":
+        """Read all settings.
+
+        Raises:
+            SettingsError: one is missing or wrong.
+        """
+        return cls(
+            ScorerSettings.load(environment),
+            ScorerHealthSettings.load(environment),
+            KafkaSettings.load(environment),
+            PostgresSettings.load(environment),
+            RedisSettings.load(environment),
+            ObjectStoreSettings.load(environment),
+        )
+
+    def log_banner(self) -> None:
+        """Say what runs, without passwords."""
+        log.info("Risk scoring service: policy %s, mode %s", self.scorer.policy_version, self.scorer.inference_mode)
+        log.info(
+            "Reads %s at %s as %s; counts from Redis %s:%d/%d; stores in PostgreSQL at %s",
+            self.kafka.moderation_topic,
+            self.kafka.kafka_bootstrap_servers,
+            self.scorer.kafka_consumer_group,
+            self.redis.redis_host,
+            self.redis.redis_port,
+            self.redis.redis_db,
+            self.postgres.database_url.rpartition("@")[2],
+        )
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts that `main` starts and stops."""
+
+    worker: Worker
+    health: HealthServer
+
+
+def build(configuration: Configuration) -> Service:
+    """Build the service. Nothing is connected yet; servers that are away are waited for later."""
+    scorer = configuration.scorer
+    store = DecisionStore(create_worker_engine(configuration.postgres, "risk-scoring-service"))
+    handler = Handler(
+        store,
+        WindowStore(_redis(configuration.redis)),
+        Judge(scorer.inference_mode, scorer.policy_version),
+        scorer.unknown_image_wait,
+    )
+    worker = Worker(
+        RequestSource(configuration.kafka, scorer.kafka_consumer_group),
+        handler,
+        _dead_letters(configuration),
+        store.ping,
+        _model_in_use(configuration),
+        scorer.scorer_max_poll_records,
+    )
+    checks = {"postgres": worker.postgres_healthy, "kafka": worker.kafka_healthy, "loop": worker.moving}
+    return Service(worker, HealthServer(configuration.health.health_host, configuration.health.health_port, checks))
+
+
+def _redis(settings: RedisSettings) -> Redis:
+    return Redis(
+        host=settings.redis_host,
+        port=settings.redis_port,
+        db=settings.redis_db,
+        socket_connect_timeout=1.0,
+        socket_timeout=2.0,
+        # The worker repeats what failed; a second layer of retries would only hold up other requests.
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+def _dead_letters(configuration: Configuration) -> Callable[[list[tuple[Record, str]]], None]:
+    """A function that publishes dead letters and returns once the broker has them."""
+    producer = create_producer(configuration.kafka, "gourmetgram-risk-scoring-service")
+    topic, group = configuration.kafka.dead_letter_topic, configuration.scorer.kafka_consumer_group
+
+    def give_up(records: list[tuple[Record, str]]) -> None:
+        messages = [(topic, None, dead_letter(record, group, error)) for record, error in records]
+        publish_all(producer, messages, DEAD_LETTER_TIMEOUT_S)
+
+    return give_up
+
+
+def _model_in_use(configuration: Configuration) -> Callable[[], RiskModel | None]:
+    """How the worker asks for the model in use."""
+    return lambda: None

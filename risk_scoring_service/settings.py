@@ -1,0 +1,45 @@
+"""The settings of this service, beyond those of the servers it talks to."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from gourmetgram.policy.heuristic import PolicyVersion
+from gourmetgram.settings import Seconds, Settings, WorkerSettings
+
+InferenceMode = Literal["heuristic", "model", "shadow"]
+
+
+def _folder(prefix: str) -> str:
+    """A prefix names a folder, with or without the slash at its end."""
+    return f"{prefix.strip('/')}/"
+
+
+class ScorerSettings(Settings):
+    """How requests are read and judged."""
+
+    kafka_consumer_group: str = "gourmetgram-moderation"
+
+    policy_version: PolicyVersion = "v1"
+
+    inference_mode: InferenceMode = "heuristic"
+    """`heuristic`: the rules decide. `model`: a model decides, the rules while none is loaded. `shadow`: the rules
+    decide, a model's opinion is kept beside them."""
+
+    model_bucket: str = "gourmetgram-datalake"
+    model_prefix: Annotated[str, AfterValidator(_folder)] = "models/moderation/"
+
+    model_check_interval: Seconds = 30.0
+    """Time between two looks for a new model."""
+
+    unknown_image_wait: Seconds = 30.0
+    """How long the row of a request's image may be late. After that the request is a dead letter."""
+
+    scorer_max_poll_records: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Most requests of one batch, that is, of one insert."""
+
+
+class ScorerHealthSettings(WorkerSettings):
+    """The port of this service's `/health` and `/metrics`."""
+
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 9102

@@ -1,0 +1,110 @@
+"""Where requests come from: the consumer of the moderation topic, and what it knows about the broker."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from gourmetgram.errors import PlatformError
+from gourmetgram.events import Record
+from gourmetgram.kafka import commit_offsets, create_consumer, to_record
+from gourmetgram.settings import KafkaSettings
+from risk_scoring_service import metrics
+
+log = logging.getLogger(__name__)
+
+Partitions = Iterable[tuple[str, int]]
+
+
+class RequestSource:
+    """Reads the moderation topic as a member of the group.
+
+    Args:
+        settings: where the broker is, and the topic's name.
+        group: the consumer group.
+    """
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        self._paused = False
+        self._topic = settings.moderation_topic
+        self.connected = False
+        """Whether a broker answered lately."""
+        self._consumer: Consumer = create_consumer(
+            settings,
+            "gourmetgram-risk-scoring-service",
+            group,
+            # A topic that is created after the start is found within seconds.
+            **{"topic.metadata.refresh.interval.ms": 5_000, "statistics.interval.ms": 1_000, "stats_cb": self._stats},
+        )
+
+    def subscribe(self, on_lost: Callable[[Partitions], None]) -> None:
+        """Join the group.
+
+        Args:
+            on_lost: called, from within `poll` and `close`, with partitions that are no longer ours.
+        """
+
+        def revoked(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            for item in partitions:
+                metrics.lag.labels(item.partition).set(0)
+            on_lost([(item.topic, item.partition) for item in partitions])
+
+        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=revoked, on_lost=revoked)
+
+    def poll(self, most: int, timeout_s: float) -> list[Record]:
+        """Return what has arrived, at once when there is something, else the first to arrive within the timeout.
+
+        Also keeps the membership of the group alive; may be called while paused.
+
+        Raises:
+            PlatformError: the consumer is broken for good; only a new process can help.
+        """
+        if self._paused:
+            # A rebalance may have brought partitions that are not paused yet.
+            self._consumer.pause(self._consumer.assignment())
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        messages = [first, *self._consumer.consume(most - 1, timeout=0)] if most > 1 else [first]
+        return [to_record(message) for message in messages if _usable(message)]
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on fetching. A few records may still come after a pause."""
+        if paused != self._paused:
+            self._paused = paused
+            if not paused:
+                self._consumer.resume(self._consumer.assignment())
+
+    def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+        """See `commit_offsets`."""
+        commit_offsets(self._consumer, next_offsets)
+
+    def close(self) -> None:
+        """Leave the group, so that another replica takes over at once."""
+        self._consumer.close()
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("Reading %s, partitions %s", self._topic, [item.partition for item in partitions])
+
+    def _stats(self, text: str) -> None:
+        stats: dict[str, Any] = orjson.loads(text)
+        self.connected = any(broker["state"] == "UP" for broker in stats["brokers"].values())
+        for name, partition in stats["topics"].get(self._topic, {}).get("partitions", {}).items():
+            # Partition -1 is librdkafka's own; a lag of -1 is not known yet.
+            if name != "-1" and partition["fetch_state"] != "none" and partition["consumer_lag"] >= 0:
+                metrics.lag.labels(name).set(partition["consumer_lag"])
+
+
+def _usable(message: Message) -> bool:
+    """Whether this is a record; the client reports its errors as messages too."""
+    error = message.error()
+    if error is None:
+        return True
+    if error.fatal():
+        raise PlatformError(f"the Kafka consumer cannot go on: {error.str()}") from KafkaException(error)
+    # Repeated by the client until it works; the topic may be created later.
+    level = logging.WARNING if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART else logging.INFO
+    log.log(level, "Kafka: %s", error.str())
+    return False

@@ -1,0 +1,196 @@
+"""The loop: read requests, handle them, publish dead letters, commit; wait and repeat while a server is away."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from gourmetgram.errors import TransientError
+from gourmetgram.events import BadMessage, Record
+from risk_scoring_service import metrics
+from risk_scoring_service.decide import RiskModel
+from risk_scoring_service.handlers import Handler, Waiting
+from risk_scoring_service.offsets import Offsets
+from risk_scoring_service.source import Partitions, RequestSource
+from risk_scoring_service.store import ServerError
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25
+"""Longest wait for a record, so that a stop is noticed soon."""
+
+MAX_WAITING = 10_000
+"""With this many undecided requests in memory no more are read."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+"""Time between two attempts while a server is away; doubles in between."""
+
+PING_AFTER_S = 3.0
+"""An idle service looks this often whether PostgreSQL is there, so that its health is no guess."""
+
+STUCK_AFTER_S = 10.0
+"""A loop that has not come round for this long is held up by a server that does not answer."""
+
+
+class Worker:
+    """One member of the consumer group, single-threaded.
+
+    Args:
+        source: where requests come from.
+        handler: decides and stores.
+        give_up: publishes dead letters, each a record and the reason; returns once the broker has them.
+        ping: asks PostgreSQL for a sign of life.
+        model: the model in use now, if any.
+        batch_size: most requests of one batch.
+    """
+
+    def __init__(
+        self,
+        source: RequestSource,
+        handler: Handler,
+        give_up: Callable[[list[tuple[Record, str]]], None],
+        ping: Callable[[], None],
+        model: Callable[[], RiskModel | None],
+        batch_size: int,
+    ) -> None:
+        self._source = source
+        self._handler = handler
+        self._give_up = give_up
+        self._ping = ping
+        self._model = model
+        self._batch_size = batch_size
+        self._offsets = Offsets()
+        self._waiting: dict[tuple[str, int, int], Waiting] = {}
+        self._dead: list[tuple[Record, str]] = []
+        self._pause_s = 0.0
+        self._paused_until = 0.0
+        self._last_sign = float("-inf")
+        self._last_round = time.monotonic()
+        self._postgres_answers = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop; the batch at hand is finished, what still waits is read again by the next one."""
+        self._source.subscribe(on_lost=self._forget)
+        try:
+            while not stop.is_set():
+                self.step()
+        finally:
+            self._source.close()
+
+    def postgres_healthy(self) -> bool:
+        """Whether PostgreSQL answered last time."""
+        return self._postgres_answers
+
+    def kafka_healthy(self) -> bool:
+        """Whether a broker is connected."""
+        return self._source.connected
+
+    def moving(self) -> bool:
+        """Whether the loop comes round: a server that stalls without a word holds it up."""
+        return time.monotonic() - self._last_round < STUCK_AFTER_S
+
+    def step(self) -> None:
+        """One round."""
+        self._last_round = now = time.monotonic()
+        away = now < self._paused_until
+        self._source.pause(away or len(self._waiting) >= MAX_WAITING)
+        for record in self._source.poll(self._batch_size, self._patience(now)):
+            self._accept(record)
+        metrics.waiting.set(len(self._waiting))
+        if time.monotonic() < self._paused_until:
+            return
+        try:
+            self._work()
+        except TransientError as error:
+            self._back_off(error)
+        else:
+            self._recovered()
+
+    def _patience(self, now: float) -> float:
+        """How long the next record may be waited for: not at all while there is work that is due."""
+        if now < self._paused_until:
+            return min(POLL_S, self._paused_until - now)
+        if self._dead or self._offsets.to_commit():
+            return 0.0
+        next_due = min((item.due for item in self._waiting.values()), default=now + POLL_S)
+        return max(0.0, min(POLL_S, next_due - now))
+
+    def _accept(self, record: Record) -> None:
+        self._offsets.read(record)
+        item = self._handler.read(record)
+        if isinstance(item, BadMessage):
+            self._dead.append((record, item.error))
+        else:
+            self._waiting[record.topic, record.partition, record.offset] = item
+
+    def _work(self) -> None:
+        self._decide()
+        self._publish_dead_letters()
+        self._commit()
+        if time.monotonic() - self._last_sign > PING_AFTER_S:
+            self._ping()
+            self._postgres_answered()
+
+    def _decide(self) -> None:
+        """Handle what is due, in the order of arrival, at most one batch."""
+        now = time.monotonic()
+        batch = list(islice((item for item in self._waiting.values() if item.due <= now), self._batch_size))
+        if not batch:
+            return
+        with metrics.batch_seconds.time():
+            outcome = self._handler.handle(batch, self._model())
+        self._postgres_answered()
+        self._settle(outcome.settled)
+        self._dead += outcome.dead
+        for record, _ in outcome.dead:
+            self._waiting.pop((record.topic, record.partition, record.offset), None)
+
+    def _publish_dead_letters(self) -> None:
+        if not self._dead:
+            return
+        for record, error in self._dead:
+            log.warning(
+                "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, error
+            )
+        self._give_up(self._dead)
+        metrics.dead_letters.inc(len(self._dead))
+        self._settle([record for record, _ in self._dead])
+        self._dead = []
+
+    def _commit(self) -> None:
+        offsets = self._offsets.to_commit()
+        if offsets:
+            self._source.commit(offsets)
+            self._offsets.committed(offsets)
+
+    def _settle(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._waiting.pop((record.topic, record.partition, record.offset), None)
+            self._offsets.settle([record])
+
+    def _forget(self, partitions: Partitions) -> None:
+        """Drop what belongs to partitions that another replica reads now; it starts at our last commit."""
+        lost = set(partitions)
+        self._offsets.forget(lost)
+        self._waiting = {place: item for place, item in self._waiting.items() if place[:2] not in lost}
+        self._dead = [item for item in self._dead if (item[0].topic, item[0].partition) not in lost]
+
+    def _postgres_answered(self) -> None:
+        self._postgres_answers = True
+        self._last_sign = time.monotonic()
+
+    def _back_off(self, error: TransientError) -> None:
+        server = error.server if isinstance(error, ServerError) else "kafka"
+        metrics.failures.labels(server).inc()
+        if server == "postgres":
+            self._postgres_answers = False
+        level = logging.DEBUG if self._pause_s else logging.WARNING
+        log.log(level, "Waiting, nothing is lost: %s", error)
+        self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
+        self._paused_until = time.monotonic() + self._pause_s
+
+    def _recovered(self) -> None:
+        if self._pause_s:
+            log.info("Going on: all servers answer again")
+            self._pause_s = 0.0
