@@ -6,7 +6,11 @@ from typing import Annotated
 import typer
 
 from gourmetgram.cli import stack
+from gourmetgram.cli.audit import audit
+from gourmetgram.cli.burst import burst
 from gourmetgram.cli.console import errors
+from gourmetgram.cli.demo import demo
+from gourmetgram.cli.trace import trace
 from gourmetgram.errors import PlatformError
 
 app = typer.Typer(
@@ -45,6 +49,10 @@ app.command()(stack.stop)
 app.command()(stack.restart)
 app.command()(stack.kill)
 app.command()(stack.env)
+app.command()(trace)
+app.command()(burst)
+app.command()(audit)
+app.command()(demo)
 
 
 def main() -> None:
