@@ -1,0 +1,5 @@
+"""`python -m data_generator`."""
+
+from data_generator.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,113 @@
+"""Arrivals of a Poisson process, and starting work at them without letting slow work slow them down."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+from data_generator.statistics import Statistics
+
+LATE_AFTER_S: Final = 1.0
+"""Work that starts later than this after its arrival counts as late: the machine is too slow for the rate."""
+
+Clock = Callable[[], float]
+"""Seconds that never go back, such as `time.monotonic`."""
+
+Sleep = Callable[[float], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+
+class PoissonArrivals:
+    """Endless arrival times with exponential gaps.
+
+    Each time is the previous *scheduled* time plus a gap, never the time at which something got round to it. So the
+    rate holds whatever else goes on, and a delay is made up for.
+
+    Args:
+        rate_per_s: mean arrivals per second.
+        rng: draws the gaps.
+        clock: tells the time.
+        sleep: waits for a number of seconds.
+    """
+
+    def __init__(
+        self, rate_per_s: float, rng: random.Random, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self._rate_per_s = rate_per_s
+        self._rng = rng
+        self._clock = clock
+        self._sleep = sleep
+
+    async def __aiter__(self) -> AsyncIterator[float]:
+        """Yield each arrival's scheduled time (of `clock`), at that time or as soon after as possible."""
+        due = self._clock()
+        while True:
+            due += self._rng.expovariate(self._rate_per_s)
+            # Also for arrivals that are due already: it lets the work that was started make a step.
+            await self._sleep(max(0.0, due - self._clock()))
+            yield due
+
+
+class Dispatcher:
+    """Starts a task at each arrival.
+
+    Nothing waits for an earlier task. When `limit` of them are under way the arrival is dropped and counted, because
+    starting it later would change the process, and starting it anyway would eat up the machine.
+
+    Args:
+        limit: most tasks at a time.
+        statistics: counts what was started late and what was dropped.
+        clock: the clock of the arrivals.
+    """
+
+    def __init__(self, limit: int, statistics: Statistics, clock: Clock = time.monotonic) -> None:
+        self._limit = limit
+        self._statistics = statistics
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def under_way(self) -> int:
+        """Tasks that have not ended yet."""
+        return len(self._tasks)
+
+    async def run(self, arrivals: PoissonArrivals, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start `work()` at each arrival until cancelled."""
+        async for due in arrivals:
+            self.start(due, work)
+
+    def start(self, due: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start `work()` for one arrival, or drop it."""
+        if len(self._tasks) >= self._limit:
+            self._statistics.arrival_dropped()
+            if self._statistics.dropped == 1:
+                log.warning("%d requests are under way, the most allowed: arrivals are dropped", self._limit)
+            return
+        if self._clock() - due > LATE_AFTER_S:
+            self._statistics.arrival_late()
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the tasks under way, and cancel those that take longer than `timeout_s`."""
+        if not self._tasks:
+            return
+        _done, pending = await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in pending:
+            task.cancel()
+        if pending:
+            log.warning("Gave up %d requests that were still under way", len(pending))
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*pending, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Work handles the failures it knows; what comes here is a mistake in the generator. Traffic goes on.
+            self._statistics.error()
+            log.error("An event failed unexpectedly", exc_info=error)

@@ -1,0 +1,73 @@
+"""What happens before the traffic: wait for the API, learn what is there, create the first users and images."""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from data_generator.client import ApiCallError, ApiClient
+from data_generator.handlers import Actors, attempt
+from data_generator.settings import GeneratorSettings
+from data_generator.world import START_WEIGHT, VIEW_WEIGHT, World
+
+_RETRY_S: Final = 1.0
+_REMIND_EVERY_S: Final = 15.0
+
+log = logging.getLogger(__name__)
+
+
+async def wait_until_ready(api: ApiClient, url: str, give_up_after_s: float | None = None) -> None:
+    """Ask the API until it is ready.
+
+    Args:
+        api: whom to ask.
+        url: its address, for the log.
+        give_up_after_s: None waits for ever.
+
+    Raises:
+        ApiCallError: it was not ready in time.
+    """
+    start = time.monotonic()
+    next_line = start
+    while True:
+        try:
+            await api.ready()
+        except ApiCallError as error:
+            now = time.monotonic()
+            if give_up_after_s is not None and now - start >= give_up_after_s:
+                raise
+            if now >= next_line:
+                log.info("Waiting for the API at %s (%s)", url, error)
+                next_line = now + _REMIND_EVERY_S
+            await asyncio.sleep(_RETRY_S)
+        else:
+            log.info("The API at %s is ready", url)
+            return
+
+
+async def learn(api: ApiClient, world: World) -> None:
+    """Go on with the images of earlier runs, and with their uploaders; their views so far are their engagement."""
+    try:
+        images = await api.recent_images()
+    except ApiCallError as error:
+        log.warning("The images of earlier runs could not be listed: %s", error)
+        return
+    # Oldest first, since the memory gives up what it got to know first.
+    for image in reversed(images):
+        world.images.add(image.id, START_WEIGHT + VIEW_WEIGHT * image.views)
+        world.users.add(image.user_id)
+    log.info("Going on with what is there: %s", world.sizes())
+
+
+async def create_initial(actors: Actors, settings: GeneratorSettings) -> None:
+    """Create the first users, then the first images; failures are logged and counted."""
+    for _ in range(settings.generator_initial_users):
+        await attempt(actors, "user")
+    for _ in range(settings.generator_initial_images):
+        await attempt(actors, "upload")
+    log.info(
+        "Initial users and images: asked for %d and %d; now %s",
+        settings.generator_initial_users,
+        settings.generator_initial_images,
+        actors.world.sizes(),
+    )

@@ -1,0 +1,48 @@
+"""Settings of the data generator, named like their environment variables in lower case."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from gourmetgram.settings import LogLevel, Seconds, WorkerSettings
+
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+EventCount = Annotated[int, Field(ge=0, le=100_000_000)]
+
+
+class GeneratorSettings(WorkerSettings):
+    """What traffic to make, and where to send it."""
+
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 9103
+    """`/health` and `/metrics` in poisson mode; 0 takes a free port."""
+
+    generator_mode: Literal["poisson", "simulate_viral", "backfill"] = "poisson"
+    generator_api_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] = "http://localhost:8000"
+    generator_dataset_path: Path = Path("/data/Food-11")
+    """Sorted into class folders; when it is not there, the bundled sample set is used."""
+    generator_arrival_rate: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 150.0
+    """Events per hour, of all kinds together."""
+    generator_initial_users: Count = 0
+    generator_initial_images: Count = 0
+    generator_request_timeout: Annotated[Seconds, Field(le=3600)] = 30.0
+    """Seconds until a request is given up."""
+    generator_log_level: LogLevel = "INFO"
+    generator_tos_version: Annotated[int, Field(ge=1, le=2_147_483_647)] = 3
+    """Version of the terms of service that new users accept."""
+    generator_test_account_rate: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Share of new users that are test accounts."""
+
+    generator_target_image_id: UUID | None = None
+    """The image of a viral burst; a fresh upload when unset."""
+    generator_burst_views: Count = 110
+    generator_burst_comments: Count = 8
+    generator_burst_flags: Count = 2
+
+    generator_backfill_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    """How many days before today the past begins."""
+    generator_backfill_images: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
+    generator_backfill_events: EventCount = 200_000
+    """Views, comments and flags together."""
+    generator_backfill_seed: int = 42
