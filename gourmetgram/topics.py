@@ -19,6 +19,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.kafka import client_config
 from gourmetgram.observability import configure_logging
@@ -56,8 +58,7 @@ def ensure_topics(
     admin = AdminClient(client_config(settings, "gourmetgram-topics"))
     try:
         _create_missing(admin, wanted, partitions)
-        _correct_partitions(admin, wanted, partitions)
-        _correct_config(admin, wanted)
+        _correct(admin, wanted, partitions)
     except KafkaException as error:
         raise TransientError(f"the topics could not be created or checked: {error}") from error
     return tuple(wanted)
@@ -78,6 +79,17 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
                 raise
         else:
             log.info("Created topic %s", name)
+
+
+def _not_known_yet(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+# A busy broker knows a new topic only a moment after it has confirmed its creation.
+@retry(retry=retry_if_exception(_not_known_yet), wait=wait_fixed(0.2), stop=stop_after_delay(_TIMEOUT_S), reraise=True)
+def _correct(admin: AdminClient, names: list[str], partitions: int) -> None:
+    _correct_partitions(admin, names, partitions)
+    _correct_config(admin, names)
 
 
 def _correct_partitions(admin: AdminClient, names: list[str], partitions: int) -> None:
