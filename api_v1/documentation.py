@@ -56,6 +56,13 @@ def json_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]
     }
 
 
+def image_id_parameter() -> dict[str, Any]:
+    """Describe the image id of a path whose route reads it itself."""
+    schema = {"type": "string", "format": "uuid"}
+    parameter = {"name": "image_id", "in": "path", "required": True, "schema": schema, "example": EXAMPLE_IMAGE_ID}
+    return {"parameters": [parameter]}
+
+
 def upload_body(model: type[BaseModel]) -> dict[str, Any]:
     """Describe the form of an upload: the model's fields and the file."""
     schema = model.model_json_schema()

@@ -67,6 +67,11 @@ class InvalidInputError(ApiError):
         return cls([{"loc": ["body", location] if location else ["body"], "msg": sentence, "type": "value_error"}])
 
     @classmethod
+    def in_path(cls, name: str, sentence: str) -> "InvalidInputError":
+        """A path parameter that has no sense."""
+        return cls([{"loc": ["path", name], "msg": sentence, "type": "value_error"}])
+
+    @classmethod
     def from_validation(cls, error: ValidationError) -> "InvalidInputError":
         """What pydantic found in a body."""
         return cls(_problems(error.errors(include_url=False, include_context=False, include_input=False), ("body",)))

@@ -14,6 +14,11 @@ log = logging.getLogger(__name__)
 
 Delivered = Callable[[KafkaError | None, Message], None]
 
+_CONFIG: Final = {
+    "message.timeout.ms": 0,
+    # Events are small and alike: more effort saves little room and takes processor time from the requests.
+    "compression.level": 1,
+}
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 1.0
 
@@ -99,9 +104,7 @@ class Publisher:
     def _current(self) -> Producer:
         with self._create:
             if self._producer is None:
-                self._producer = create_producer(
-                    self._settings, "gourmetgram-outbox-relay", **{"message.timeout.ms": 0}
-                )
+                self._producer = create_producer(self._settings, "gourmetgram-outbox-relay", **_CONFIG)
             return self._producer
 
     def _discard(self, producer: Producer) -> None:

@@ -5,12 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from api_v1.documentation import answers
-from api_v1.errors import NotFoundError
+from api_v1.documentation import answers, image_id_parameter
+from api_v1.errors import InvalidInputError, NotFoundError
 from api_v1.fields import PageSize, QueryTime, UuidText
 from api_v1.responses import json_response
 from api_v1.schemas import EXAMPLE_IMAGE_ID, CommentListed, ImageListed, ViewOut
 from api_v1.services import services_of
+from gourmetgram.events import parse_uuid
 
 router = APIRouter(tags=["images"])
 
@@ -69,9 +70,14 @@ async def list_comments(
     summary="View an image",
     response_model=ViewOut,
     responses=answers(404, 422, 503),
+    openapi_extra=image_id_parameter(),
 )
-async def view_image(request: Request, image_id: ImageId) -> Response:
+async def view_image(request: Request) -> Response:
     """Count a view; returns the image's views with this one."""
+    # The hottest path: FastAPI's own handling of a parameter would cost a fifth of everything that is done here.
+    image_id = parse_uuid(request.path_params["image_id"])
+    if image_id is None:
+        raise InvalidInputError.in_path("image_id", "The id is not a hyphenated UUID.")
     counted = await services_of(request).views.submit((image_id,))
     if counted is None:
         raise NotFoundError(IMAGE_NOT_FOUND)

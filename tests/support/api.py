@@ -1,0 +1,192 @@
+"""An API under test: the real application behind a real HTTP server, and a look into every store behind it."""
+
+import asyncio
+import contextlib
+import io
+import json
+import random
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import boto3
+import httpx
+import uvicorn
+from confluent_kafka import Consumer, TopicPartition
+from fastapi import FastAPI
+from PIL import Image
+
+from api_v1.app import create_app as create_v1
+from api_v1.settings import ApiSettings
+from api_v2.app import create_app as create_v2
+from api_v2.settings import ApiV2Settings
+from tests.support.waiting import wait_until_async
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave pytest's signal handlers alone."""
+        yield
+
+
+@asynccontextmanager
+async def serve(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application from this event loop on a free port; yields its base URL."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, http="httptools", timeout_graceful_shutdown=4
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve())
+
+    async def started() -> bool:
+        return server.started or task.done()
+
+    await wait_until_async(started, what="the server's start")
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+@dataclass
+class Api:
+    """A served API with short words for what tests do.
+
+    Attributes:
+        version: 1 or 2.
+        http: a client of it.
+        database: a connection to its database.
+        environment: the variables it was built from.
+    """
+
+    version: int
+    http: httpx.AsyncClient
+    database: asyncpg.Connection
+    environment: Mapping[str, str]
+
+    async def user(self, **fields: Any) -> str:
+        """Create a user and return the id."""
+        answer = await self.http.post("/users/", json={"username": uuid.uuid4().hex, **fields})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def image(self, user_id: str | None = None, **fields: str) -> str:
+        """Upload an image and return the id."""
+        answer = await self.upload(user_id or await self.user(), picture(), **fields)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def upload(self, user_id: str, data: bytes, name: str = "photo.jpg", **fields: str) -> httpx.Response:
+        """Send the upload form."""
+        return await self.http.post("/upload/", data={"user_id": user_id, **fields}, files={"file": (name, data)})
+
+    async def comment(self, image_id: str, user_id: str, content: str = "yum") -> httpx.Response:
+        """Send a comment."""
+        return await self.http.post("/comments/", json={"image_id": image_id, "user_id": user_id, "content": content})
+
+    async def flag(self, **fields: Any) -> httpx.Response:
+        """Send a flag."""
+        return await self.http.post("/flags/", json={"reason": "not food", **fields})
+
+    async def view(self, image_id: str) -> httpx.Response:
+        """Send a view."""
+        return await self.http.post(f"/images/{image_id}/view")
+
+    async def row(self, sql: str, *arguments: object) -> dict[str, Any]:
+        """The only row of a query."""
+        (record,) = await self.database.fetch(sql, *arguments)
+        return dict(record)
+
+    async def count(self, table: str) -> int:
+        """Rows of a table."""
+        return int(await self.database.fetchval(f"SELECT count(*) FROM {table}"))
+
+    async def traces(self) -> dict[str, int]:
+        """How much there is of everything that a request can leave behind."""
+        tables = ("users", "images", "comments", "flags")
+        counts = {table: await self.count(table) for table in tables}
+        counts["views"] = int(await self.database.fetchval("SELECT COALESCE(sum(views), 0) FROM images"))
+        counts["objects"] = await asyncio.to_thread(lambda: len(self.object_keys()))
+        # An identity never goes back, so this counts the events that were ever written, the published ones too.
+        sequence = "SELECT COALESCE(last_value, 0) FROM pg_sequences WHERE sequencename = 'event_outbox_sequence_seq'"
+        counts["events"] = int(await self.database.fetchval(sequence))
+        return counts
+
+    def s3(self) -> Any:
+        """A client of the object store."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.environment["S3_ENDPOINT_URL"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-east-1",
+        )
+
+    def object_keys(self) -> list[str]:
+        """Keys of all objects in the bucket."""
+        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=self.environment["S3_BUCKET_NAME"])
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    async def events(self, kind: str, image_id: str, number: int = 1) -> list[dict[str, Any]]:
+        """The image's events in Kafka, in their order, once there are as many."""
+        topic = self.environment[f"KAFKA_TOPIC_{kind.upper()}S"]
+
+        async def found() -> list[dict[str, Any]]:
+            messages = await asyncio.to_thread(read_topic, self.environment["KAFKA_BOOTSTRAP_SERVERS"], topic)
+            events = [event for key, event in messages if key == image_id]
+            return events if len(events) >= number else []
+
+        return await wait_until_async(found, 20.0, f"{number} events of image {image_id} in {topic}")
+
+
+@asynccontextmanager
+async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIterator[Api]:
+    """Build, serve and stop one version of the API."""
+    if version == 1:
+        names = {name.upper() for name in ApiSettings.model_fields}
+        app = create_v1(ApiSettings.load({k: v for k, v in environment.items() if k in names}))
+    else:
+        app = create_v2(ApiV2Settings.load(environment))
+    database = await asyncpg.connect(environment["DATABASE_URL"])
+    try:
+        async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+            yield Api(version, http, database, environment)
+    finally:
+        await database.close()
+
+
+def picture(format_name: str = "JPEG", size: tuple[int, int] = (64, 48), seed: int = 0) -> bytes:
+    """A valid image file of random pixels."""
+    pixels = random.Random(seed).randbytes(size[0] * size[1] * 3)
+    file = io.BytesIO()
+    Image.frombytes("RGB", size, pixels).save(file, format_name)
+    return file.getvalue()
+
+
+def read_topic(bootstrap: str, topic: str) -> list[tuple[str | None, Any]]:
+    """All messages of a topic: (key, JSON value), each partition in its order."""
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "broker.address.family": "v4", "log_level": 3}
+    )
+    messages = []
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        for number in partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+            consumer.assign([TopicPartition(topic, number, low)])
+            position = low
+            while position < high:
+                message = consumer.poll(10)
+                assert message is not None and message.error() is None, "the topic cannot be read"
+                position = message.offset() + 1
+                key = message.key()
+                messages.append((key.decode() if key else None, json.loads(message.value())))
+    finally:
+        consumer.close()
+    return messages
