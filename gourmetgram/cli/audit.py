@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -72,13 +73,13 @@ def traffic_paused(stack: Stack | None) -> Iterator[None]:
 
 def print_audit(console: Console, result: AuditResult, examples: int = 5) -> None:
     """Print the checks, the differences with examples, and the notes."""
-    table = Table(title=f"Audit of {result.events:,} events", title_justify="left", expand=True)
+    table = Table(title=f"Audit of {result.events:,} events", title_justify="left", box=SIMPLE_HEAD, expand=True)
     table.add_column("")
     table.add_column("check", no_wrap=True)
     table.add_column("what must hold", ratio=1)
     table.add_column("expected", justify="right")
     table.add_column("actual", justify="right")
-    table.add_column("differences", justify="right")
+    table.add_column("wrong", justify="right")
     for check in result.checks:
         mark, style = ("✓", "green") if check.ok else ("✗", "bold red")
         number = len(check.differences)

@@ -39,7 +39,7 @@ class ConsoleProgress:
                 status.update(f"{title}: {detail}")
                 if not console.is_terminal and time.monotonic() - last_detail > _DETAIL_EVERY_S:
                     last_detail = time.monotonic()
-                    console.print(f"  … {title}: {detail}", markup=False, highlight=False)
+                    console.print(f"  … {title}: {detail}", markup=False, highlight=False, soft_wrap=True)
 
             yield report
         duration = time.monotonic() - started

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -146,10 +147,10 @@ def print_request(console: Console, request: RequestRecord, decision: DecisionRo
     read_to = request.context.get("read_to")
     counts = "  ".join(f"{name}={request.context[name]}" for name in COUNT_NAMES if name in request.context)
     console.print(Text(f"  t = {_clock(request.time, date=True)}   {request.place}"), style="dim")
-    console.print(Text(f"  {counts}" if counts else "  without counts"))
+    console.print(Padding(Text(counts or "without counts"), (0, 0, 0, 2)))
     if isinstance(read_to, dict):
         places = ", ".join(f"{topic.rpartition('.')[2]}@{offset}" for topic, offset in read_to.items())
-        console.print(Text(f"  read to {places}"), style="dim")
+        console.print(Padding(Text(f"read to {places}", style="dim"), (0, 0, 0, 2)))
     if decision is None:
         console.print(Text("  no decision yet", style="yellow"))
     else:
@@ -170,7 +171,7 @@ def _print_decision(console: Console, row: DecisionRow, when: str = "") -> None:
             f"  ({row.inference_mode}{model}, policy {row.policy_version}){when}",
         )
     )
-    console.print(Text(f"  because {row.rationale}" if row.rationale else "  without a rationale"))
+    console.print(Padding(Text(f"because {row.rationale}" if row.rationale else "without a rationale"), (0, 0, 0, 2)))
     if row.features:
         console.print(_features(row.features))
 

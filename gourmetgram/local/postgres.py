@@ -94,16 +94,15 @@ class Postgres(Component):
             return
         report("copying the programs to where an unprivileged user can read them")
         install = toolchain.postgres_install()
-        # Every folder on the way must let that user pass, whatever root's umask is.
         SYSTEM_HOME.mkdir(parents=True, exist_ok=True)
         SYSTEM_HOME.chmod(0o755)
         fresh = Path(tempfile.mkdtemp(dir=SYSTEM_HOME, prefix="copy-"))
-        fresh.chmod(0o755)
         # The programs find the wheel's shared libraries by a relative path: the copy keeps the wheel's layout.
         libraries = install.parent.with_name(install.parent.name + ".libs")
         shutil.copytree(install, fresh / install.parent.name / install.name, symlinks=True)
         if libraries.exists():
             shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
+        _make_readable(fresh)
         try:
             fresh.rename(self._install.parent.parent)
         except OSError:  # another stack was quicker
@@ -254,6 +253,14 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in inherited.items() if not name.startswith("PG")}
     kept.setdefault("PATH", os.defpath)
     return kept
+
+
+def _make_readable(folder: Path) -> None:
+    """Let every user read what is in a folder and run what its owner may run, whatever root's umask was."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
 
 
 def _build_mark(install: Path) -> str:

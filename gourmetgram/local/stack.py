@@ -267,7 +267,8 @@ class Stack:
             state, pid = (known.state, known.pid) if known else ("STOPPED", None)
             if pid is not None and _is_paused(pid):
                 state = "PAUSED"
-            healthy = state == "RUNNING" and component.healthy()
+            # STARTING lasts a second, however quick the program is.
+            healthy = state in ("STARTING", "RUNNING") and component.healthy()
             return ComponentStatus(component.name, state, pid, next(iter(component.ports.values())), healthy)
 
         with ThreadPoolExecutor(len(components)) as pool:
@@ -374,9 +375,9 @@ class Stack:
         """End processes whose supervisord was killed: nobody would restart or stop them."""
         if self._supervisor.running():
             return
-        for process in survivors(self._layout):
-            log.warning("Ending %s (process %d), left over from a crash", process.name(), process.pid)
-            kill_tree(process.pid)
+        for pid, name in survivors(self._layout).items():
+            log.warning("Ending %s (process %d), left over from a crash", name, pid)
+            kill_tree(pid)
 
     def _check_ports(self, components: Sequence[Component]) -> None:
         states = self._supervisor.states()

@@ -249,22 +249,23 @@ def kill_tree(pid: int) -> None:
     psutil.wait_procs(processes, timeout=10)
 
 
-def survivors(layout: Layout) -> list[psutil.Process]:
-    """Processes of this stack; when supervisord is gone, those that outlived it.
+def survivors(layout: Layout) -> dict[int, str]:
+    """Processes of this stack by id, with their names; when supervisord is gone, those that outlived it.
 
     PostgreSQL and Redis overwrite their environment with their status line; they are known by their working folder.
     """
     folder = str(layout.folder)
     data_folders = (str(layout.folder / "redis"), str(layout.postgres_home / "data"))
-    found = []
+    found = {}
     for process in psutil.process_iter():
         try:
-            if process.name() in ("postgres", "redis-server"):
+            name = process.name()
+            if name in ("postgres", "redis-server"):
                 belongs = process.cwd() in data_folders
             else:
                 belongs = process.environ().get(FOLDER_VARIABLE) == folder
         except (psutil.Error, OSError):
             continue
         if belongs:
-            found.append(process)
+            found[process.pid] = name
     return found

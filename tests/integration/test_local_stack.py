@@ -139,7 +139,8 @@ def test_the_six_topics_have_the_contracts_settings(own):
 def test_a_topic_with_other_settings_is_corrected(own):
     wrong = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, "gourmetgram.views", incremental_configs=[wrong])
-    for answer in admin_of(own).incremental_alter_configs([resource]).values():
+    admin = admin_of(own)  # an answer does not keep the client alive that waits for it
+    for answer in admin.incremental_alter_configs([resource]).values():
         answer.result()
     assert topic_facts(own)["gourmetgram.views"] != EXPECTED_TOPIC
     ensure_topics(kafka_settings(own))
