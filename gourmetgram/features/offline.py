@@ -71,10 +71,12 @@ FLAGS: Final = ibis.schema(
     }
 )
 
-POINTS: Final = ibis.schema({"point_id": "int64", "image_id": "string", "time_us": "int64"})
+POINTS: Final = ibis.schema({"point_id": "string", "image_id": "string", "time_us": "int64"})
 """The moments t at which features are wanted; `point_id` is unique."""
 
-READ_LIMITS: Final = ibis.schema({"point_id": "int64", "topic": "string", "partition": "int32", "next_offset": "int64"})
+READ_LIMITS: Final = ibis.schema(
+    {"point_id": "string", "topic": "string", "partition": "int32", "next_offset": "int64"}
+)
 """How far a moment's reader had read: only records below count, and none of a partition that is not listed."""
 
 COUNTED_KINDS: Final = ("view", "comment", "flag")
@@ -185,10 +187,13 @@ def _first_copies(events: ir.Table) -> ir.Table:
 def flags_by_image(flags: ir.Table, comments: ir.Table) -> ir.Table:
     """Flags with the image they count for: the one they name, and the one their comment belongs to.
 
+    A flag without a time (written by hand) was made at no moment, so it is left out.
+
     Returns:
         `flag_id`, `image_id`, `actor_eligible`, `review_status`, `created_us`; each flag once per image.
     """
     columns = ["flag_id", "image_id", "actor_eligible", "review_status", "created_us"]
+    flags = flags.filter(flags.created_us.notnull())
     on_images = flags.filter(flags.image_id.notnull()).select(columns)
     on_comments = flags.drop("image_id").inner_join(comments, "comment_id").select(columns)
     return on_images.union(on_comments, distinct=True)
@@ -219,7 +224,7 @@ def count_until(points: ir.Table, changes: ir.Table) -> ir.Table:
         `point_id` and `total`, one row for every point.
     """
     marked = points.select("key", "time_us", "point_id", is_point=1, change=ibis.literal(0, "int64"))
-    noted = changes.select("key", "time_us", point_id=ibis.null("int64"), is_point=0, change=changes.change)
+    noted = changes.select("key", "time_us", point_id=ibis.null("string"), is_point=0, change=changes.change)
     # Changes at the very moment count, so they come before it in the order.
     order = ibis.cumulative_window(group_by="key", order_by=["time_us", "is_point"])
     both = marked.union(noted)
