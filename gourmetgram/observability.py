@@ -37,10 +37,17 @@ class HealthServer:
         host: address to bind.
         port: port to bind; 0 takes a free one (see `port`).
         checks: name of each condition, and how to ask for it.
+        details: more for people to know, which does not decide about the health.
     """
 
-    def __init__(self, host: str, port: int, checks: Mapping[str, Check]) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(checks))
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        checks: Mapping[str, Check],
+        details: Mapping[str, Callable[[], object]] | None = None,
+    ) -> None:
+        self._server = ThreadingHTTPServer((host, port), _handler(checks, details or {}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
@@ -60,13 +67,14 @@ class HealthServer:
         self._server.server_close()
 
 
-def _handler(checks: Mapping[str, Check]) -> type[BaseHTTPRequestHandler]:
+def _handler(checks: Mapping[str, Check], details: Mapping[str, Callable[[], object]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/health":
                 results = {name: check() for name, check in checks.items()}
                 healthy = all(results.values())
-                body = orjson.dumps({"status": "healthy" if healthy else "unhealthy", "checks": results})
+                more = {name: detail() for name, detail in details.items()}
+                body = orjson.dumps({"status": "healthy" if healthy else "unhealthy", "checks": results, **more})
                 self._answer(200 if healthy else 503, "application/json", body)
             elif self.path == "/metrics":
                 self._answer(200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY))

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from gourmetgram.errors import SettingsError
 from gourmetgram.observability import configure_logging
 from gourmetgram.settings import LogSettings
-from risk_scoring_service.service import Configuration, Service, build
+from risk_scoring_service.service import Configuration, Service
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def main() -> int:
         sys.stderr.write(f"risk_scoring_service does not start. {error}\n")
         return 2
     configuration.log_banner()
-    return _run(build(configuration))
+    return _run(Service(configuration))
 
 
 def _run(service: Service) -> int:
@@ -43,12 +43,12 @@ def _run(service: Service) -> int:
 
     def work() -> None:
         try:
-            service.worker.run(stop)
+            service.run(stop)
         except Exception:  # outermost loop: whatever went wrong ends the process, and a supervisor starts it anew
             log.exception("The risk scoring service cannot go on")
             endings.put(1)
 
-    service.health.start()
+    service.start()
     # Apart from the main thread, which must see signals even while the worker waits inside a database call.
     worker = threading.Thread(target=work, name="worker", daemon=True)
     worker.start()
@@ -60,6 +60,6 @@ def _run(service: Service) -> int:
         logging.shutdown()
         # A normal exit would wait for the libraries' threads, and those for the server.
         os._exit(status)
-    service.health.stop()
+    service.close()
     log.info("Stopped")
     return status

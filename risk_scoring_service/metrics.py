@@ -22,3 +22,4 @@ batch_seconds = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
 model_version = Gauge("gourmetgram_scorer_model_version", "Version of the model in use, 0 for none")
+model_problem = Gauge("gourmetgram_scorer_model_problem", "1 while a published model cannot be loaded, else 0")

@@ -1,8 +1,10 @@
 """Wiring: the one place where this service's parts are built and put together."""
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -19,6 +21,9 @@ from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
 from risk_scoring_service.source import RequestSource
 from risk_scoring_service.store import DecisionStore, WindowStore
 from risk_scoring_service.worker import Worker
+
+if TYPE_CHECKING:
+    from risk_scoring_service.model_poller import ModelPoller
 
 log = logging.getLogger(__name__)
 
@@ -71,34 +76,53 @@ class Configuration:
         )
 
 
-@dataclass(frozen=True)
 class Service:
-    """The parts that `main` starts and stops."""
+    """The service's parts, started and stopped together."""
 
-    worker: Worker
-    health: HealthServer
+    def __init__(self, configuration: Configuration) -> None:
+        scorer, health = configuration.scorer, configuration.health
+        self._store = DecisionStore(create_worker_engine(configuration.postgres, "risk-scoring-service"))
+        self._windows = WindowStore(_redis(configuration.redis))
+        self._poller = None if scorer.inference_mode == "heuristic" else _model_poller(configuration)
+        judge = Judge(scorer.inference_mode, scorer.policy_version)
+        self._worker = Worker(
+            RequestSource(configuration.kafka, scorer.kafka_consumer_group),
+            Handler(self._store, self._windows, judge, scorer.unknown_image_wait),
+            _dead_letters(configuration),
+            self._store.ping,
+            self._model,
+            scorer.scorer_max_poll_records,
+        )
+        checks = {
+            "postgres": self._worker.postgres_healthy,
+            "kafka": self._worker.kafka_healthy,
+            "loop": self._worker.moving,
+        }
+        details = {} if self._poller is None else {"model": self._poller.status}
+        self.health = HealthServer(health.health_host, health.health_port, checks, details)
 
+    def start(self) -> None:
+        """Begin to answer health requests and to look for models."""
+        self.health.start()
+        if self._poller is not None:
+            self._poller.start()
 
-def build(configuration: Configuration) -> Service:
-    """Build the service. Nothing is connected yet; servers that are away are waited for later."""
-    scorer = configuration.scorer
-    store = DecisionStore(create_worker_engine(configuration.postgres, "risk-scoring-service"))
-    handler = Handler(
-        store,
-        WindowStore(_redis(configuration.redis)),
-        Judge(scorer.inference_mode, scorer.policy_version),
-        scorer.unknown_image_wait,
-    )
-    worker = Worker(
-        RequestSource(configuration.kafka, scorer.kafka_consumer_group),
-        handler,
-        _dead_letters(configuration),
-        store.ping,
-        _model_in_use(configuration),
-        scorer.scorer_max_poll_records,
-    )
-    checks = {"postgres": worker.postgres_healthy, "kafka": worker.kafka_healthy, "loop": worker.moving}
-    return Service(worker, HealthServer(configuration.health.health_host, configuration.health.health_port, checks))
+    def run(self, stop: threading.Event) -> None:
+        """Score until told to stop. Servers that are away are waited for."""
+        if self._poller is not None:
+            self._poller.wait_for_first_look(FIRST_MODEL_WAIT_S)
+        self._worker.run(stop)
+
+    def close(self) -> None:
+        """Stop what `start` began, and close the connections."""
+        if self._poller is not None:
+            self._poller.stop()
+        self.health.stop()
+        self._windows.close()
+        self._store.close()
+
+    def _model(self) -> RiskModel | None:
+        return None if self._poller is None else self._poller.model
 
 
 def _redis(settings: RedisSettings) -> Redis:
@@ -126,6 +150,11 @@ def _dead_letters(configuration: Configuration) -> Callable[[list[tuple[Record, 
     return give_up
 
 
-def _model_in_use(configuration: Configuration) -> Callable[[], RiskModel | None]:
-    """How the worker asks for the model in use."""
-    return lambda: None
+def _model_poller(configuration: Configuration) -> "ModelPoller":
+    # Imported only where a model is asked for: numpy and joblib are most of this process's memory.
+    from gourmetgram.models.repository import ModelRepository
+    from risk_scoring_service.model_poller import ModelPoller
+
+    scorer = configuration.scorer
+    repository = ModelRepository(configuration.object_store, scorer.model_bucket, scorer.model_prefix)
+    return ModelPoller(repository, scorer.model_check_interval)

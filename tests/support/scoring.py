@@ -18,7 +18,7 @@ from psycopg2.extras import RealDictCursor
 from gourmetgram.events import COUNT_NAMES, ModerationRequest
 from gourmetgram.kafka import committed_offset, create_consumer, create_producer, publish_all
 from gourmetgram.settings import KafkaSettings
-from risk_scoring_service.service import Configuration, Service, build
+from risk_scoring_service.service import Configuration, Service
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 """A time of uploads: Wednesday, and not a whole second."""
@@ -149,18 +149,18 @@ class DeadLetters:
 @contextmanager
 def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
     """Run the service in a thread of this process, wired as in production."""
-    service = build(Configuration.load(environment))
+    service = Service(Configuration.load(environment))
     stop = threading.Event()
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            service.worker.run(stop)
+            service.run(stop)
         except BaseException as error:
             failures.append(error)
             raise
 
-    service.health.start()
+    service.start()
     thread = threading.Thread(target=work, name="scorer-under-test")
     thread.start()
     try:
@@ -168,7 +168,7 @@ def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
     finally:
         stop.set()
         thread.join(20)
-        service.health.stop()
+        service.close()
         assert not thread.is_alive()
         assert not failures
 

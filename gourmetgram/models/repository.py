@@ -1,0 +1,77 @@
+"""Where models are kept: a folder of the object store, read with deadlines."""
+
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.settings import ObjectStoreSettings
+
+MAX_OBJECT_BYTES: Final = 256 * 1024 * 1024
+"""No model of this platform comes near; a larger object would only fill the memory of a reader."""
+
+_MISSING: Final = {"NoSuchKey", "NoSuchBucket", "404"}
+
+
+class MissingObjectError(PermanentError):
+    """There is no such object (yet)."""
+
+
+class ModelRepository:
+    """Reads the objects under a prefix.
+
+    Args:
+        settings: where the object store is.
+        bucket: name of the bucket.
+        prefix: key prefix that ends with a slash.
+    """
+
+    def __init__(self, settings: ObjectStoreSettings, bucket: str, prefix: str) -> None:
+        self.bucket = bucket
+        self.prefix = prefix
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=settings.s3_endpoint_url,
+            aws_access_key_id=settings.aws_access_key_id,
+            aws_secret_access_key=settings.aws_secret_access_key,
+            region_name=settings.aws_region,
+            config=Config(
+                connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}
+            ),
+        )
+
+    @property
+    def address(self) -> str:
+        """E.g. `s3://gourmetgram-datalake/models/moderation/`."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def read(self, name: str) -> bytes:
+        """Read one object.
+
+        Args:
+            name: key relative to the prefix.
+
+        Raises:
+            MissingObjectError: it is not there.
+            PermanentError: it is larger than any model.
+            TransientError: the object store is away or refuses to answer.
+        """
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + name)
+            with answer["Body"] as body:
+                if answer["ContentLength"] > MAX_OBJECT_BYTES:
+                    raise PermanentError(f"{self.address}{name} is larger than {MAX_OBJECT_BYTES} bytes")
+                content: bytes = body.read()
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _MISSING:
+                raise MissingObjectError(f"{self.address}{name} does not exist") from error
+            raise TransientError(f"{self.address}{name} could not be read: {error}") from error
+        except BotoCoreError as error:
+            raise TransientError(f"{self.address}{name} could not be read: {error}") from error
+        return content
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -1,0 +1,108 @@
+"""Looks for new models in the background and swaps them in whole, while the loop goes on scoring."""
+
+import logging
+import threading
+from typing import Final
+
+from gourmetgram.errors import PlatformError
+from gourmetgram.models.artifacts import (
+    ARTIFACT_NAMES,
+    METADATA_NAME,
+    ModelMetadata,
+    ServingModel,
+    load_model,
+    parse_metadata,
+)
+from gourmetgram.models.repository import MissingObjectError, ModelRepository
+from risk_scoring_service import metrics
+
+log = logging.getLogger(__name__)
+
+CHECKING: Final = "Checking MinIO for new model artifacts..."
+
+
+class ModelPoller:
+    """Keeps the model in use.
+
+    Args:
+        repository: where models are published.
+        interval_s: time between two looks.
+    """
+
+    def __init__(self, repository: ModelRepository, interval_s: float) -> None:
+        self._repository = repository
+        self._interval_s = interval_s
+        # Replaced as one reference: a reader has the old model or the new one, never parts of both.
+        self._model: ServingModel | None = None
+        self._problem: str | None = None
+        self._looked = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model-poller", daemon=True)
+
+    @property
+    def model(self) -> ServingModel | None:
+        """The model in use, None while there is none."""
+        return self._model
+
+    def status(self) -> dict[str, object]:
+        """What `/health` tells about the model; a problem with a new one does not make the service unhealthy."""
+        return {"version": None if self._model is None else self._model.metadata.version, "problem": self._problem}
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def wait_for_first_look(self, timeout_s: float) -> None:
+        """Wait until it is known whether there is a model, but not longer than the timeout."""
+        self._looked.wait(timeout_s)
+
+    def stop(self) -> None:
+        """Stop looking; a look under way ends by itself within its deadlines."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+
+    def look(self) -> None:
+        """Look once: load what is new; on any failure say so once and keep the old."""
+        if not self._looked.is_set():
+            log.info(CHECKING)
+        try:
+            metadata = parse_metadata(self._repository.read(METADATA_NAME))
+            if self._model is None or metadata.updated_at != self._model.metadata.updated_at:
+                self._load(metadata)
+            elif self._looked.is_set():
+                log.debug(CHECKING)
+            self._problem = None
+        except MissingObjectError as error:
+            log.debug("No model: %s", error)
+            self._problem = None
+        except PlatformError as error:
+            self._failed(str(error))
+        finally:
+            metrics.model_problem.set(0 if self._problem is None else 1)
+            self._looked.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception:  # outermost loop of the thread: whatever a model brings along, scoring goes on
+                log.exception("Looking for a model failed in an unforeseen way")
+            self._stop.wait(self._interval_s)
+
+    def _load(self, metadata: ModelMetadata) -> None:
+        # A model that failed is tried again at each look, quietly: its files may be on their way.
+        level = logging.INFO if self._problem is None else logging.DEBUG
+        if self._looked.is_set():
+            log.log(level, CHECKING)
+        log.log(level, "Downloading model from %s", self._repository.address)
+        files = {name: self._repository.read(metadata.folder + name) for name in ARTIFACT_NAMES}
+        self._model = load_model(metadata, files)
+        metrics.model_version.set(metadata.version)
+        log.info("Model loaded successfully (version: %d, trained on %d rows)", metadata.version, metadata.rows_seen)
+
+    def _failed(self, problem: str) -> None:
+        in_use = "the rules decide" if self._model is None else f"version {self._model.version} stays in use"
+        level = logging.DEBUG if problem == self._problem else logging.WARNING
+        log.log(level, "The model at %s is not loaded, %s: %s", self._repository.address, in_use, problem)
+        self._problem = problem
