@@ -18,7 +18,6 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
-
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from gourmetgram.errors import PermanentError, TransientError
