@@ -8,10 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
-
 from gourmetgram.local import toolchain
 from gourmetgram.local.component import Component, Program
 from gourmetgram.local.errors import StackError
@@ -104,6 +100,11 @@ class Minio(Component):
 
     def initialise(self, report: Report) -> None:
         """Create the two buckets."""
+        # Imported here: half a second that every other command would wait for.
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import ClientError
+
         client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import redis
-
 from gourmetgram.local import toolchain
 from gourmetgram.local.component import Component, Program
 from gourmetgram.local.layout import Layout
@@ -57,6 +55,8 @@ class Redis(Component):
 
     def healthy(self) -> bool:
         """Tell whether it answers PING, which it does not while it loads its data."""
+        import redis  # here: it takes a third of a second, and most commands do not need it
+
         client = redis.Redis(host="127.0.0.1", port=self._port, socket_timeout=2, socket_connect_timeout=2)
         try:
             return bool(client.ping())

@@ -1,0 +1,72 @@
+"""The commands of the local stack, without starting anything."""
+
+import shlex
+import sys
+
+import pytest
+
+from gourmetgram.cli.main import main
+from gourmetgram.local.stack import Stack
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command on stacks in an empty folder: gives exit code, output and errors."""
+    monkeypatch.setenv("GOURMETGRAM_STACK_HOME", str(tmp_path))
+    monkeypatch.delenv("GOURMETGRAM_STACK", raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gourmetgram", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+def test_without_arguments_it_lists_its_subcommands(run):
+    _code, output, _errors = run()
+    assert all(f" {name} " in output for name in ("up", "down", "status", "logs", "links", "kill", "env"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--stack", "nope", "status"], "There is no stack 'nope'"),
+        (["kill", "redis"], "redis does not run"),
+        (["start", "redis"], "The stack 'default' is not up: run `gourmetgram up` first."),
+        (["env", "nothing"], "There is no service 'nothing'"),
+        (["up", "--port", "redis=x"], "--port wants NAME=NUMBER"),
+        (["logs", "nothing"], "The stack has no 'nothing'"),
+    ],
+)
+def test_a_mistake_gives_one_sentence_and_exit_code_1(run, arguments, sentence):
+    code, output, errors = run(*arguments)
+    assert code == 1
+    assert errors.startswith(f"Error: {sentence}")
+    assert errors.count("\n") == 1
+    assert "Traceback" not in output + errors
+
+
+def test_the_variables_can_be_evaluated_by_a_shell(run, tmp_path):
+    _code, output, _errors = run("env")
+    assignments = [shlex.split(line) for line in output.splitlines()]
+    assert all(words[0] == "export" and len(words) == 2 for words in assignments)
+    assert dict(words[1].split("=", 1) for words in assignments) == Stack("default", tmp_path).environment()
+
+
+def test_every_page_is_listed_in_one_piece_with_its_login(run):
+    _code, output, _errors = run("links", "--host", "a-host-with-a-rather-long-name.example.org")
+    assert "http://a-host-with-a-rather-long-name.example.org:8000/docs" in output
+    assert "http://a-host-with-a-rather-long-name.example.org:9001   login: admin / gourmetgram_minio" in output
+
+
+def test_a_stopped_stack_has_a_status(run):
+    code, output, _errors = run("status")
+    assert code == 0
+    assert output.count("STOPPED") == 9
+
+
+def test_down_of_a_stack_that_is_not_up_is_no_error(run):
+    assert run("down")[0] == 0
