@@ -1,0 +1,224 @@
+"""Task `consume_and_aggregate_events`: every record of the event topics becomes a row of `events`, exactly once.
+
+What makes it so: the newest snapshot says which offsets the table stands for; a run reads from there to the ends it
+froze at its start, and one commit adds the rows together with the new offsets, only on the very snapshot it started
+from. A run that dies at any point has changed nothing, and of two at the same time only one can commit.
+"""
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from confluent_kafka import Consumer
+from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from gourmetgram.lakehouse import broker
+from gourmetgram.lakehouse.broker import PartitionRange
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.lakehouse.commits import append_files, refuse_overdue
+from gourmetgram.lakehouse.files import DataFileWriter, delete_files
+from gourmetgram.lakehouse.maintenance import maintain_quietly
+from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
+from gourmetgram.lakehouse.parsing import MessageParser
+from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress, format_time
+from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables
+from gourmetgram.lakehouse.watermark import freeze
+from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
+
+log = logging.getLogger(__name__)
+
+_COMMIT_ATTEMPTS: Final = 5
+_PROGRESS_EVERY_S: Final = 5.0
+
+Step = Callable[[str], None]
+"""Told the name of each thing that was just done; tests kill the run there."""
+
+
+def no_step(_name: str) -> None:
+    """Nobody wants to know."""
+
+
+class Sources(NamedTuple):
+    """The servers of an aggregation."""
+
+    iceberg: IcebergSettings
+    kafka: KafkaSettings
+    postgres: PostgresSettings
+
+    @classmethod
+    def load(cls) -> "Sources":
+        """As the process's environment names them."""
+        return cls(IcebergSettings.load(), KafkaSettings.load(), PostgresSettings.load())
+
+
+@dataclass(frozen=True)
+class AggregationResult:
+    """What a run did.
+
+    Attributes:
+        run_id: its name.
+        snapshot_id: the snapshot of `events` that it made.
+        offsets: next offset of each partition: `{topic: {partition: offset}}`.
+        records: how many rows it added.
+        records_by_kind: the same by kind of event.
+        skipped: messages that were no events, by reason.
+        complete_through: ISO-8601, UTC.
+        seconds: how long it took.
+    """
+
+    run_id: str
+    snapshot_id: int
+    offsets: Offsets
+    records: int
+    records_by_kind: dict[str, int]
+    skipped: dict[str, int]
+    complete_through: str
+    seconds: float
+
+
+@dataclass
+class _Tally:
+    """What was read so far."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def records(self) -> int:
+        return self.kinds.total()
+
+
+def aggregate_events(sources: Sources, run_id: str | None = None, on_step: Step = no_step) -> AggregationResult:
+    """Append the records that no run has read yet, in one commit. Creates missing tables.
+
+    Args:
+        sources: where events come from and go to.
+        run_id: name of the run for the snapshot's summary; None makes one up.
+        on_step: see `Step`.
+
+    Raises:
+        PermanentError: a topic is missing, was recreated, or lost records that were not read yet; the text names
+            topic, partition and offsets, and what to do.
+        TransientError: a server is away, or another run committed the same records first. Nothing was committed
+            (or all of it, when the connection was lost during the commit): run again.
+    """
+    started = time.monotonic()
+    run_id = run_id or f"manual__{uuid.uuid4()}"
+    with open_catalog(sources.iceberg) as catalog, named_outages("events could not be aggregated"):
+        ensure_tables(catalog)
+        on_step("tables exist")
+        result = _aggregate(sources, catalog, run_id, started, on_step)
+        log.info(
+            "Run %s added %d records %s and skipped %s; complete through %s; %.1f s",
+            *(run_id, result.records, result.records_by_kind, result.skipped or "none"),
+            *(result.complete_through, result.seconds),
+        )
+        maintain_quietly(catalog.load_table(EVENTS))
+        return result
+
+
+def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, on_step: Step) -> AggregationResult:
+    table = catalog.load_table(EVENTS)
+    before = events_progress(table)
+    # The time must be frozen before the end offsets: see `gourmetgram.lakehouse.watermark`.
+    frozen_at, complete_through = freeze(sources.postgres)
+    on_step("time frozen")
+    topics = sources.kafka.event_topics
+    with closing(broker.create_reader(sources.kafka)) as consumer:
+        ids = broker.topic_ids(sources.kafka, topics)
+        ranges = broker.plan_ranges(consumer, topics, before, ids)
+        on_step("ranges frozen")
+        progress = EventsProgress(
+            offsets=broker.next_offsets(ranges, before),
+            topic_ids={**(before.topic_ids if before else {}), **ids},
+            run_id=run_id,
+            complete_through=complete_through,
+            ingested_at=_later_than(before, frozen_at),
+        )
+        files, tally = _write_rows(table, consumer, ranges, progress.ingested_at, on_step)
+    snapshot_id = _commit(table, files, before, progress, started)
+    on_step("committed")
+    return AggregationResult(
+        run_id=run_id,
+        snapshot_id=snapshot_id,
+        offsets=progress.offsets,
+        records=tally.records,
+        records_by_kind=dict(tally.kinds),
+        skipped=dict(tally.skipped),
+        complete_through=format_time(complete_through),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _later_than(before: EventsProgress | None, frozen_at: datetime) -> datetime:
+    """The `ingested_at` of a run: later than that of every run before it, even when the clock went back."""
+    return frozen_at if before is None else max(frozen_at, before.ingested_at + timedelta(microseconds=1))
+
+
+def _write_rows(
+    table: Table, consumer: Consumer, ranges: Sequence[PartitionRange], ingested_at: datetime, on_step: Step
+) -> tuple[list[DataFile], _Tally]:
+    """Read the ranges and write their rows into files that are in no snapshot yet."""
+    writer = DataFileWriter(table, EVENTS_DEFINITION.sort_by)
+    parser = MessageParser()
+    tally = _Tally()
+    total = sum(item.records for item in ranges)
+    log.info("Reading %d records of %d partitions", total, len(ranges))
+    said = time.monotonic()
+    try:
+        for messages in broker.read_ranges(consumer, ranges):
+            rows, skipped = parser.parse(messages)
+            tally.skipped += skipped
+            tally.kinds += _count_kinds(rows)
+            writer.write(_with_ingested_at(rows, ingested_at))
+            on_step("batch written")
+            if time.monotonic() - said > _PROGRESS_EVERY_S:
+                said = time.monotonic()
+                log.info("Read %d of %d records", tally.records + tally.skipped.total(), total)
+        files = writer.finish()
+        on_step("files written")
+    except BaseException:
+        writer.discard()
+        raise
+    return files, tally
+
+
+def _count_kinds(rows: pa.Table) -> Counter[str]:
+    counts = pc.value_counts(rows["event_type"])
+    return Counter({item["values"]: item["counts"] for item in counts.to_pylist()})
+
+
+def _with_ingested_at(rows: pa.Table, ingested_at: datetime) -> pa.Table:
+    values = pa.repeat(pa.scalar(ingested_at, pa.timestamp("us", tz="UTC")), rows.num_rows)
+    return rows.append_column("ingested_at", values)
+
+
+def _commit(
+    table: Table, files: list[DataFile], before: EventsProgress | None, progress: EventsProgress, started: float
+) -> int:
+    """Add the files and say how far the table has come, unless another run has read anything of the ranges.
+
+    Compaction and expiry change snapshots, too, but no offsets: then the same files go on top of the new snapshot.
+    """
+    properties = {COMPLETE_THROUGH: format_time(progress.complete_through)}
+    for attempt in range(1, _COMMIT_ATTEMPTS + 1):
+        refuse_overdue(started)
+        try:
+            return append_files(table, files, progress.summary(), properties)
+        except ChangedMeanwhileError:
+            table.refresh()
+            if attempt == _COMMIT_ATTEMPTS or events_progress(table) != before:
+                delete_files(table, (file.file_path for file in files))
+                raise
+            log.info("The table changed, but not its offsets: committing on its new snapshot")
+    raise AssertionError("unreachable: the last attempt returns or raises")

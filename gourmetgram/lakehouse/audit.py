@@ -1,0 +1,118 @@
+"""What the tables hold, counted for the audit and for readers that want events, not records."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+import duckdb
+from pyiceberg.catalog import Catalog
+from pyiceberg.expressions import BooleanExpression
+
+from gourmetgram.lakehouse.engine import duckdb_engine
+from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES
+
+_PLACE: Final = ("record_time", "topic", "partition", "offset")
+
+_EVENT_COUNTS: Final = """
+SELECT event_type, sum(copies)::BIGINT, count(*), count(*) FILTER (WHERE eligible)
+FROM (
+    SELECT event_type, event_id::UUID AS event_id, count(*) AS copies, bool_and(actor_eligible) AS eligible
+    FROM records GROUP BY ALL
+)
+GROUP BY ALL
+"""
+_WINDOW_SUMS: Final = """
+SELECT count(*), coalesce(sum(event_count), 0)::BIGINT, coalesce(sum(eligible_count), 0)::BIGINT,
+       count(*) - count(DISTINCT (image_id, window_start))
+FROM records
+"""
+
+
+class EventCount(NamedTuple):
+    """One kind of event in `events`.
+
+    Attributes:
+        records: rows, copies included.
+        events: distinct events.
+        eligible: distinct events of eligible actors.
+    """
+
+    records: int = 0
+    events: int = 0
+    eligible: int = 0
+
+
+class WindowSum(NamedTuple):
+    """One window table.
+
+    Attributes:
+        rows: its rows.
+        events: sum of `event_count`.
+        eligible: sum of `eligible_count`.
+        repeated: rows beyond the first of an image and window: none, if all is well.
+    """
+
+    rows: int
+    events: int
+    eligible: int
+    repeated: int
+
+
+def event_counts(catalog: Catalog, snapshot_id: int | None = None) -> dict[str, EventCount]:
+    """Count `events` by kind (view, comment, flag, upload); kinds without an event are left out.
+
+    Args:
+        catalog: the Iceberg catalog.
+        snapshot_id: None = the current snapshot.
+    """
+    records = stream_rows(
+        catalog.load_table(EVENTS), ["event_type", "event_id", "actor_eligible"], snapshot_id=snapshot_id
+    )
+    with duckdb_engine() as engine:
+        engine.register("records", records)
+        return {row[0]: EventCount(*row[1:]) for row in engine.sql(_EVENT_COUNTS).fetchall()}
+
+
+def window_sums(catalog: Catalog) -> dict[str, WindowSum]:
+    """Sum each window table, by kind of event (view, comment, flag)."""
+    sums = {}
+    columns = ["image_id", "window_start", "event_count", "eligible_count"]
+    with duckdb_engine() as engine:
+        for kind, name in WINDOW_TABLES.items():
+            engine.register("records", stream_rows(catalog.load_table(name), columns))
+            (row,) = engine.sql(_WINDOW_SUMS).fetchall()
+            sums[kind] = WindowSum(*row)
+            engine.unregister("records")
+    return sums
+
+
+@contextmanager
+def distinct_events(
+    catalog: Catalog,
+    columns: Sequence[str],
+    row_filter: BooleanExpression | None = None,
+    snapshot_id: int | None = None,
+) -> Iterator[duckdb.DuckDBPyRelation]:
+    """The events of a snapshot, each once (its first record), as a DuckDB relation: `.fetchall()`, `.arrow()`, SQL ...
+
+    Args:
+        catalog: the Iceberg catalog.
+        columns: columns of `events` to keep.
+        row_filter: which records to look at (see `gourmetgram.lakehouse.filters`); it must not tell copies apart.
+        snapshot_id: None = the current snapshot.
+    """
+    wanted = list(dict.fromkeys([*columns, "event_id", *_PLACE]))
+    records = stream_rows(catalog.load_table(EVENTS), wanted, row_filter, snapshot_id)
+    with duckdb_engine() as engine:
+        engine.register("records", records)
+        # A table, because the records can be streamed only once and a relation may be asked several times.
+        engine.execute(
+            "CREATE TABLE events AS SELECT DISTINCT ON (event_id) * FROM records "
+            f"ORDER BY event_id, {', '.join(_quoted(name) for name in _PLACE)}"
+        )
+        yield engine.table("events").select(", ".join(_quoted(name) for name in columns))
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

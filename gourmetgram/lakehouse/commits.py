@@ -1,0 +1,131 @@
+"""Commits that succeed only on the snapshot they were prepared for.
+
+A commit carries the snapshot's summary and the table's properties in one step: content and progress change together
+or not at all. Nothing is retried here. PyIceberg's own retry would put an append on top of whatever came first, so it
+is switched off by a property, which is checked before each commit.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.table import Table, Transaction
+from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.schemas import RETRY_PROPERTY
+
+MAX_RUN_S: Final = 2_700.0
+"""Who took longer to prepare files does not commit them: the maintenance may have taken them for the remains of a dead
+run, whose files leave the bucket after 3,600 s."""
+
+_MANIFEST_BYTES: Final = 8 * 1024 * 1024
+
+
+def append_files(
+    table: Table, files: Iterable[DataFile], summary: Mapping[str, str], properties: Mapping[str, str]
+) -> int:
+    """Add files in one snapshot.
+
+    Args:
+        table: as loaded when the files were prepared; it is refreshed by the commit.
+        files: may be empty: then the snapshot only says how far the table has come.
+        summary: properties of the snapshot.
+        properties: properties of the table.
+
+    Returns:
+        the snapshot's id.
+
+    Raises:
+        ChangedMeanwhileError: another snapshot came first; nothing was committed.
+        TransientError: the catalog or the object store is away; the commit may or may not have happened.
+    """
+    _refuse_retries(table)
+    with named_outages("new files could not be committed"):
+        transaction = table.transaction()
+        with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as producer:
+            for file in files:
+                producer.append_data_file(file)
+        _finish(transaction, properties)
+    return producer.snapshot_id
+
+
+def replace_files(
+    table: Table,
+    old: Iterable[DataFile],
+    new: Iterable[DataFile],
+    summary: Mapping[str, str],
+    properties: Mapping[str, str],
+) -> int:
+    """Put files in the place of others in one snapshot; arguments, result and errors as for `append_files`.
+
+    Args:
+        table: as loaded when the files were prepared; it is refreshed by the commit.
+        old: files of the table's current snapshot.
+        new: what replaces them.
+        summary: properties of the snapshot.
+        properties: properties of the table.
+    """
+    _refuse_retries(table)
+    with named_outages("replaced files could not be committed"):
+        transaction = table.transaction()
+        operation = Operation.OVERWRITE if table.current_snapshot() is not None else Operation.APPEND
+        with _ReplaceFiles(operation, transaction, table.io, snapshot_properties=dict(summary)) as producer:
+            for file in old:
+                producer.delete_data_file(file)
+            for file in new:
+                producer.append_data_file(file)
+        _finish(transaction, properties)
+    return producer.snapshot_id
+
+
+def set_properties(table: Table, properties: Mapping[str, str]) -> None:
+    """Change properties of the table without a snapshot."""
+    with named_outages("properties could not be committed"), table.transaction() as transaction:
+        transaction.set_properties(dict(properties))
+
+
+def refuse_overdue(started: float) -> None:
+    """Call before a commit.
+
+    Args:
+        started: `time.monotonic()` before the first of the commit's files was written.
+
+    Raises:
+        TransientError: too long ago, see `MAX_RUN_S`.
+    """
+    if time.monotonic() - started > MAX_RUN_S:
+        raise TransientError(
+            f"preparing the commit took longer than {MAX_RUN_S:g} s, so its files may be gone: nothing was committed"
+        )
+
+
+class _ReplaceFiles(_OverwriteFiles):
+    """PyIceberg's overwrite, and manifests merged when they become many, as its appends do."""
+
+    def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
+        properties = self._transaction.table_metadata.properties
+        merging = _ManifestMergeManager(
+            target_size_bytes=_MANIFEST_BYTES,
+            min_count_to_merge=int(properties.get("commit.manifest.min-count-to-merge", "16")),
+            merge_enabled=True,
+            snapshot_producer=self,
+        )
+        return merging.merge_manifests(manifests)
+
+
+def _finish(transaction: Transaction, properties: Mapping[str, str]) -> None:
+    if properties:
+        transaction.set_properties(dict(properties))
+    transaction.commit_transaction()
+
+
+def _refuse_retries(table: Table) -> None:
+    if table.properties.get(RETRY_PROPERTY) != "0":
+        raise PermanentError(
+            f"property {RETRY_PROPERTY} of {'.'.join(table.name())} was changed from 0: a repeated commit could store "
+            "records twice. It is set right at the start of the next run."
+        )

@@ -1,0 +1,216 @@
+"""Data files of partitioned tables, written in bounded memory.
+
+Rows wait in one buffer a day. When the buffers are full, the fullest day's rows become a sorted row group of that
+day's open file. So few files come out however the days are mixed, which PyIceberg's own writer cannot do: it wants
+all rows of a commit in memory.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyiceberg.io import OutputFile, OutputStream
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.table import Table
+from pyiceberg.table.locations import load_location_provider
+
+from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.schemas import arrow_schema
+
+log = logging.getLogger(__name__)
+
+
+class WriterLimits(NamedTuple):
+    """What a writer may hold, and when it begins another file.
+
+    Attributes:
+        buffered_rows: rows that wait in memory, over all days.
+        buffered_bytes: their size in memory.
+        file_bytes: a file is closed once it is this large.
+        open_files: days whose files are open at the same time; each keeps up to 10 MB until it is sent.
+    """
+
+    buffered_rows: int = 100_000
+    buffered_bytes: int = 32 * 1024 * 1024
+    file_bytes: int = 64 * 1024 * 1024
+    open_files: int = 10
+
+
+class DataFileWriter:
+    """Writes rows of a table into data files that a later commit makes part of it.
+
+    Args:
+        table: a table that is partitioned by the day of one time column.
+        sort_by: order of the rows within a row group.
+        limits: memory and sizes.
+    """
+
+    def __init__(self, table: Table, sort_by: tuple[str, ...], limits: WriterLimits | None = None) -> None:
+        self._table = table
+        self._sort_by = [(column, "ascending") for column in sort_by]
+        self._limits = limits or WriterLimits()
+        self._schema = arrow_schema(table.schema())
+        self._time_column = table.schema().find_column_name(table.spec().fields[0].source_id) or ""
+        self._waiting: dict[int, list[pa.Table]] = {}
+        self._open: dict[int, _OpenFile] = {}
+        self._finished: list[DataFile] = []
+
+    def write(self, rows: pa.Table) -> None:
+        """Take rows; they may stay in memory until `finish`.
+
+        Args:
+            rows: has the table's columns, in any order.
+
+        Raises:
+            TransientError: the object store is away.
+        """
+        if rows.num_rows == 0:
+            return
+        for day, part in _by_day(rows.select(self._schema.names).cast(self._schema), self._time_column):
+            self._waiting.setdefault(day, []).append(part)
+        while self._full():
+            self._flush(max(self._waiting, key=self._waiting_rows))
+
+    def finish(self) -> list[DataFile]:
+        """Write what still waits, close all files, and return them."""
+        for day in sorted(self._waiting):
+            self._flush(day)
+        for day in sorted(self._open):
+            self._close(day)
+        return list(self._finished)
+
+    def discard(self) -> None:
+        """Delete what was written; what cannot be deleted is left to the maintenance."""
+        for file in self._open.values():
+            file.abandon()
+        paths = [file.path for file in self._open.values()] + [file.file_path for file in self._finished]
+        self._open.clear()
+        self._waiting.clear()
+        self._finished.clear()
+        delete_files(self._table, paths)
+
+    def _full(self) -> bool:
+        parts = [part for waiting in self._waiting.values() for part in waiting]
+        rows = sum(part.num_rows for part in parts)
+        size = sum(int(part.nbytes) for part in parts)
+        return rows >= self._limits.buffered_rows or size >= self._limits.buffered_bytes
+
+    def _waiting_rows(self, day: int) -> int:
+        return sum(part.num_rows for part in self._waiting[day])
+
+    def _flush(self, day: int) -> None:
+        """Make the rows that wait for a day a row group."""
+        rows = pa.concat_tables(self._waiting.pop(day)).sort_by(self._sort_by)
+        file = self._open.pop(day, None) or self._create(day)
+        # The last one used comes last: the first is closed when too many are open.
+        self._open[day] = file
+        with named_outages("a data file could not be written"):
+            file.write(rows)
+        if file.size >= self._limits.file_bytes:
+            self._close(day)
+
+    def _create(self, day: int) -> "_OpenFile":
+        while len(self._open) >= self._limits.open_files:
+            self._close(next(iter(self._open)))
+        return _OpenFile(self._table, self._schema, _partition_key(self._table, day))
+
+    def _close(self, day: int) -> None:
+        with named_outages("a data file could not be written"):
+            self._finished.append(self._open.pop(day).close())
+
+
+class _OpenFile:
+    """One Parquet file that row groups are appended to."""
+
+    def __init__(self, table: Table, schema: pa.Schema, key: PartitionKey) -> None:
+        self._table = table
+        self._key = key
+        provider = load_location_provider(table.location(), table.properties)
+        self.path = provider.new_data_location(f"{uuid.uuid4()}.parquet", key)
+        with named_outages("a data file could not be created"):
+            self._output: OutputFile = table.io.new_output(self.path)
+            self._stream: OutputStream = self._output.create()
+        self._metadata: list[pq.FileMetaData] = []
+        self._writer = pq.ParquetWriter(
+            self._stream,
+            schema,
+            compression=table.properties.get("write.parquet.compression-codec", "zstd"),
+            compression_level=int(table.properties.get("write.parquet.compression-level", "1")),
+            # Almost every id of an event is its own only one: a dictionary of them is built to be thrown away.
+            use_dictionary=[name for name in schema.names if name not in _UNIQUE_COLUMNS],
+            metadata_collector=self._metadata,
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return int(self._stream.tell())
+
+    def write(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
+
+    def close(self) -> DataFile:
+        self._writer.close()
+        size = self.size
+        self._stream.close()
+        schema, properties = self._table.schema(), self._table.properties
+        statistics = data_file_statistics_from_parquet_metadata(
+            self._metadata[0], compute_statistics_plan(schema, properties), parquet_path_to_id_mapping(schema)
+        )
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=self.path,
+            file_format=FileFormat.PARQUET,
+            partition=self._key.partition,
+            file_size_in_bytes=size,
+            sort_order_id=None,
+            spec_id=self._table.spec().spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
+
+    def abandon(self) -> None:
+        """Let go of a file that nobody will read."""
+        try:
+            self._writer.close()
+            self._stream.close()
+        except (OSError, pa.ArrowException) as error:
+            log.warning("%s could not be closed: %s", self.path, error)
+
+
+_UNIQUE_COLUMNS: Final = ("event_id", "comment_id", "flag_id", "offset")
+
+
+def delete_files(table: Table, paths: Iterable[str]) -> None:
+    """Delete files that no snapshot refers to; failing is no harm, the maintenance finds them again."""
+    for path in paths:
+        try:
+            table.io.delete(path)
+        except OSError as error:
+            log.warning("%s is not needed, but could not be deleted: %s", path, error)
+
+
+def _by_day(rows: pa.Table, time_column: str) -> Iterable[tuple[int, pa.Table]]:
+    """Split rows by the day (since 1970, UTC) of a time column."""
+    # Casting a time to a date rounds down, before 1970 too.
+    days = rows[time_column].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.int32())
+    distinct = pc.unique(days).to_pylist()
+    if len(distinct) == 1:
+        return [(distinct[0], rows)]
+    return [(day, rows.filter(pc.equal(days, day))) for day in distinct]
+
+
+def _partition_key(table: Table, day: int) -> PartitionKey:
+    (field,) = table.spec().fields
+    return PartitionKey([PartitionFieldValue(field, day)], table.spec(), table.schema())

@@ -1,0 +1,36 @@
+"""Row filters on Iceberg tables. The ignored complaints of mypy are wrong: PyIceberg's expressions take positions."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThan, GreaterThanOrEqual, LessThan
+
+US_PER_DAY: Final = 86_400_000_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def equals(column: str, value: str) -> BooleanExpression:
+    """Rows with this text in a column."""
+    return EqualTo(column, value)  # type: ignore[call-arg, misc]
+
+
+def after(column: str, moment: datetime) -> BooleanExpression:
+    """Rows whose time is later than a moment."""
+    return GreaterThan(column, moment.isoformat())  # type: ignore[call-arg, misc]
+
+
+def between(column: str, start_us: int, end_us: int) -> BooleanExpression:
+    """Rows whose time is in [start, end), microseconds since 1970."""
+    first, end = from_us(start_us).isoformat(), from_us(end_us).isoformat()
+    return And(GreaterThanOrEqual(column, first), LessThan(column, end))  # type: ignore[call-arg, misc]
+
+
+def on_day(column: str, day: int) -> BooleanExpression:
+    """Rows whose time is on a day (since 1970, UTC)."""
+    return between(column, day * US_PER_DAY, (day + 1) * US_PER_DAY)
+
+
+def from_us(time_us: int) -> datetime:
+    """The moment that many microseconds after 1970."""
+    return _EPOCH + timedelta(microseconds=int(time_us))

@@ -1,0 +1,117 @@
+"""How far the tables have come, as their snapshots tell it.
+
+Each snapshot of `events` carries, in its summary, the next offset of every partition, the run that wrote it, the
+time up to which the history is complete, and the run's `ingested_at`.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, Self, TypeAlias
+
+import orjson
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot, ancestors_of
+
+from gourmetgram.errors import PermanentError
+
+PREFIX: Final = "gourmetgram."
+OFFSETS: Final = "gourmetgram.offsets"
+RUN_ID: Final = "gourmetgram.run_id"
+COMPLETE_THROUGH: Final = "gourmetgram.complete_through"
+INGESTED_AT: Final = "gourmetgram.ingested_at"
+TOPIC_IDS: Final = "gourmetgram.topic_ids"
+
+Offsets: TypeAlias = dict[str, dict[int, int]]
+"""Topic -> partition -> next offset to read."""
+
+
+class EventsProgress(NamedTuple):
+    """What a snapshot of `events` says about itself.
+
+    Attributes:
+        offsets: next offset to read of each partition.
+        topic_ids: the broker's id of each topic, where it gives one: a recreated topic has another.
+        run_id: the aggregation that wrote it.
+        complete_through: every event that was not made up for the past, with a time up to this moment, is in.
+        ingested_at: `ingested_at` of the newest run's records.
+    """
+
+    offsets: Offsets
+    topic_ids: dict[str, str]
+    run_id: str
+    complete_through: datetime
+    ingested_at: datetime
+
+    def summary(self) -> dict[str, str]:
+        """As properties of a snapshot."""
+        return {
+            OFFSETS: offsets_to_json(self.offsets),
+            TOPIC_IDS: orjson.dumps(self.topic_ids, option=orjson.OPT_SORT_KEYS).decode(),
+            RUN_ID: self.run_id,
+            COMPLETE_THROUGH: format_time(self.complete_through),
+            INGESTED_AT: format_time(self.ingested_at),
+        }
+
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, str]) -> Self:
+        """Read the properties that `summary` wrote."""
+        return cls(
+            offsets=offsets_from_json(summary[OFFSETS]),
+            topic_ids=orjson.loads(summary.get(TOPIC_IDS, "{}")),
+            run_id=summary[RUN_ID],
+            complete_through=parse_time(summary[COMPLETE_THROUGH]),
+            ingested_at=parse_time(summary[INGESTED_AT]),
+        )
+
+
+def events_progress(table: Table) -> EventsProgress | None:
+    """How far `events` has come: what its newest snapshot with offsets says; None before the first run.
+
+    Raises:
+        PermanentError: the table has records, but no snapshot tells which offsets they stand for.
+    """
+    for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
+        summary = summary_of(snapshot)
+        if OFFSETS in summary:
+            return EventsProgress.from_summary(summary)
+    current = table.current_snapshot()
+    if current is not None and summary_of(current).get("total-records", "0") != "0":
+        raise PermanentError(
+            f"{'.'.join(table.name())} has records, but none of its snapshots carries {OFFSETS}: some other program "
+            "rewrote it and expired the snapshots of the aggregation. Drop the tables of event_aggregations; the next "
+            "run rebuilds them from what the broker still holds."
+        )
+    return None
+
+
+def summary_of(snapshot: Snapshot | None) -> dict[str, str]:
+    """The properties of a snapshot's summary; empty for None."""
+    if snapshot is None or snapshot.summary is None:
+        return {}
+    return snapshot.summary.additional_properties
+
+
+def own_properties(summary: Mapping[str, str]) -> dict[str, str]:
+    """The platform's own properties of a summary: what a commit that changes no content carries forward."""
+    return {key: value for key, value in summary.items() if key.startswith(PREFIX)}
+
+
+def offsets_to_json(offsets: Offsets) -> str:
+    """`{"<topic>":{"<partition>":<next offset>}}`, sorted."""
+    return orjson.dumps(offsets, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode()
+
+
+def offsets_from_json(text: str) -> Offsets:
+    """Read what `offsets_to_json` wrote."""
+    document: dict[str, dict[str, int]] = orjson.loads(text)
+    return {topic: {int(p): offset for p, offset in parts.items()} for topic, parts in document.items()}
+
+
+def format_time(moment: datetime) -> str:
+    """ISO-8601, UTC, microseconds: `2026-11-21T04:00:00.000000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """Read what `format_time` wrote."""
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,89 @@
+"""Reading tables in bounded memory.
+
+PyIceberg's own batch reader loads whole files ahead; here files are planned by PyIceberg and their row groups are
+streamed by Arrow, only the columns and row groups that the filter needs.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.expressions.visitors import bind
+from pyiceberg.io.pyarrow import PyArrowFileIO, expression_to_pyarrow
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.schemas import arrow_schema
+
+BATCH_ROWS: Final = 65_536
+
+# With it, the wanted columns of a whole file are fetched before its first row comes out.
+_SCAN_OPTIONS: Final = ds.ParquetFragmentScanOptions(pre_buffer=False)
+
+
+def stream_rows(
+    table: Table,
+    columns: Sequence[str],
+    row_filter: BooleanExpression | None = None,
+    snapshot_id: int | None = None,
+) -> pa.RecordBatchReader:
+    """The rows of a snapshot that match a filter, batch by batch.
+
+    Args:
+        table: an Iceberg table.
+        columns: names of the columns wanted, in the order wanted.
+        row_filter: on any columns; None = all rows.
+        snapshot_id: None = the current snapshot; a table without one has no rows.
+
+    Raises:
+        TransientError: the object store is away.
+        PermanentError: a file is missing, or has deleted rows noted beside it by another program.
+    """
+    wanted = row_filter if row_filter is not None else AlwaysTrue()
+    with named_outages(f"{'.'.join(table.name())} could not be read"):
+        tasks = list(table.scan(row_filter=wanted, snapshot_id=snapshot_id).plan_files())
+    if any(task.delete_files for task in tasks):
+        raise PermanentError(f"{'.'.join(table.name())} has delete files of another program: compact it there first")
+    return stream_files(table, [task.file for task in tasks], columns, wanted)
+
+
+def stream_files(
+    table: Table, files: Sequence[DataFile], columns: Sequence[str], row_filter: BooleanExpression | None = None
+) -> pa.RecordBatchReader:
+    """As `stream_rows`, of some of the table's files."""
+    full = arrow_schema(table.schema())
+    schema = pa.schema([full.field(name) for name in columns])
+    return pa.RecordBatchReader.from_batches(schema, _batches(table, files, full, schema, row_filter or AlwaysTrue()))
+
+
+def _batches(
+    table: Table, files: Sequence[DataFile], full: pa.Schema, schema: pa.Schema, row_filter: BooleanExpression
+) -> Iterator[pa.RecordBatch]:
+    if not files:
+        return
+    if not isinstance(table.io, PyArrowFileIO):
+        raise PermanentError(f"PyIceberg was set to {type(table.io).__name__}; this program reads with PyArrowFileIO")
+    expression = expression_to_pyarrow(bind(table.schema(), row_filter, case_sensitive=True))
+    scheme, place, _ = PyArrowFileIO.parse_location(files[0].file_path)
+    with named_outages(f"{'.'.join(table.name())} could not be read"):
+        dataset = ds.dataset(
+            [PyArrowFileIO.parse_location(file.file_path)[2] for file in files],
+            schema=full,
+            format=ds.ParquetFileFormat(default_fragment_scan_options=_SCAN_OPTIONS),
+            filesystem=table.io.fs_by_scheme(scheme, place),
+        )
+        # One file and one batch ahead: enough to keep the decoder busy.
+        scanner = dataset.scanner(
+            columns=schema.names,
+            filter=expression,
+            batch_size=BATCH_ROWS,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
+        for batch in scanner.to_batches():
+            if batch.num_rows:
+                yield batch.cast(schema)

@@ -1,0 +1,254 @@
+"""Tasks `write_*_windows`: events per image in windows of 5 minutes, recomputed where new records fell.
+
+The window table remembers up to which run's records (`ingested_at`) it is made. A run recomputes every window that a
+later record touched, from all copies and runs of its events, and puts the new rows in the place of the old ones in one
+commit that also moves the mark. So a run may be repeated, skipped or killed, and late events find their window.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyiceberg.expressions import And
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import ancestors_of
+
+from gourmetgram.events import EventKind
+from gourmetgram.lakehouse.aggregation import Step, no_step
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.lakehouse.commits import refuse_overdue, replace_files, set_properties
+from gourmetgram.lakehouse.engine import duckdb_engine
+from gourmetgram.lakehouse.files import DataFileWriter, delete_files
+from gourmetgram.lakehouse.filters import US_PER_DAY, after, between, equals, on_day
+from gourmetgram.lakehouse.maintenance import maintain_quietly
+from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
+from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, format_time, parse_time, summary_of
+from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
+from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables
+from gourmetgram.settings import IcebergSettings
+
+log = logging.getLogger(__name__)
+
+WINDOW_US: Final = 300_000_000
+"""Length of a window, microseconds."""
+
+EVENTS_SNAPSHOT: Final = "gourmetgram.events_snapshot_id"
+PROCESSED: Final = "gourmetgram.processed"
+"""Table property: the mark, and the snapshot it holds for. So the mark moves without a snapshot when new records
+touched no window of this kind; after a rollback it does not fit the current snapshot and is not believed."""
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_SCHEMA: Final = WINDOWS_DEFINITION.arrow_schema
+
+_SLICE_ROWS: Final = 300_000
+"""About how many events are counted in one go: each takes some 100 bytes of memory meanwhile."""
+
+# First one row an event, whatever its copies; then events by image and window. An id as UUID takes 16 bytes, not 36.
+_COUNT: Final = f"""
+SELECT image_id::VARCHAR AS image_id, window_us, count(*) AS event_count,
+       count(*) FILTER (WHERE actor_eligible) AS eligible_count
+FROM (
+    SELECT image_id::UUID AS image_id, event_id::UUID AS event_id, window_us, bool_and(actor_eligible) AS actor_eligible
+    FROM (
+        SELECT image_id, event_id, actor_eligible,
+               epoch_us(event_time) - (epoch_us(event_time) % {WINDOW_US} + {WINDOW_US}) % {WINDOW_US} AS window_us
+        FROM bronze
+    )
+    WHERE window_us IN (SELECT window_us FROM touched)
+    GROUP BY ALL
+)
+GROUP BY ALL
+"""  # noqa: S608 - nothing but a constant is put in
+
+
+@dataclass(frozen=True)
+class WindowsResult:
+    """What a run did.
+
+    Attributes:
+        table: name of the window table.
+        windows: how many windows of 5 minutes were recomputed.
+        rows: how many rows (image and window) they have now.
+        snapshot_id: the snapshot it made; None when no window was touched.
+        seconds: how long it took.
+    """
+
+    table: str
+    windows: int
+    rows: int
+    snapshot_id: int | None
+    seconds: float
+
+
+def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no_step) -> WindowsResult:
+    """Recompute every window of one kind of event that a record touched since the last run, and replace its rows.
+
+    Args:
+        settings: where the tables are.
+        kind: view, comment or flag.
+        on_step: see `gourmetgram.lakehouse.aggregation.Step`.
+
+    Raises:
+        TransientError: a server is away, or another run changed the table first; nothing was changed: run again.
+    """
+    started = time.monotonic()
+    name = WINDOW_TABLES[kind]
+    with open_catalog(settings) as catalog, named_outages(f"{name} could not be written"):
+        ensure_tables(catalog)
+        events, windows = catalog.load_table(EVENTS), catalog.load_table(name)
+        on_step("tables loaded")
+        count, rows, snapshot_id = _Rewrite(events, windows, kind, on_step).perform()
+        result = WindowsResult(name, count, rows, snapshot_id, time.monotonic() - started)
+        log.info("%s: %d windows recomputed into %d rows, %.1f s", name, count, rows, result.seconds)
+        maintain_quietly(catalog.load_table(name))
+        return result
+
+
+class _Rewrite:
+    """One run on the snapshots that `events` and `windows` had when they were loaded."""
+
+    def __init__(self, events: Table, windows: Table, kind: EventKind, on_step: Step) -> None:
+        self._events = events
+        self._windows = windows
+        self._kind = kind
+        self._on_step = on_step
+        self._processed_at = datetime.now(UTC)
+        self._started = time.monotonic()
+        self._rows = 0
+
+    def perform(self) -> tuple[int, int, int | None]:
+        """Returns the number of windows, of their rows, and the new snapshot's id if there is one."""
+        progress = events_progress(self._events)
+        mark = processed_through(self._windows)
+        if progress is None or (mark is not None and mark >= progress.ingested_at):
+            return 0, 0, None
+        touched = self._touched(mark)
+        self._on_step("windows found")
+        if len(touched) == 0:
+            set_properties(self._windows, _processed(self._windows.metadata.current_snapshot_id, progress.ingested_at))
+            self._on_step("mark moved")
+            return 0, 0, None
+        old, new = self._write(touched)
+        self._on_step("files written")
+        refuse_overdue(self._started)
+        summary = {**progress.summary(), EVENTS_SNAPSHOT: str(self._events.metadata.current_snapshot_id)}
+        try:
+            snapshot_id = replace_files(self._windows, old, new, summary, {})
+        except ChangedMeanwhileError:
+            delete_files(self._windows, (file.file_path for file in new))
+            raise
+        self._on_step("committed")
+        return len(touched), self._rows, snapshot_id
+
+    def _touched(self, mark: datetime | None) -> NDArray[np.int64]:
+        """Starts, in microseconds and sorted, of the windows into which records after the mark fall."""
+        of_kind = equals("event_type", self._kind)
+        row_filter = of_kind if mark is None else And(of_kind, after("ingested_at", mark))
+        starts = np.empty(0, np.int64)
+        for batch in stream_rows(self._events, ["event_time"], row_filter):
+            times = batch["event_time"].cast(pa.int64()).to_numpy()
+            # Floor division rounds down for times before 1970, too.
+            starts = np.union1d(starts, times // WINDOW_US * WINDOW_US)
+        return starts
+
+    def _write(self, touched: NDArray[np.int64]) -> tuple[list[DataFile], list[DataFile]]:
+        """Write the files of each touched day anew; returns the files they replace, and the new ones."""
+        old: list[DataFile] = []
+        writer = DataFileWriter(self._windows, WINDOWS_DEFINITION.sort_by)
+        try:
+            with duckdb_engine() as engine:
+                for day in np.unique(touched // US_PER_DAY).tolist():
+                    starts = touched[touched // US_PER_DAY == day]
+                    files = self._files_of_day(day)
+                    old += files
+                    for rows in self._kept(files, starts):
+                        writer.write(rows)
+                    for rows in self._recomputed(engine, starts):
+                        self._rows += rows.num_rows
+                        writer.write(rows)
+                    self._on_step("day written")
+            return old, writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+
+    def _files_of_day(self, day: int) -> list[DataFile]:
+        """The window table's files of a day (since 1970, UTC)."""
+        return [task.file for task in self._windows.scan(row_filter=on_day("window_start", day)).plan_files()]
+
+    def _kept(self, files: Sequence[DataFile], starts: NDArray[np.int64]) -> Iterator[pa.Table]:
+        """The rows of files whose windows were not touched."""
+        for batch in stream_files(self._windows, files, _SCHEMA.names):
+            of_touched = np.isin(batch["window_start"].cast(pa.int64()).to_numpy(), starts)
+            yield pa.Table.from_batches([batch]).filter(pa.array(~of_touched))
+
+    def _recomputed(self, engine: duckdb.DuckDBPyConnection, starts: NDArray[np.int64]) -> Iterator[pa.Table]:
+        """The rows of windows that begin at `starts` (all in one day), counted from the events."""
+        whole = And(equals("event_type", self._kind), between("event_time", starts[0], starts[-1] + WINDOW_US))
+        # The files' own counts: of all kinds and of the whole day, so an upper bound.
+        expected = sum(task.file.record_count for task in self._events.scan(row_filter=whole).plan_files())
+        slices = min(len(starts), -(-expected // _SLICE_ROWS))
+        for part in np.array_split(starts, max(1, slices)):
+            in_slice = between("event_time", part[0], part[-1] + WINDOW_US)
+            events = stream_rows(
+                self._events,
+                ["image_id", "event_id", "actor_eligible", "event_time"],
+                And(equals("event_type", self._kind), in_slice),
+            )
+            for counts in _count(engine, events, part):
+                yield self._as_rows(counts)
+
+    def _as_rows(self, counts: pa.RecordBatch) -> pa.Table:
+        start = counts["window_us"]
+        end = pa.array(start.to_numpy() + WINDOW_US)
+        processed_at = pa.repeat(pa.scalar(self._processed_at, _TIME), counts.num_rows)
+        return pa.table(
+            {
+                "image_id": counts["image_id"],
+                "window_start": start.cast(_TIME),
+                "window_end": end.cast(_TIME),
+                "event_count": counts["event_count"],
+                "eligible_count": counts["eligible_count"],
+                "processed_at": processed_at,
+            }
+        )
+
+
+def processed_through(windows: Table) -> datetime | None:
+    """The mark of a window table: it is made of all records with `ingested_at` up to this; None = make it anew."""
+    text = windows.properties.get(PROCESSED)
+    if text is not None:
+        document = orjson.loads(text)
+        if document["snapshot_id"] == windows.metadata.current_snapshot_id:
+            return parse_time(document["ingested_at"])
+    for snapshot in ancestors_of(windows.current_snapshot(), windows.metadata):
+        summary = summary_of(snapshot)
+        if INGESTED_AT in summary:
+            return parse_time(summary[INGESTED_AT])
+    return None
+
+
+def _processed(snapshot_id: int | None, mark: datetime) -> dict[str, str]:
+    document: dict[str, Any] = {"snapshot_id": snapshot_id, "ingested_at": format_time(mark)}
+    return {PROCESSED: orjson.dumps(document).decode()}
+
+
+def _count(
+    engine: duckdb.DuckDBPyConnection, events: pa.RecordBatchReader, starts: NDArray[np.int64]
+) -> Iterator[pa.RecordBatch]:
+    engine.register("bronze", events)
+    engine.register("touched", pa.table({"window_us": pa.array(starts, pa.int64())}))
+    try:
+        yield from engine.sql(_COUNT).to_arrow_reader(BATCH_ROWS)
+    finally:
+        engine.unregister("bronze")
+        engine.unregister("touched")
