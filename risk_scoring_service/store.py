@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 from redis import Redis, RedisError
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, SQLAlchemyError
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.events import ModerationRequest
@@ -119,7 +119,7 @@ class WindowStore:
 def _postgres_errors() -> Iterator[None]:
     try:
         yield
-    except (DataError, IntegrityError) as error:
+    except (DataError, IntegrityError, NotSupportedError) as error:
         raise PermanentError(f"PostgreSQL refuses a value: {error.orig}") from error
     except SQLAlchemyError as error:
         raise ServerError("postgres", error) from error
