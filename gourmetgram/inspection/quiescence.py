@@ -1,7 +1,7 @@
 """Waiting until everything that happened has arrived everywhere."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,13 +96,14 @@ def wait_for_rest(
         if current.at_rest and previous is not None and current == previous:
             return current
         if time.monotonic() > deadline:
-            raise StillMovingError(_advice(previous, current))
+            raise StillMovingError(advice(previous, current))
         report(current.describe())
         previous = current
         sleep(LOOK_EVERY_S)
 
 
-def _advice(previous: Look | None, current: Look) -> str:
+def advice(previous: Look | None, current: Look) -> str:
+    """Say what moves, or what is stuck, and what to do about it."""
     if previous is not None and previous.ends != current.ends:
         return (
             f"Writes go on ({_grown(previous.ends, current.ends)}), so the stores cannot be compared to the event: "
@@ -120,14 +121,4 @@ def _grown(before: Mapping[Place, Range], after: Mapping[Place, Range]) -> str:
         grown = span.end - before.get(place, Range(0, 0)).end
         if grown:
             topics[place[0]] = topics.get(place[0], 0) + grown
-    return ", ".join(_one(topic, number) for topic, number in sorted(topics.items()))
-
-
-def _one(topic: str, number: int) -> str:
-    return f"{number} new in {topic}"
-
-
-def moved(before: Mapping[Place, Range], after: Mapping[Place, Range], topics: Iterable[str]) -> bool:
-    """Whether a topic has grown between two looks."""
-    wanted = set(topics)
-    return any(span != before.get(place) for place, span in after.items() if place[0] in wanted)
+    return ", ".join(f"{number} new in {topic}" for topic, number in sorted(topics.items()))

@@ -13,6 +13,9 @@ from gourmetgram.inspection.trace_rows import ImageRows
 MANY: Final = 12
 """Up to this many events of a kind are all shown, of more only the first, the 10th, the 100th … and the last."""
 
+_DECIDING: Final = {"viral": ("views_5min",), "suspicious": ("comments_1min",), "flagged": ("flags_5min",)}
+"""The counts that raise a trigger."""
+
 T = TypeVar("T")
 
 
@@ -132,15 +135,16 @@ def _consequences(rows: ImageRows, records: ImageRecords) -> list[Moment]:
         if row.reached_at
     ]
     for request in records.requests:
-        counts = ", ".join(f"{name}={value}" for name, value in request.context.items() if value and name != "read_to")
+        counts = ", ".join(f"{name}={request.context.get(name)}" for name in _DECIDING.get(request.trigger, ()))
         delay = milliseconds(request.broker_time - request.time)
         again = " again" if request.copy else ""
+        parts = filter(None, (request.place, f"{delay} after t", counts))
         moments.append(
             Moment(
                 request.broker_time,
                 "Kafka",
                 f"request {request.trigger}{again}",
-                f"{request.place} · {delay} after t · {counts}",
+                " · ".join(parts),
             )
         )
     for row in rows.decisions:

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from gourmetgram.database.engines import create_worker_engine
@@ -15,7 +14,7 @@ from gourmetgram.inspection.objects import StoredObject, object_key
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.redis_state import connect as connect_redis
 from gourmetgram.inspection.timeline import Moment, build_timeline, distinct, notable
-from gourmetgram.inspection.trace_kafka import EventRecord, ImageRecords, read_image_records
+from gourmetgram.inspection.trace_kafka import ImageRecords, read_image_records
 from gourmetgram.inspection.trace_redis import RedisKey, read_image_keys
 from gourmetgram.inspection.trace_rows import ImageRow, ImageRows, find_image_id, read_image_rows
 
@@ -48,19 +47,15 @@ class Trace:
                 "events": len(views),
                 "eligible": sum(view.actor_eligible for view in views),
                 "from_api": sum(view.api for view in views),
-                "notable": [{"number": number, **_record(view)} for number, view in notable(views)],
+                "notable": [{"number": number, **asdict(view)} for number, view in notable(views)],
             },
-            "events": [_record(event) for event in self.records.events if event.kind != "view"],
+            "events": [asdict(event) for event in self.records.events if event.kind != "view"],
             "repeated_events": sum(event.copy for event in self.records.events),
             "requests": [asdict(request) for request in self.records.requests],
             "dead_letters": [asdict(letter) for letter in self.records.dead_letters],
             "redis": [asdict(key) for key in self.keys],
             "timeline": [asdict(moment) for moment in self.timeline],
         }
-
-
-def _record(event: EventRecord) -> dict[str, Any]:
-    return asdict(event)
 
 
 def trace(platform: Platform, image: str) -> Trace:
@@ -76,7 +71,7 @@ def trace(platform: Platform, image: str) -> Trace:
     """
     engine = create_worker_engine(platform.postgres, "gourmetgram-trace")
     try:
-        with _connected(engine) as connection:
+        with engine.connect() as connection:
             image_id = find_image_id(connection, image)
             rows = read_image_rows(connection, image_id)
     except OperationalError as error:
@@ -90,10 +85,6 @@ def trace(platform: Platform, image: str) -> Trace:
         picture = pool.submit(_picture, platform, rows.image)
         found = (picture.result(), records.result(), keys.result())
     return Trace(image_id, rows, *found, build_timeline(rows, *found))
-
-
-def _connected(engine: Engine) -> Connection:
-    return engine.connect()
 
 
 def _keys(platform: Platform, image_id: str) -> list[RedisKey]:

@@ -54,7 +54,7 @@ def _rows_and_events(facts: Facts, kind: EventKind, noun: str, rows: Mapping[str
         for row_id, (image_id, created_at_us) in rows.items()
     )
     name = "uploads" if kind == "upload" else f"{noun}s"
-    return check(name, f"each {noun} has one {kind} event, and the reverse", expected, events.total(), differences())
+    return check(name, f"each {noun} row has one {kind} event, and back", expected, events.total(), differences())
 
 
 def views(facts: Facts) -> Check:
@@ -91,7 +91,7 @@ def partitions(facts: Facts) -> Check:
     keyed = facts.history.events.total() + len(facts.history.copies) - len(facts.history.unkeyed)
     return check(
         "partitions",
-        "an image has the same partition (murmur2 of its id) in every topic",
+        "every topic keeps an image in the same partition",
         keyed,
         keyed - len(facts.history.misplaced),
         (f"record {place} is not in the partition of its key" for place in facts.history.misplaced),
@@ -112,9 +112,7 @@ def bad_messages(facts: Facts) -> Check:
     }
     lost = (f"{_place(place)} cannot be read and has no dead letter" for place in sorted(bad - letters))
     surplus = (f"{_place(place)} has a dead letter, but can be read" for place in sorted(letters - bad))
-    return check(
-        "bad messages", "each unreadable event message has a dead letter", len(bad), len(letters), (*lost, *surplus)
-    )
+    return check("bad messages", "each unreadable event has a dead letter", len(bad), len(letters), (*lost, *surplus))
 
 
 def _place(place: tuple[str, int, int]) -> str:

@@ -16,7 +16,7 @@ def pictures(facts: Facts) -> Check:
     orphans = sorted(stored - owners.keys())
     return check(
         "pictures",
-        f"each image has its object in {facts.bucket}, and the reverse",
+        "each image has its object, and back",
         len(owners),
         len(stored),
         (

@@ -28,7 +28,7 @@ def totals(facts: Facts) -> Check:
                 expected[image_id, name] = since_gaps(image.accepted[kind], TOTAL_TTL_US)[-1]
     return check(
         "totals",
-        "total_views, total_comments, total_flags = distinct events by eligible actors",
+        "total_* = distinct events by eligible actors",
         sum(map(len, expected.values())),
         sum(facts.redis.totals.values()),
         _total_differences(facts, expected),
@@ -83,7 +83,7 @@ def windows(facts: Facts) -> Check:
             differences.extend(f"image:{image_id}:{name}:1hr lacks {member}" for member in sorted(missing))
     differences.extend(_surplus_members(facts))
     differences.extend(f"unreadable key {text}" for text in facts.redis.unreadable)
-    return check("windows", "the 1hr windows hold exactly the events of their last hour", expected, actual, differences)
+    return check("windows", "1hr windows hold just the events of their hour", expected, actual, differences)
 
 
 def _last_hour(kind: EventKind, events: Sequence[Accepted]) -> Members:

@@ -63,7 +63,7 @@ def requests(facts: Facts) -> Check:
 
     return check(
         "requests",
-        "requests are those that the rules demand of the raw events",
+        "requests are those the rules demand of the events",
         len(expected),
         sum(key in seen for key in expected) + len(surplus),
         differences(),
@@ -97,9 +97,7 @@ def contexts(facts: Facts) -> Check:
         right += not wrong
         if wrong:
             differences.append(f"request {request.request_id} of image {request.image_id}: {', '.join(wrong)}")
-    return check(
-        "contexts", "each request carries the counts of the events that it says it read", checked, right, differences
-    )
+    return check("contexts", "each request carries the counts of what it read", checked, right, differences)
 
 
 def _wrong_counts(request: ModerationRequest, image: ImageHistory, read_to: Mapping[str, int]) -> list[str]:
@@ -164,7 +162,7 @@ def view_milestones(facts: Facts) -> Check:
     actual = {key for key in facts.rows.milestones if facts.is_complete(key[0])}
     return check(
         "milestones",
-        "image_milestones holds the 10th, 100th and 1000th view of each image, no more",
+        "10th, 100th, 1000th view of each image, no more",
         len(expected),
         len(actual),
         (
