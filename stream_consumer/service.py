@@ -1,0 +1,216 @@
+"""Wiring of the stream consumer, and its loop."""
+
+import logging
+import threading
+import time
+from typing import Final
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.errors import TransientError
+from gourmetgram.kafka import create_producer
+from gourmetgram.observability import HealthServer
+from stream_consumer import metrics
+from stream_consumer.alignment import align
+from stream_consumer.dead_letters import DeadLetters
+from stream_consumer.handlers import BatchHandler
+from stream_consumer.milestones import MilestoneWriter
+from stream_consumer.partitions import Progress, TopicPartition
+from stream_consumer.report import Report
+from stream_consumer.requests import Requests
+from stream_consumer.settings import ConsumerSettings
+from stream_consumer.source import CLIENT_ID, EventSource
+from stream_consumer.store import RedisUnavailableError, WindowStore, connect
+
+log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.1
+# While a request is on its way, its confirmation is looked for more often.
+_BUSY_POLL_S: Final = 0.01
+_TICK_S: Final = 1.0
+_COMMIT_EVERY_S: Final = 0.1
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+_SILENT_POLL_S: Final = 30.0
+_SAME_ERROR_EVERY_S: Final = 10.0
+_SETTLE_S: Final = 2.0
+
+
+class StreamConsumer:
+    """The consumer: reads batches, applies them, sends requests, commits.
+
+    Args:
+        settings: everything that can be set.
+    """
+
+    def __init__(self, settings: ConsumerSettings) -> None:
+        self._settings = settings
+        self._report = Report(settings)
+        self._progress = Progress()
+        self._redis = connect(settings)
+        self._store = WindowStore(self._redis, settings)
+        producer = create_producer(settings, CLIENT_ID)
+        self._source = EventSource(settings, self)
+        self._requests = Requests(
+            self._store, self._source, self._progress, producer, settings.moderation_topic, self._report.request_sent
+        )
+        dead_letters = DeadLetters(producer, settings.dead_letter_topic, settings.kafka_consumer_group)
+        self._engine = create_worker_engine(
+            settings, "stream_consumer", pool_size=1, statement_timeout_ms=5_000, lock_timeout_ms=2_000
+        )
+        self._milestones = MilestoneWriter(self._store, self._engine)
+        self._handler = BatchHandler(
+            self._store, self._progress, dead_letters, self._requests, self._milestones, self._report
+        )
+        self._redis_up = False
+        checks = {
+            "redis": lambda: self._redis_up,
+            "broker": lambda: self._source.broker_up,
+            "polling": self._is_polling,
+        }
+        self._health = HealthServer(settings.health_host, settings.health_port, checks)
+        self._polled_at = time.monotonic()
+        # The number of the rebalance after which reading was last begun; None: begin anew.
+        self._aligned_at: int | None = None
+        self._committed: dict[TopicPartition, int] = {}
+        self._next_tick = self._next_commit = 0.0
+        self._pause_s = _FIRST_PAUSE_S
+        self._last_error = ("", 0.0)
+        self._finished = False
+
+    @property
+    def health_port(self) -> int:
+        """Port of `/health` and `/metrics`."""
+        return self._health.port
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until told to stop, then finish what is begun, commit, and leave the group.
+
+        Args:
+            stop: set from a signal handler or another thread.
+        """
+        self._report.banner()
+        self._health.start()
+        self._milestones.start()
+        while not stop.is_set():
+            try:
+                self._step()
+            except TransientError as error:
+                self._wait_out(error)
+        self._finish()
+
+    def final_statistics(self) -> None:
+        """Tell what was done, once."""
+        if not self._finished:
+            self._finished = True
+            self._report.final_statistics()
+
+    # --- one turn --------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        if not self._source.assigned:
+            self._source.rest(_POLL_S)
+            self._polled_at = time.monotonic()
+            self._tick()
+            return
+        if self._aligned_at != self._source.rebalances:
+            self._align()
+        self._tick()
+        timeout_s = _BUSY_POLL_S if self._requests.active else _POLL_S
+        settings = self._settings
+        records = self._source.poll(timeout_s, settings.consumer_max_batch_records, settings.consumer_max_poll_records)
+        self._polled_at = time.monotonic()
+        if self._aligned_at != self._source.rebalances:
+            # The records may be of partitions that have just gone; those that stay are read again.
+            return
+        outcome = self._handler.handle(records) if records else None
+        if records and outcome is None:
+            self._aligned_at = None
+        # Requests first: somebody may wait for the decision, nobody waits for a log line.
+        self._requests.advance()
+        self._commit(wait=False)
+        if outcome is not None:
+            self._handler.tell(outcome)
+
+    def _align(self) -> None:
+        rebalances = self._source.rebalances
+        align(self._source, self._store, self._progress)
+        for request in self._requests.reload():
+            self._report.alert(request)
+        self._committed = {}
+        self._aligned_at = rebalances
+        self._pause_s = _FIRST_PAUSE_S
+
+    def _tick(self) -> None:
+        """What is done once a second, also when nothing comes."""
+        now = time.monotonic()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + _TICK_S
+        applied = self._progress.applied
+        if not applied:
+            self._store.ping()
+        elif self._store.offsets(list(applied)) != applied:
+            # Redis was set back: restored, emptied, or restarted without its latest writes.
+            log.warning("Redis stands at other offsets than this process: beginning anew from there")
+            self._aligned_at = None
+        else:
+            self._requests.add_due_anchors()
+        self._redis_up = True
+        for partition, high in self._source.high.items():
+            if partition in applied:
+                metrics.LAG.labels(partition[0], str(partition[1])).set(max(0, high - applied[partition]))
+        self._report.summary()
+
+    def _wait_out(self, error: TransientError) -> None:
+        """Wait for a server that is away: commit nothing, stay in the group, begin anew when it is back."""
+        if isinstance(error, RedisUnavailableError):
+            self._redis_up = False
+        metrics.FAILURES.labels("redis" if isinstance(error, RedisUnavailableError) else "kafka").inc()
+        text, now = str(error), time.monotonic()
+        if text != self._last_error[0] or now - self._last_error[1] > _SAME_ERROR_EVERY_S:
+            self._last_error = (text, now)
+            log.warning("Waiting for a server: %s", text)
+        self._aligned_at = None
+        self._source.rest(self._pause_s)
+        self._polled_at = time.monotonic()
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def _is_polling(self) -> bool:
+        return time.monotonic() - self._polled_at < _SILENT_POLL_S
+
+    # --- commits and partitions ------------------------------------------------------------------------------------
+
+    def _commit(self, wait: bool) -> None:
+        """Mirror Redis's offsets in Kafka, but none past a record whose request is not confirmed."""
+        if not wait and time.monotonic() < self._next_commit:
+            return
+        self._next_commit = time.monotonic() + _COMMIT_EVERY_S
+        held = self._requests.held_back()
+        offsets = {
+            partition: min(offset, held.get(partition, offset)) for partition, offset in self._progress.applied.items()
+        }
+        new = {partition: offset for partition, offset in offsets.items() if self._committed.get(partition) != offset}
+        self._source.commit(new, wait)
+        self._committed.update(new)
+
+    def partitions_go(self, lost: bool) -> None:
+        """Settle what is on its way and commit, while the partitions are still ours."""
+        try:
+            self._requests.settle(_SETTLE_S)
+            if not lost:
+                self._commit(wait=True)
+        except TransientError as error:
+            log.warning("Partitions go without a last commit: %s", error)
+        self._requests.drop()
+        self._progress.restart({})
+        self._aligned_at = None
+
+    def _finish(self) -> None:
+        log.info("Stopping: committing and leaving the group")
+        self._milestones.stop(timeout_s=1.0)
+        self.partitions_go(lost=False)
+        self._source.close()
+        self._health.stop()
+        self._engine.dispose()
+        self._redis.close()
+        self.final_statistics()

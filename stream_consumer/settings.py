@@ -1,0 +1,55 @@
+"""Every setting of the stream consumer."""
+
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field
+
+from gourmetgram.settings import (
+    CommaSeparated,
+    KafkaSettings,
+    LogSettings,
+    PostgresSettings,
+    RedisSettings,
+    WorkerSettings,
+)
+
+MAX_ANCHOR_MINUTES: Final = 1440
+"""Later anchors would say nothing about the first day, which is what labels are about."""
+
+
+def _minutes(value: object) -> object:
+    """Turn `5, 30` into `("5", "30")`; other types pass for pydantic to judge."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Threshold = Annotated[int, Field(ge=1)]
+AnchorMinutes = Annotated[int, Field(ge=1, le=MAX_ANCHOR_MINUTES)]
+
+
+class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettings, WorkerSettings):
+    """Settings of the stream consumer."""
+
+    kafka_consumer_group: str = "gourmetgram-stream-consumer"
+    kafka_topics: CommaSeparated = ()
+    """The topics to read; when empty, the four event topics."""
+    viral_threshold_views_5min: Threshold = 100
+    suspicious_threshold_comments_1min: Threshold = 10
+    flagged_threshold_flags_5min: Threshold = 2
+    popular_threshold_views_1hr: Threshold = 50
+    trigger_on_upload: bool = False
+    rescore_at_minutes: Annotated[tuple[AnchorMinutes, ...], BeforeValidator(_minutes)] = ()
+    """Minutes after the upload at which an image is judged again."""
+    consumer_max_poll_records: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Records that one look at the broker's answer may take."""
+    consumer_max_batch_records: Annotated[int, Field(ge=1, le=20_000)] = 5_000
+    """Records that one Redis call may apply: when records are waiting, several looks are put together."""
+    consumer_dedup_hours: Annotated[int, Field(ge=2, le=24 * 30)] = 24
+    """How long an event's id is remembered after its hour was last written to."""
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 9101
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics to read."""
+        return self.kafka_topics or self.event_topics

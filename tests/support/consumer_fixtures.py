@@ -1,0 +1,53 @@
+"""Fixtures for tests of the stream consumer."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from gourmetgram.local.stack import Stack
+from tests.support.consumer_platform import ConsumerPlatform
+
+
+@pytest.fixture
+def platform(
+    stack: Stack,
+    database_url: str,
+    make_topic: Callable[..., str],
+    kafka_bootstrap: str,
+    unique_name: Callable[[str], str],
+    tmp_path: Path,
+) -> Iterator[ConsumerPlatform]:
+    """Topics, group and Redis database of one test, PostgreSQL database of its module."""
+    topics = {
+        "KAFKA_TOPIC_VIEWS": make_topic("views"),
+        "KAFKA_TOPIC_COMMENTS": make_topic("comments"),
+        "KAFKA_TOPIC_UPLOADS": make_topic("uploads"),
+        "KAFKA_TOPIC_FLAGS": make_topic("flags"),
+    }
+    variables = stack.environment()
+    host, port = variables["REDIS_HOST"], int(variables["REDIS_PORT"])
+    with redis.Redis(host, port, 0) as counter:
+        number = 1 + int(counter.incr("tests:databases")) % 1000
+    client = redis.Redis(host, port, number, decode_responses=True)
+    client.flushdb()
+    yield ConsumerPlatform(
+        environment={
+            **topics,
+            "KAFKA_TOPICS": ",".join(topics.values()),
+            "MODERATION_TOPIC": make_topic("requests"),
+            "DEAD_LETTER_TOPIC": make_topic("dead_letter"),
+            "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
+            "KAFKA_CONSUMER_GROUP": unique_name("consumer"),
+            "REDIS_HOST": host,
+            "REDIS_PORT": str(port),
+            "REDIS_DB": str(number),
+            "DATABASE_URL": database_url,
+            "HEALTH_PORT": "0",
+        },
+        redis=client,
+        folder=tmp_path,
+    )
+    client.flushdb()
+    client.close()
