@@ -71,9 +71,10 @@ def _event_counts(trace: Trace) -> str:
 def _timeline(trace: Trace) -> Table:
     image = trace.rows.image
     origin = image.created_at if image else (trace.timeline[0].at if trace.timeline else datetime.now(UTC))
-    table = Table(title="Timeline", title_justify="left", box=None, padding=(0, 1), expand=True)
+    title = "Timeline (events: topic/partition@offset · delay until the broker had it)"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), expand=True)
     table.add_column("time (UTC)", no_wrap=True)
-    table.add_column("since upload", justify="right", no_wrap=True)
+    table.add_column("upload +", justify="right", no_wrap=True)
     table.add_column("store", no_wrap=True)
     table.add_column("what", max_width=30)
     table.add_column("detail", ratio=1, style="dim")

@@ -16,6 +16,7 @@ MANY: Final = 12
 _DECIDING: Final = {"viral": ("views_5min",), "suspicious": ("comments_1min",), "flagged": ("flags_5min",)}
 """The counts that raise a trigger."""
 
+_LONGEST_TEXT: Final = 24
 T = TypeVar("T")
 
 
@@ -72,10 +73,10 @@ def _beginnings(rows: ImageRows, stored: StoredObject | None) -> list[Moment]:
         user = rows.uploader
         born = f"born {user.year_of_birth}" if user.year_of_birth else "year of birth unknown"
         account = ", test account" if user.is_test_account else ""
-        moments.append(Moment(user.created_at, "PostgreSQL", f"user {user.username} joins", f"{born}{account}"))
+        moments.append(Moment(user.created_at, "PostgreSQL", "user joins", f"{user.username}, {born}{account}"))
     if stored:
         size = f"{stored.size:,} bytes, {stored.content_type}"
-        moments.append(Moment(stored.stored_at, "MinIO", "picture stored", f"{size} (whole seconds)"))
+        moments.append(Moment(stored.stored_at, "MinIO", "picture stored", f"{size} (time in whole seconds)"))
     if rows.image:
         image = rows.image
         moments.append(
@@ -115,10 +116,10 @@ def _events(rows: ImageRows, records: ImageRecords) -> list[Moment]:
 def _about(event: EventRecord, text: str) -> list[str]:
     return [
         event.place,
-        f"broker {milliseconds(event.broker_time - event.event_time)}",
+        milliseconds(event.broker_time - event.event_time),
         "" if event.actor_eligible else "not eligible",
         "" if event.api else "not from the API",
-        text if len(text) <= 32 else f"{text[:31]}…",
+        text if len(text) <= _LONGEST_TEXT else f"{text[: _LONGEST_TEXT - 1]}…",
     ]
 
 

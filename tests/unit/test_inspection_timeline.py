@@ -60,7 +60,7 @@ def test_the_timeline_joins_all_stores_in_the_order_of_time():
         "image row", "view 1 of 110", "view 10 of 110", "view 100 of 110", "view 110 of 110", "request viral",
         "decision viral: 0.20 SAFE",
     ]  # fmt: skip
-    assert moments[1].detail == "views/1@1 · broker +4 ms"
+    assert moments[1].detail == "views/1@1 · +4 ms"
     assert moments[5].detail == "moderation_requests/1@0 · +10 ms after t · views_5min=100"
 
 
@@ -75,7 +75,7 @@ def test_a_comment_without_its_event_stands_out():
     assert ("comment without event", "comment-id") in [(found.what, found.detail) for found in moments]
     with_event = replace(RECORDS, events=[event("comment", 3, 0, "comment-id")])
     moments = build_timeline(replace(ROWS, comments=[comment]), None, with_event, [])
-    assert [found.detail for found in moments if "comment" in found.what] == ["comments/1@0 · broker +4 ms · nice"]
+    assert [found.detail for found in moments if "comment" in found.what] == ["comments/1@0 · +4 ms · nice"]
 
 
 def test_the_alert_without_a_request_comes_from_its_key():
