@@ -4,38 +4,41 @@ Expressions are Ibis tables known by name and schema only, so that the same ones
 become SQL for one DuckDB connection. What does not fit into the memory limit goes to a temporary folder.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 import duckdb
 import ibis
 import pyarrow as pa
 from ibis import ir
 
+from gourmetgram.lakehouse.engine import duckdb_engine
+
 BATCH_ROWS: Final = 100_000
 MEMORY_LIMIT: Final = "1GB"
 
 
-class Engine:
-    """One private DuckDB database.
+@contextmanager
+def open_engine(memory_limit: str = MEMORY_LIMIT) -> Iterator["Engine"]:
+    """An empty engine.
 
     Args:
-        folder: for what exceeds the memory limit; it must exist while the engine is used.
-        memory_limit: DuckDB's notation, e.g. `1GB`.
+        memory_limit: with a unit; what does not fit goes to a temporary folder.
+    """
+    with duckdb_engine(memory_limit) as connection:
+        yield Engine(connection)
+
+
+class Engine:
+    """Tables and expressions on one DuckDB connection.
+
+    Args:
+        connection: nobody else uses it meanwhile.
     """
 
-    def __init__(self, folder: Path, memory_limit: str = MEMORY_LIMIT) -> None:
-        self._connection = duckdb.connect(config={"temp_directory": str(folder), "memory_limit": memory_limit})
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._connection.close()
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
 
     def load(
         self, name: str, schema: ibis.Schema, data: pa.Table | pa.RecordBatchReader, query: str = "FROM loading"

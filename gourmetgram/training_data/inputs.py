@@ -25,7 +25,10 @@ from gourmetgram.training_data.lake import Lake
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Times become whole microseconds; `epoch_us` is exact and knows no session time zone.
-_EVENTS_QUERY: Final = "SELECT * EXCLUDE (event_time), epoch_us(event_time) AS time_us FROM loading"
+_EVENTS_QUERY: Final = (
+    'SELECT event_id, event_type, image_id, actor_eligible, epoch_us(event_time) AS time_us, topic, "partition", '
+    '"offset" FROM loading'
+)
 _RAW_QUERIES: Final = {
     "users": "SELECT id AS user_id, epoch_us(created_at) AS created_us, year_of_birth, is_test_account "
     "FROM read_parquet(?)",
@@ -142,7 +145,12 @@ def load_events(engine: Engine, name: str, history: EventHistory, row_filter: st
         return load_no_events(engine, name)
     with named_outages("the event history could not be read"):
         scan = history.table.scan(row_filter=row_filter, selected_fields=fields, snapshot_id=history.snapshot_id)
-        return engine.load(name, offline.EVENTS, scan.to_arrow_batch_reader(), _EVENTS_QUERY)
+        return load_event_rows(engine, name, scan.to_arrow_batch_reader())
+
+
+def load_event_rows(engine: Engine, name: str, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
+    """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are not needed."""
+    return engine.load(name, offline.EVENTS, rows, _EVENTS_QUERY)
 
 
 def load_no_events(engine: Engine, name: str) -> ir.Table:

@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import DAY_US
-from gourmetgram.features.engine import Engine
+from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import parse_time
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
@@ -72,7 +72,7 @@ def load(lake: Lake, catalog: Catalog) -> Load:
         path = Path(name) / "rows.parquet"
         lake.download(PROCESSED_FILE, path)
         summary = _summary_of(path)
-        with named_outages("moderation.training_data could not be written"), Engine(Path(name)) as engine:
+        with named_outages("moderation.training_data could not be written"), open_engine() as engine:
             table = ensure_training_table(catalog)
             _refuse_older(table, summary)
             result = _replace(engine, table, path, summary)

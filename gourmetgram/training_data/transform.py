@@ -21,7 +21,7 @@ from pyiceberg.catalog import Catalog
 from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
 from gourmetgram.features.definition import HOUR_US
-from gourmetgram.features.engine import Engine
+from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import format_time
 from gourmetgram.lakehouse.schemas import EVENTS
@@ -91,7 +91,7 @@ def transform(lake: Lake, catalog: Catalog) -> Transformation:
     """
     with tempfile.TemporaryDirectory(prefix="gourmetgram-transform-") as name:
         folder = Path(name)
-        with Engine(folder) as engine:
+        with open_engine() as engine:
             files = fetch_raw_files(lake, folder)
             result = _Run(engine, catalog, files).write(folder / "rows.parquet")
         lake.upload(folder / "rows.parquet", PROCESSED_FILE)
