@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.models import Example
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
@@ -19,6 +20,8 @@ from gourmetgram.database.pool import Database, deadline_after
 from gourmetgram.errors import TransientError
 
 router = APIRouter(include_in_schema=False)
+
+IMAGE_ID_EXAMPLES: Final[dict[str, Example]] = {"an image": {"value": EXAMPLE_IMAGE_ID}}
 
 _WAIT_S = 0.5
 _NEWEST_IDS: Final = """
@@ -59,7 +62,7 @@ def json_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]
 def image_id_parameter() -> dict[str, Any]:
     """Describe the image id of a path whose route reads it itself."""
     schema = {"type": "string", "format": "uuid"}
-    parameter = {"name": "image_id", "in": "path", "required": True, "schema": schema, "example": EXAMPLE_IMAGE_ID}
+    parameter = {"name": "image_id", "in": "path", "required": True, "schema": schema, "examples": IMAGE_ID_EXAMPLES}
     return {"parameters": [parameter]}
 
 

@@ -5,17 +5,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from api_v1.documentation import answers, image_id_parameter
+from api_v1.documentation import IMAGE_ID_EXAMPLES, answers, image_id_parameter
 from api_v1.errors import InvalidInputError, NotFoundError
 from api_v1.fields import PageSize, QueryTime, UuidText
 from api_v1.responses import json_response
-from api_v1.schemas import EXAMPLE_IMAGE_ID, CommentListed, ImageListed, ViewOut
+from api_v1.schemas import CommentListed, ImageListed, ViewOut
 from api_v1.services import services_of
 from gourmetgram.events import parse_uuid
 
 router = APIRouter(tags=["images"])
 
-ImageId = Annotated[UuidText, Path(examples=[EXAMPLE_IMAGE_ID])]
+ImageId = Annotated[UuidText, Path(openapi_examples=IMAGE_ID_EXAMPLES)]
 IMAGE_NOT_FOUND = "Image not found"
 
 _NEWEST = """

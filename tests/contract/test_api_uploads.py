@@ -1,8 +1,11 @@
 """POST /upload/."""
 
 import asyncio
+import struct
 import uuid
+import zlib
 from datetime import datetime
+from typing import Any
 
 import httpx
 import pytest
@@ -83,9 +86,6 @@ async def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(api
     user_id = await api.user()
     header = picture("PNG", (1, 1))
     # Width and height of the header chunk, and its checksum, as a bomb would have them.
-    import struct
-    import zlib
-
     chunk = b"IHDR" + struct.pack(">II", 60_000, 60_000) + header[24:29]
     bomb = header[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + header[33:]
     answer = await api.upload(user_id, bomb)
@@ -151,7 +151,7 @@ async def test_a_text_field_outside_its_rule_is_422_and_leaves_nothing(api: Api,
         "nothing",
     ],
 )
-async def test_a_malformed_form_is_422_and_leaves_nothing(api: Api, form: dict) -> None:
+async def test_a_malformed_form_is_422_and_leaves_nothing(api: Api, form: dict[str, Any]) -> None:
     before = await api.traces()
     answer = await api.http.post("/upload/", **form)
     assert answer.status_code == 422, answer.text

@@ -1,0 +1,5 @@
+"""Fixtures of the integration tests."""
+
+from tests.support.api_fixtures import api_environment, api_v2
+
+__all__ = ["api_environment", "api_v2"]

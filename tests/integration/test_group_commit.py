@@ -1,0 +1,216 @@
+"""Group commit on a real PostgreSQL: own answers, isolation of failures, deadlines, and nothing half done."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from gourmetgram.database.group_commit import GroupCommit
+from gourmetgram.database.pool import Database, deadline_after, now
+from gourmetgram.errors import TransientError
+from gourmetgram.settings import PostgresSettings
+from tests.support.waiting import wait_until_async
+
+pytestmark = pytest.mark.servers
+
+SQL = """
+WITH wanted AS (SELECT * FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS w(name, value, n)),
+new AS (INSERT INTO notes (name, value) SELECT name, value FROM wanted WHERE value >= 0 ORDER BY n RETURNING name)
+SELECT n, pg_current_xact_id()::text AS xid, w.name || '!' AS echo FROM wanted AS w JOIN new USING (name)
+"""
+
+
+@pytest.fixture
+async def observer(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that looks at what was written."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value INTEGER CHECK (value < 100))"
+    )
+    await connection.execute("TRUNCATE notes")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The platform's database access."""
+    database = Database(PostgresSettings(database_url=database_url), "test_group_commit")
+    await database.start()
+    yield database
+    await database.stop()
+
+
+@pytest.fixture
+async def commits() -> list[float]:
+    """When each commit was announced."""
+    return []
+
+
+@pytest.fixture
+async def writer(database: Database, observer: asyncpg.Connection, commits: list[float]) -> AsyncIterator[GroupCommit]:
+    """A writer of notes."""
+    writer = GroupCommit(database, "notes", SQL, lambda: commits.append(now()))
+    await writer.start()
+    yield writer
+    await writer.stop()
+
+
+async def _lock_notes(observer: asyncpg.Connection) -> asyncpg.transaction.Transaction:
+    lock = observer.transaction()
+    await lock.start()
+    await observer.execute("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
+    return lock
+
+
+async def test_each_row_gets_its_own_answer_and_rows_share_transactions(
+    writer: GroupCommit, observer: asyncpg.Connection, commits: list[float]
+) -> None:
+    answers = await asyncio.gather(*(writer.submit((f"n{number}", number)) for number in range(90)))
+    assert [answer["echo"] for answer in answers] == [f"n{number}!" for number in range(90)]
+    transactions = await observer.fetchval("SELECT count(DISTINCT xmin::text) FROM notes")
+    assert transactions == len(commits) < 5
+
+
+async def test_a_row_without_a_record_is_answered_with_none(writer: GroupCommit) -> None:
+    kept, dropped = await asyncio.gather(writer.submit(("kept", 1)), writer.submit(("dropped", -1)))
+    assert kept["echo"] == "kept!"
+    assert dropped is None
+
+
+async def test_one_row_that_the_database_refuses_fails_alone(writer: GroupCommit, observer: asyncpg.Connection) -> None:
+    rows = [("a", 1), ("too large", 100), ("b", 2), ("a", 3), ("c", 4)]
+    answers = await asyncio.gather(*(writer.submit(row) for row in rows), return_exceptions=True)
+    assert [isinstance(answer, TransientError) for answer in answers] == [False, True, False, True, False]
+    assert [row["name"] for row in await observer.fetch("SELECT name FROM notes ORDER BY name")] == ["a", "b", "c"]
+
+
+async def test_a_lock_of_a_second_delays_and_refuses_nobody(writer: GroupCommit, observer: asyncpg.Connection) -> None:
+    lock = await _lock_notes(observer)
+    waiting = [writer.submit((f"w{number}", number)) for number in range(30)]
+    asyncio.get_running_loop().call_later(1.0, lambda: asyncio.ensure_future(lock.rollback()))
+    answers = await asyncio.gather(*waiting)
+    assert len(answers) == 30
+
+
+async def test_a_lock_that_stays_is_answered_within_two_seconds_and_leaves_no_row(
+    writer: GroupCommit, observer: asyncpg.Connection
+) -> None:
+    lock = await _lock_notes(observer)
+    began = time.monotonic()
+    first = [writer.submit((f"f{number}", number)) for number in range(3)]
+    await asyncio.sleep(0)  # lets the first batch begin, so that the others queue behind it
+    later = [writer.submit((f"l{number}", number)) for number in range(3)]
+    answers = await asyncio.gather(*first, *later, return_exceptions=True)
+    assert time.monotonic() - began < 2.0
+    assert all(isinstance(answer, TransientError) for answer in answers)
+    await lock.rollback()
+    # A later write proves that nothing is still on its way.
+    await writer.submit(("after", 1))
+    assert [row["name"] for row in await observer.fetch("SELECT name FROM notes")] == ["after"]
+
+
+async def test_a_lost_connection_is_replaced_within_the_same_request(
+    writer: GroupCommit, observer: asyncpg.Connection
+) -> None:
+    await writer.submit(("before", 1))
+    await observer.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'test_group_commit'"
+    )
+    assert (await writer.submit(("next", 2)))["echo"] == "next!"
+
+
+async def test_rows_survive_their_connection_dying_in_the_middle_once_and_only_once(
+    writer: GroupCommit, observer: asyncpg.Connection, database: Database
+) -> None:
+    lock = await _lock_notes(observer)
+    waiting = [writer.submit((f"m{number}", number)) for number in range(10)]
+
+    async def statement_waits() -> bool:
+        # Over another connection: inside a transaction, the view shows what it showed first.
+        ended = await database.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'test_group_commit' AND wait_event_type = 'Lock'"
+        )
+        return bool(ended)
+
+    await wait_until_async(statement_waits, what="the statement")
+    await lock.rollback()
+    answers = await asyncio.gather(*waiting)
+    assert len(answers) == await observer.fetchval("SELECT count(*) FROM notes") == 10
+
+
+class _AnswerLost:
+    """A connection on which COMMIT arrives, but its answer does not."""
+
+    def __init__(self, connection: asyncpg.Connection, commit: bool) -> None:
+        self._connection = connection
+        self._commit = commit
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    async def execute(self, sql: str, timeout: float) -> None:  # noqa: ASYNC109 - asyncpg's signature
+        if sql == "COMMIT":
+            if self._commit:
+                await self._connection.execute(sql)
+            self._connection.terminate()
+            raise ConnectionResetError("the answer is lost")
+        await self._connection.execute(sql, timeout=timeout)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_when_the_answer_to_a_commit_is_lost_the_truth_is_found_out(
+    writer: GroupCommit,
+    observer: asyncpg.Connection,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,
+) -> None:
+    connect = database.connect
+    connections = 0
+
+    async def connect_badly_once(deadline: float) -> object:
+        nonlocal connections
+        connections += 1
+        connection = await connect(deadline)
+        return _AnswerLost(connection, committed) if connections == 1 else connection
+
+    monkeypatch.setattr(database, "connect", connect_badly_once)
+    answers = await asyncio.gather(*(writer.submit((f"c{number}", number)) for number in range(5)))
+    assert [answer["echo"] for answer in answers] == [f"c{number}!" for number in range(5)]
+    assert await observer.fetchval("SELECT count(*) FROM notes") == 5
+    # Only what was rolled back is written again.
+    assert connections == (1 if committed else 2)
+
+
+async def test_a_row_whose_time_has_passed_is_not_begun(writer: GroupCommit, observer: asyncpg.Connection) -> None:
+    with pytest.raises(TransientError):
+        await writer.submit(("late", 1), deadline_after(0.01))
+    assert await observer.fetchval("SELECT count(*) FROM notes") == 0
+
+
+async def test_a_row_whose_request_was_cancelled_before_it_began_is_not_written(
+    writer: GroupCommit, observer: asyncpg.Connection
+) -> None:
+    writer.submit(("cancelled", 1)).cancel()
+    await writer.submit(("other", 2))
+    assert await observer.fetchval("SELECT array_agg(name) FROM notes") == ["other"]
+
+
+async def test_stopping_writes_what_has_arrived(
+    database: Database, observer: asyncpg.Connection, commits: list[float]
+) -> None:
+    writer = GroupCommit(database, "notes", SQL, lambda: None)
+    await writer.start()
+    waiting = [writer.submit((f"s{number}", number)) for number in range(20)]
+    await writer.stop()
+    assert len(await asyncio.gather(*waiting)) == 20
+
+
+async def test_no_transaction_stays_open(writer: GroupCommit, observer: asyncpg.Connection) -> None:
+    await asyncio.gather(*(writer.submit((f"i{number}", number * 20)) for number in range(8)), return_exceptions=True)
+    idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND state LIKE 'idle in transaction%'"
+    assert await observer.fetchval(idle, "test_group_commit") == 0

@@ -1,0 +1,229 @@
+"""The relay on a real broker: order, restarts, repeats, and one active relay at a time."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from api_v2.relay import LOCK_KEY, Relay
+from api_v2.settings import ApiV2Settings
+from gourmetgram.database.pool import Database
+from tests.support.api import Api, read_topic, running_api
+from tests.support.waiting import wait_until_async
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+async def outbox(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that writes events by hand."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.execute("TRUNCATE event_outbox")
+    await connection.close()
+
+
+class RunningRelay:
+    """A relay and its database, without an API in front."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        settings = ApiV2Settings.load(environment)
+        self.database = Database(settings, "test_relay")
+        self.relay = Relay(self.database, settings)
+
+    async def __aenter__(self) -> Relay:
+        await self.database.start()
+        await self.relay.start()
+        return self.relay
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.relay.stop()
+        await self.database.stop()
+
+
+async def _add(outbox: asyncpg.Connection, topic: str, key: str, numbers: range) -> list[str]:
+    """Events numbered in their payload; returns their ids."""
+    ids = [str(uuid.uuid4()) for _ in numbers]
+    payloads = [json.dumps({"event_id": id_, "number": number}) for id_, number in zip(ids, numbers, strict=True)]
+    await outbox.execute(
+        "INSERT INTO event_outbox (event_id, topic, message_key, payload) "
+        "SELECT id, $3, $4, payload FROM unnest($1::uuid[], $2::jsonb[]) WITH ORDINALITY AS t(id, payload, n) "
+        "ORDER BY n",
+        ids,
+        payloads,
+        topic,
+        key,
+    )
+    return ids
+
+
+async def _emptied(outbox: asyncpg.Connection) -> None:
+    async def empty() -> bool:
+        return await outbox.fetchval("SELECT count(*) FROM event_outbox") == 0
+
+    await wait_until_async(empty, 30.0, "an empty outbox")
+
+
+async def _messages(environment: dict[str, str], topic: str, key: str) -> list[Any]:
+    messages = await asyncio.to_thread(read_topic, environment["KAFKA_BOOTSTRAP_SERVERS"], topic)
+    return [message for k, message in messages if k == key]
+
+
+async def test_events_are_published_in_the_order_of_the_outbox_and_then_gone(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    topic, keys = api_environment["KAFKA_TOPIC_VIEWS"], [str(uuid.uuid4()) for _ in range(5)]
+    for start in range(0, 2_500, 50):
+        for key in keys:
+            await _add(outbox, topic, key, range(start, start + 50))
+    async with RunningRelay(api_environment) as relay:
+        await _emptied(outbox)
+        assert relay.health()["kafka_stats"]["total_events"] == 12_500
+    for key in keys:
+        assert [message["number"] for message in await _messages(api_environment, topic, key)] == list(range(2_500))
+
+
+@pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning")
+async def test_a_partition_is_the_one_that_javas_and_kafka_pythons_clients_choose(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    from kafka.partitioner import murmur2  # here, because its import warns
+
+    topic = api_environment["KAFKA_TOPIC_FLAGS"]
+    keys = [str(uuid.uuid4()) for _ in range(20)]
+    for key in keys:
+        await _add(outbox, topic, key, range(1))
+    async with RunningRelay(api_environment):
+        await _emptied(outbox)
+
+    def partitions() -> dict[str, int]:
+        found = {}
+        consumer = Consumer({"bootstrap.servers": api_environment["KAFKA_BOOTSTRAP_SERVERS"], "group.id": keys[0]})
+        for number in range(4):
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+            consumer.assign([TopicPartition(topic, number, low)])
+            for _ in range(low, high):
+                message = consumer.poll(10)
+                found[message.key().decode()] = message.partition()
+        consumer.close()
+        return found
+
+    found = await asyncio.to_thread(partitions)
+    assert {key: found[key] for key in keys} == {key: (murmur2(key.encode()) & 0x7FFFFFFF) % 4 for key in keys}
+
+
+async def test_an_event_written_by_another_process_is_found_without_being_told(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_COMMENTS"], str(uuid.uuid4())
+    async with RunningRelay(api_environment):
+        for number in range(3):
+            await _add(outbox, topic, key, range(number, number + 1))
+            await _emptied(outbox)
+    assert [message["number"] for message in await _messages(api_environment, topic, key)] == [0, 1, 2]
+
+
+async def test_an_event_whose_transaction_ends_after_later_ones_is_published(
+    outbox: asyncpg.Connection, database_url: str, api_environment: dict[str, str]
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_COMMENTS"], str(uuid.uuid4())
+    slow = await asyncpg.connect(database_url)
+    async with RunningRelay(api_environment):
+        transaction = slow.transaction()
+        await transaction.start()
+        await _add(slow, topic, key, range(1))
+        for number in range(1, 4):
+            await _add(outbox, topic, key, range(number, number + 1))
+            await _emptied(outbox)
+        await transaction.commit()
+        await _emptied(outbox)
+    await slow.close()
+    assert [message["number"] for message in await _messages(api_environment, topic, key)] == [1, 2, 3, 0]
+
+
+async def test_what_was_published_but_not_yet_deleted_is_sent_again_with_the_same_event_id(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    """A crash between the broker's confirmation and the deletion: the rows are still there for the next relay."""
+    topic, key = api_environment["KAFKA_TOPIC_UPLOADS"], str(uuid.uuid4())
+    await outbox.execute("REVOKE DELETE ON event_outbox FROM PUBLIC")
+    await outbox.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$")
+    await outbox.execute("CREATE TRIGGER keep BEFORE DELETE ON event_outbox EXECUTE FUNCTION keep()")
+    ids = await _add(outbox, topic, key, range(20))
+    async with RunningRelay(api_environment):
+
+        async def published() -> bool:
+            return len(await _messages(api_environment, topic, key)) >= 20
+
+        await wait_until_async(published, 30.0, "the first publication")
+    await outbox.execute("DROP TRIGGER keep ON event_outbox")
+    await outbox.execute("DROP FUNCTION keep")
+    assert await outbox.fetchval("SELECT count(*) FROM event_outbox") == 20
+    async with RunningRelay(api_environment):
+        await _emptied(outbox)
+    sent = [message["event_id"] for message in await _messages(api_environment, topic, key)]
+    assert len(sent) >= 40
+    assert set(sent) == set(ids)
+    # The order holds within each round.
+    assert sent[:20] == sent[-20:] == ids
+
+
+async def test_two_relays_publish_each_event_once_and_one_takes_over_from_the_other(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_VIEWS"], str(uuid.uuid4())
+    first = RunningRelay(api_environment)
+    async with RunningRelay(api_environment):
+        async with first:
+            ids = await _add(outbox, topic, key, range(500))
+            await _emptied(outbox)
+        ids += await _add(outbox, topic, key, range(500, 600))
+        await _emptied(outbox)
+    assert [message["event_id"] for message in await _messages(api_environment, topic, key)] == ids
+
+
+async def test_a_relay_that_loses_its_database_connection_publishes_again_soon(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_VIEWS"], str(uuid.uuid4())
+    async with RunningRelay(api_environment):
+        await _add(outbox, topic, key, range(10))
+        await _emptied(outbox)
+        killed = await outbox.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND (classid::bigint << 32) + objid::bigint = $1",
+            LOCK_KEY,
+        )
+        assert killed == 1
+        await _add(outbox, topic, key, range(10, 20))
+        await _emptied(outbox)
+    assert [message["number"] for message in await _messages(api_environment, topic, key)] == list(range(20))
+
+
+async def test_a_stop_publishes_what_was_just_committed(api_environment: dict[str, str]) -> None:
+    async with running_api(2, api_environment) as api:
+
+        async def connected() -> bool:
+            return bool((await api.http.get("/health")).json()["kafka_enabled"])
+
+        await wait_until_async(connected, what="the relay")
+        image_id = await api.image()
+        await asyncio.gather(*(api.view(image_id) for _ in range(100)))
+    topic = api_environment["KAFKA_TOPIC_VIEWS"]
+    assert len(await _messages(api_environment, topic, image_id)) == 100
+
+
+async def test_events_of_one_image_keep_the_order_of_their_times(api_v2: Api) -> None:
+    image_id = await api_v2.image()
+    for _ in range(10):
+        await asyncio.gather(*(api_v2.view(image_id) for _ in range(30)))
+    events = await api_v2.events("view", image_id, 300)
+    times = [event["viewed_at"] for event in events]
+    assert times == sorted(times)
+    assert len(set(times)) == 300
