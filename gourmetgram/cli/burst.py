@@ -1,23 +1,10 @@
 """`gourmetgram burst`: make one image go viral, and show what the platform decides."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from gourmetgram.cli.console import errors
-from gourmetgram.cli.output import page
 from gourmetgram.cli.target import StackOption, Target, TargetOption, environment, selected_platform
-from gourmetgram.cli.trace_view import print_trace
-from gourmetgram.inspection.burst import DECISION_DEADLINE_S, Burst, Plan
-from gourmetgram.inspection.burst import burst as send_burst
-from gourmetgram.inspection.platform import Platform
-from gourmetgram.inspection.timeline import milliseconds
-from gourmetgram.inspection.trace import trace
-from gourmetgram.local.services import inherited_environment
 
 
 def burst(
@@ -26,58 +13,16 @@ def burst(
     comments: Annotated[int, typer.Option(min=0)] = 8,
     flags: Annotated[int, typer.Option(min=0)] = 2,
     image: Annotated[str | None, typer.Option(help="An existing image instead of a fresh upload.")] = None,
-    deadline: Annotated[
-        float, typer.Option(help="Seconds to wait for the decisions after the last call.")
-    ] = DECISION_DEADLINE_S,
+    deadline: Annotated[float, typer.Option(help="Seconds to wait for the decisions after the last call.")] = 30.0,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Send views, comments and flags to one image, wait for its decisions, and show its trace."""
+    # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
+    from gourmetgram.cli.burst_view import show_burst
+    from gourmetgram.cli.output import page
+    from gourmetgram.inspection.burst import Plan
+
     platform = selected_platform(context, stack, target)
     variables = environment(context, stack, target)
     show_burst(page(), platform, variables, Plan(views, comments, flags, image), deadline)
-
-
-def show_burst(
-    console: Console,
-    platform: Platform,
-    variables: dict[str, str],
-    plan: Plan,
-    deadline_s: float = DECISION_DEADLINE_S,
-) -> str:
-    """Send a burst, and print its decisions with their times, and its trace.
-
-    Returns:
-        the image's id.
-
-    Raises:
-        PlatformError: the burst failed, or no decision came.
-    """
-    with errors.status("Burst") as status:
-        result = send_burst(
-            platform,
-            {**inherited_environment(), **variables},
-            plan,
-            deadline_s=deadline_s,
-            report=lambda line: status.update(f"Burst: {line.rpartition(' - ')[2][:80]}"),
-        )
-    found = trace(platform, result.image_id)
-    console.print(
-        f"Burst on image [bold]{result.image_id}[/bold]: {plan.views} views, {plan.comments} comments, "
-        f"{plan.flags} flags, sent in {result.sent_s:.1f} s."
-    )
-    times = {request.request_id: request.time for request in found.records.requests}
-    for line in _decision_lines(result, times):
-        console.print(line)
-    print_trace(console, found)
-    return result.image_id
-
-
-def _decision_lines(result: Burst, times: Mapping[str, datetime]) -> list[Text]:
-    lines = []
-    for decided in result.decisions:
-        asked = times.get(decided.request_id)
-        delay = f", {milliseconds(decided.at - asked)} after the event that raised it" if asked else ""
-        verdict = f"{decided.risk_score:.2f} {decided.recommendation or ''}"
-        lines.append(Text.assemble("  ", (decided.trigger, "bold"), f": {verdict}{delay}"))
-    return lines

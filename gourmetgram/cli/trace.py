@@ -4,12 +4,8 @@ from typing import Annotated
 
 import typer
 
-from gourmetgram.cli.output import page, print_json
 from gourmetgram.cli.target import StackOption, Target, TargetOption, selected_platform
-from gourmetgram.cli.trace_view import print_event, print_trace
 from gourmetgram.errors import PermanentError
-from gourmetgram.inspection.event_trace import trace_event
-from gourmetgram.inspection.trace import trace as trace_image
 
 
 def trace(
@@ -21,6 +17,12 @@ def trace(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Show one image's whole way: rows, object, events, windows, requests, decisions, as one timeline."""
+    # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
+    from gourmetgram.cli.output import page, print_json
+    from gourmetgram.cli.trace_view import print_event, print_trace
+    from gourmetgram.inspection.event_trace import trace_event
+    from gourmetgram.inspection.trace import trace as trace_image
+
     platform = selected_platform(context, stack, target)
     if event is not None:
         followed = trace_event(platform, event, image_id)

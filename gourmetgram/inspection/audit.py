@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -16,13 +16,11 @@ from gourmetgram.inspection.checks.facts import coverage
 from gourmetgram.inspection.history import History
 from gourmetgram.inspection.kafka_reading import Place, Range, read, reader
 from gourmetgram.inspection.platform import Platform
-from gourmetgram.inspection.quiescence import look, wait_for_rest
+from gourmetgram.inspection.quiescence import DEFAULT_DEADLINE_S, look, wait_for_rest
 from gourmetgram.inspection.redis_state import connect as connect_redis
 from gourmetgram.inspection.redis_state import read_redis
 from gourmetgram.inspection.requests import DeadLetter, Requests, dead_letter_of
 from gourmetgram.inspection.rows import read_rows
-
-DEFAULT_DEADLINE_S: Final = 60.0
 
 Report = Callable[[str], None]
 

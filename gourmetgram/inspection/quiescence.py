@@ -13,6 +13,7 @@ from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.rows import outbox_size
 
 LOOK_EVERY_S: Final = 1.0
+DEFAULT_DEADLINE_S: Final = 60.0
 
 
 class StillMovingError(PlatformError):

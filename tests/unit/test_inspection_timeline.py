@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from gourmetgram.cli.audit import print_audit
+from gourmetgram.cli.audit_view import print_audit
 from gourmetgram.cli.trace_view import print_trace, relative
 from gourmetgram.inspection.audit import AuditResult
 from gourmetgram.inspection.burst import Plan, expected_triggers
