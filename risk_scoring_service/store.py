@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 from redis import Redis, RedisError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, SQLAlchemyError
 
 from gourmetgram.errors import PermanentError, TransientError
@@ -24,7 +24,7 @@ INSERT INTO moderation (
 SELECT
     r.request_id, 'image', r.image_id, r.inference_mode, r.model_version, r.risk_score, r.recommendation,
     r.trigger, r.policy_version, r.rationale, r.features, r.model_score
-FROM json_to_recordset(CAST(:rows AS json)) AS r(
+FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(
     request_id uuid, image_id uuid, inference_mode text, model_version text, risk_score double precision,
     recommendation text, trigger text, policy_version text, rationale text, features jsonb,
     model_score double precision
@@ -50,10 +50,14 @@ class ServerError(TransientError):
 
 
 class DecisionStore:
-    """Facts about images, and the table of decisions. Every statement is a transaction of its own."""
+    """Facts about images, and the table of decisions. Every statement is a transaction of its own.
+
+    One connection is kept open, without a transaction. One that breaks costs an attempt, which the worker repeats.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
+        self._kept: Connection | None = None
 
     def facts(self, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
         """See `read_image_facts`.
@@ -62,7 +66,7 @@ class DecisionStore:
             ServerError: PostgreSQL is away.
             PermanentError: a value of these requests or of their rows cannot be used.
         """
-        with _postgres_errors(), self._engine.connect() as connection:
+        with self._connection() as connection:
             return read_image_facts(connection, requests)
 
     def insert(self, decisions: Sequence[Decision]) -> set[str]:
@@ -76,7 +80,7 @@ class DecisionStore:
             PermanentError: a value cannot be stored.
         """
         rows = orjson.dumps([_row(decision) for decision in decisions]).decode()
-        with _postgres_errors(), self._engine.connect() as connection:
+        with self._connection() as connection:
             return {str(request_id) for (request_id,) in connection.execute(_INSERT_SQL, {"rows": rows})}
 
     def ping(self) -> None:
@@ -85,12 +89,32 @@ class DecisionStore:
         Raises:
             ServerError: PostgreSQL is away.
         """
-        with _postgres_errors(), self._engine.connect() as connection:
+        with self._connection() as connection:
             connection.execute(_PING_SQL)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
+        self._drop()
         self._engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            if self._kept is None:
+                self._kept = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            yield self._kept
+        except (DataError, IntegrityError, NotSupportedError) as error:
+            raise PermanentError(f"PostgreSQL refuses a value: {error.orig}") from error
+        except SQLAlchemyError as error:
+            self._drop()
+            raise ServerError("postgres", error) from error
+
+    def _drop(self) -> None:
+        if self._kept is not None:
+            # Not back to the pool: nobody knows what state it is in.
+            self._kept.invalidate()
+            self._kept.close()
+            self._kept = None
 
 
 class WindowStore:
@@ -113,16 +137,6 @@ class WindowStore:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-@contextmanager
-def _postgres_errors() -> Iterator[None]:
-    try:
-        yield
-    except (DataError, IntegrityError, NotSupportedError) as error:
-        raise PermanentError(f"PostgreSQL refuses a value: {error.orig}") from error
-    except SQLAlchemyError as error:
-        raise ServerError("postgres", error) from error
 
 
 def _row(decision: Decision) -> dict[str, object]:
