@@ -81,12 +81,24 @@ class Kafka(Component):
             if answer.returncode != 0:
                 raise StackError(f"Kafka's jars could not be fetched: {_last_line(answer.stderr)}")
 
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    @property
+    def _topics_mark(self) -> Path:
+        return self._folder / "topics-created"
+
+    @property
+    def has_topics(self) -> bool:
+        """Whether the topics were created in an earlier start."""
+        return self._topics_mark.exists()
+
     def prepare(self, report: Report) -> None:
         """Write the configuration and format the storage, in a temporary place first."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        data = self._folder / "data"
-        replace_file(self._config, self._properties(data))
-        if data.exists():
+        replace_file(self._config, self._properties(self._data))
+        if self._data.exists():
             return
         report("formatting its storage")
         fresh = self._folder / "data.new"
@@ -95,7 +107,7 @@ class Kafka(Component):
         config.write_text(self._properties(fresh), encoding="utf-8")
         self._format(config)
         config.unlink()
-        fresh.rename(data)
+        fresh.rename(self._data)
 
     def _format(self, config: Path) -> None:
         answer = subprocess.run(
@@ -177,6 +189,7 @@ class Kafka(Component):
     def initialise(self, report: Report) -> None:
         """Create the platform's topics, or correct their settings."""
         ensure_topics(self._settings)
+        self._topics_mark.touch()
 
 
 def new_cluster_id() -> str:

