@@ -162,7 +162,6 @@ class Kafka(Component):
                     "-Xms128m",
                     "-Xmx400m",
                     "-XX:+UseSerialGC",
-                    "-XX:TieredStopAtLevel=4",
                     "-Djava.awt.headless=true",
                     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
                     "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
