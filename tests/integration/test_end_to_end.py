@@ -1,0 +1,117 @@
+"""All services on real servers: a burst leads to the same two decisions each time, and all stores agree."""
+
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from gourmetgram.cli.main import app
+from gourmetgram.cli.target import platform_of
+from gourmetgram.inspection import objects
+from gourmetgram.inspection.audit import audit
+from gourmetgram.inspection.burst import Plan, burst
+from gourmetgram.inspection.platform import Platform
+from gourmetgram.inspection.trace import trace
+from gourmetgram.local.services import inherited_environment
+from gourmetgram.local.stack import Stack
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
+
+SERVICES = ("api_v2", "stream_consumer", "risk_scoring_service")
+
+
+@pytest.fixture(scope="module", name="full_stack")
+def full_stack_fixture() -> Iterator[Stack]:
+    """A stack of its own with all services except steady traffic."""
+    full_stack = Stack("end-to-end")
+    full_stack.wipe()
+    full_stack.up(SERVICES)
+    yield full_stack
+    full_stack.wipe()
+
+
+@pytest.fixture(scope="module", name="platform")
+def platform_fixture(full_stack: Stack) -> Platform:
+    return platform_of(full_stack)
+
+
+@pytest.fixture(scope="module", name="generator_environment")
+def generator_environment_fixture(full_stack: Stack) -> dict[str, str]:
+    return {**inherited_environment(), **full_stack.environment("data_generator")}
+
+
+def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(platform, generator_environment):
+    images = set()
+    for _ in range(3):
+        result = burst(platform, generator_environment, Plan(views=110, comments=8, flags=2))
+        images.add(result.image_id)
+        assert [(each.trigger, each.risk_score, each.recommendation) for each in result.decisions] == [
+            ("viral", 0.0, "SAFE"),
+            ("flagged", 0.6, "REVIEW"),
+        ]
+        found = trace(platform, result.image_id)
+        assert found.rows.image is not None and found.rows.image.views == 110
+        viral, flagged = found.records.requests
+        assert (viral.context["views_5min"], viral.context["flags_5min"]) == (100, 0)
+        assert (flagged.context["views_5min"], flagged.context["comments_5min"], flagged.context["flags_5min"]) == (
+            110, 8, 2,
+        )  # fmt: skip
+        assert all(row.features is not None and len(row.features) == 29 for row in found.rows.decisions)
+    assert len(images) == 3
+    result_of_audit = audit(platform)
+    assert [check for check in result_of_audit.checks if not check.ok] == []
+    assert {check.name: check.actual for check in result_of_audit.checks}["decisions"] == 6
+
+
+def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(platform, generator_environment):
+    image_id = burst(platform, generator_environment, Plan()).image_id
+    comments_only = Plan(views=0, comments=10, flags=0, image_id=image_id)
+    decided = burst(platform, generator_environment, comments_only).decisions
+    assert [each.trigger for each in decided] == ["suspicious"]
+    # The comments reach ten a minute; views and flags stay in their cool-down.
+    assert [request.trigger for request in trace(platform, image_id).records.requests] == [
+        "viral", "flagged", "suspicious",
+    ]  # fmt: skip
+    assert audit(platform).differences == 0
+
+
+def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(full_stack, platform):
+    url = platform.api_url
+    before = audit(platform)
+    unknown = "00000000-0000-4000-8000-000000000000"
+    with httpx.Client(base_url=url) as client:
+        answers = [
+            client.post(f"/images/{unknown}/view"),
+            client.post("/comments/", json={"image_id": unknown, "user_id": unknown, "content": "x"}),
+            client.post("/flags/", json={"user_id": unknown, "reason": "x"}),
+            client.post("/upload/", data={"user_id": unknown}, files={"file": ("x.jpg", b"no picture")}),
+        ]
+    assert [400 <= answer.status_code < 500 for answer in answers] == [True] * 4
+    after = audit(platform)
+    assert (after.events, after.differences) == (before.events, 0)
+
+
+def test_the_commands_print_one_json_document_and_end_with_the_right_code(full_stack, platform):
+    runner = CliRunner()
+    done = runner.invoke(app, ["--stack", full_stack.name, "audit", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["differences"]) == (0, 0)
+    image_id = httpx.get(f"{platform.api_url}/images/", params={"limit": 1}).json()[0]["id"]
+    traced = runner.invoke(app, ["--stack", full_stack.name, "trace", image_id[:8], "--json"])
+    document = json.loads(traced.stdout)
+    assert (traced.exit_code, document["image_id"]) == (0, image_id)
+    event_id = document["events"][0]["event_id"]
+    followed = runner.invoke(app, ["trace", "--stack", full_stack.name, "--event", event_id, "--json"])
+    assert json.loads(followed.stdout)["image_id"] == image_id
+
+
+def test_an_orphan_object_makes_the_command_fail(full_stack, platform):
+    client = objects.connect(platform.objects)
+    client.put_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg", Body=b"x")
+    try:
+        done = CliRunner().invoke(app, ["--stack", full_stack.name, "audit"])
+    finally:
+        client.delete_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg")
+    assert done.exit_code == 1
+    assert "object orphan.jpg belongs to no image" in done.stdout
