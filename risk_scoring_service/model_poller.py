@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from datetime import datetime
 from typing import Final
 
 from gourmetgram.errors import PlatformError
@@ -35,6 +36,7 @@ class ModelPoller:
         # Replaced as one reference: a reader has the old model or the new one, never parts of both.
         self._model: ServingModel | None = None
         self._problem: str | None = None
+        self._tried: datetime | None = None
         self._looked = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-poller", daemon=True)
@@ -92,7 +94,8 @@ class ModelPoller:
 
     def _load(self, metadata: ModelMetadata) -> None:
         # A model that failed is tried again at each look, quietly: its files may be on their way.
-        level = logging.INFO if self._problem is None else logging.DEBUG
+        level = logging.DEBUG if metadata.updated_at == self._tried else logging.INFO
+        self._tried = metadata.updated_at
         if self._looked.is_set():
             log.log(level, CHECKING)
         log.log(level, "Downloading model from %s", self._repository.address)
