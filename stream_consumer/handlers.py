@@ -13,7 +13,7 @@ from stream_consumer.milestones import MilestoneWriter
 from stream_consumer.partitions import Progress, TopicPartition, field_of
 from stream_consumer.report import Report
 from stream_consumer.requests import Requests
-from stream_consumer.store import Applied, WindowCounts, WindowStore
+from stream_consumer.store import Applied, Applying, WindowCounts, WindowStore
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,14 @@ class Outcome(NamedTuple):
 
     batch: Batch
     applied: Applied
+
+
+class Work(NamedTuple):
+    """A batch that Redis works on."""
+
+    batch: Batch
+    applying: Applying
+    started: float
 
 
 class BatchHandler:
@@ -57,40 +65,59 @@ class BatchHandler:
         self._milestones = milestones
         self._report = report
 
-    def handle(self, records: Sequence[Record]) -> Outcome | None:
-        """Apply a batch, all of it or nothing.
+    def read(self, records: Sequence[Record]) -> Batch | None:
+        """Parse a batch and set its bad messages aside. Redis may still be at work on the one before.
 
         Returns:
-            What it did, or None when Redis or the broker stands elsewhere than this process thinks: nothing has
-            changed, and reading must begin anew.
+            The batch, or None when its offsets do not follow what was read: reading must begin anew.
 
         Raises:
-            TransientError: Redis or the broker did not answer; the batch is applied or not, as Redis will tell.
+            TransientError: the broker did not confirm the dead letters.
         """
-        started = time.perf_counter()
         batch = read_batch(records)
         if not self._follows(batch.spans):
             return None
-        # Step 1: bad messages are safe before their offsets count as applied.
         if batch.rejected:
             self._dead_letters.set_aside(batch.rejected)
-        # Step 2: events, offsets, alerts and requests change together.
-        positions = {
-            partition: (self._progress.applied[partition], span.end) for partition, span in batch.spans.items()
-        }
-        applied = self._store.apply(batch.accepted, positions)
+        return batch
+
+    def begin(self, batch: Batch) -> Work:
+        """Send a batch to Redis: events, offsets, alerts and requests change together, or not at all.
+
+        Raises:
+            RedisUnavailableError: Redis is away.
+        """
+        read = self._progress.read
+        positions = {partition: (read[partition], span.end) for partition, span in batch.spans.items()}
+        work = Work(batch, self._store.begin(batch.accepted, positions), time.perf_counter())
+        read.update((partition, span.end) for partition, span in batch.spans.items())
+        return work
+
+    def finish(self, work: Work) -> Outcome | None:
+        """Wait for Redis, and let this process's memory follow.
+
+        Returns:
+            What the batch did, or None when Redis stands elsewhere than this process thinks: nothing has changed, and
+            reading must begin anew.
+
+        Raises:
+            RedisUnavailableError: no answer; the batch is applied or not, as Redis will tell.
+        """
+        applied = self._store.finish(work.applying)
         if applied is None:
-            log.warning("Redis stands at other offsets than this process: beginning anew from there")
             return None
-        # Step 3: memory follows. The commit comes later, when the requests are confirmed.
-        for partition, span in batch.spans.items():
+        for partition, span in work.batch.spans.items():
             self._progress.applied[partition] = span.end
             self._progress.broker_time_us[partition] = span.broker_time_us
         self._requests.add(alert for alert in applied.alerts if alert.trigger != POPULAR)
         if applied.milestones:
             self._milestones.wake()
-        metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
-        return Outcome(batch, applied)
+        metrics.BATCH_SECONDS.observe(time.perf_counter() - work.started)
+        return Outcome(work.batch, applied)
+
+    def abandon(self, work: Work) -> None:
+        """Forget about a batch: whether it was applied, Redis will tell."""
+        self._store.abandon(work.applying)
 
     def tell(self, outcome: Outcome) -> None:
         """Count and log what a batch did.
@@ -113,7 +140,7 @@ class BatchHandler:
 
     def _follows(self, spans: dict[TopicPartition, Span]) -> bool:
         for partition, span in spans.items():
-            expected = self._progress.applied.get(partition)
+            expected = self._progress.read.get(partition)
             if expected is None or span.start < expected:
                 return False
             if span.start > expected:

@@ -18,15 +18,18 @@ class Progress:
 
     Attributes:
         applied: next offset to apply, per partition; holds exactly the partitions that this process reads.
+        read: next offset to read, per partition; ahead of `applied` while a batch is on its way to Redis.
         broker_time_us: broker time of the newest applied record since reading began, per partition.
     """
 
     applied: dict[TopicPartition, int] = field(default_factory=dict)
+    read: dict[TopicPartition, int] = field(default_factory=dict)
     broker_time_us: dict[TopicPartition, int] = field(default_factory=dict)
 
     def restart(self, starts: dict[TopicPartition, int]) -> None:
         """Stand at these offsets and know nothing about what came before."""
         self.applied = dict(starts)
+        self.read = dict(starts)
         self.broker_time_us = {}
 
     def co_partitions(self, number: int) -> list[TopicPartition]:

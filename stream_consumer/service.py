@@ -7,12 +7,13 @@ from typing import Final
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
+from gourmetgram.events import Record
 from gourmetgram.kafka import create_producer
 from gourmetgram.observability import HealthServer
 from stream_consumer import metrics
 from stream_consumer.alignment import align
 from stream_consumer.dead_letters import DeadLetters
-from stream_consumer.handlers import BatchHandler
+from stream_consumer.handlers import BatchHandler, Outcome, Work
 from stream_consumer.milestones import MilestoneWriter
 from stream_consumer.partitions import Progress, TopicPartition
 from stream_consumer.report import Report
@@ -71,6 +72,8 @@ class StreamConsumer:
         self._polled_at = time.monotonic()
         # The number of the rebalance after which reading was last begun; None: begin anew.
         self._aligned_at: int | None = None
+        self._work: Work | None = None
+        self._news: list[Outcome] = []
         self._committed: dict[TopicPartition, int] = {}
         self._next_tick = self._next_commit = 0.0
         self._pause_s = _FIRST_PAUSE_S
@@ -115,24 +118,54 @@ class StreamConsumer:
         if self._aligned_at != self._source.rebalances:
             self._align()
         self._tick()
-        timeout_s = _BUSY_POLL_S if self._requests.active else _POLL_S
-        settings = self._settings
-        records = self._source.poll(timeout_s, settings.consumer_max_batch_records, settings.consumer_max_poll_records)
-        self._polled_at = time.monotonic()
+        records = self._poll()
         if self._aligned_at != self._source.rebalances:
             # The records may be of partitions that have just gone; those that stay are read again.
             return
-        outcome = self._handler.handle(records) if records else None
-        if records and outcome is None:
+        # While Redis works on the batch before, this one is parsed.
+        batch = self._handler.read(records) if records else None
+        self._complete()
+        if records and batch is None:
             self._aligned_at = None
+        elif batch and self._aligned_at is not None:
+            self._work = self._handler.begin(batch)
+            if len(records) < self._settings.consumer_max_batch_records:
+                # Nothing more waits, so nothing is gained by reading ahead.
+                self._complete()
         # Requests first: somebody may wait for the decision, nobody waits for a log line.
         self._requests.advance()
         self._commit(wait=False)
-        if outcome is not None:
+        self._tell()
+
+    def _poll(self) -> list[Record]:
+        timeout_s = _BUSY_POLL_S if self._requests.active else _POLL_S
+        settings = self._settings
+        records = self._source.poll(
+            0.0 if self._work else timeout_s, settings.consumer_max_batch_records, settings.consumer_max_poll_records
+        )
+        self._polled_at = time.monotonic()
+        return records
+
+    def _complete(self) -> None:
+        """Wait for the batch that Redis works on, if there is one."""
+        work, self._work = self._work, None
+        if work is None:
+            return
+        outcome = self._handler.finish(work)
+        if outcome is None:
+            log.warning("Redis stands at other offsets than this process: beginning anew from there")
+            self._aligned_at = None
+        else:
+            self._news.append(outcome)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, []
+        for outcome in news:
             self._handler.tell(outcome)
 
     def _align(self) -> None:
         rebalances = self._source.rebalances
+        self._store.tune()
         align(self._source, self._store, self._progress)
         for request in self._requests.reload():
             self._report.alert(request)
@@ -146,6 +179,7 @@ class StreamConsumer:
         if now < self._next_tick:
             return
         self._next_tick = now + _TICK_S
+        self._complete()
         applied = self._progress.applied
         if not applied:
             self._store.ping()
@@ -171,6 +205,9 @@ class StreamConsumer:
             self._last_error = (text, now)
             log.warning("Waiting for a server: %s", text)
         self._aligned_at = None
+        if self._work is not None:
+            self._handler.abandon(self._work)
+            self._work = None
         self._source.rest(self._pause_s)
         self._polled_at = time.monotonic()
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -196,6 +233,7 @@ class StreamConsumer:
     def partitions_go(self, lost: bool) -> None:
         """Settle what is on its way and commit, while the partitions are still ours."""
         try:
+            self._complete()
             self._requests.settle(_SETTLE_S)
             if not lost:
                 self._commit(wait=True)
@@ -205,10 +243,17 @@ class StreamConsumer:
         self._progress.restart({})
         self._aligned_at = None
 
+    def _tell_rest(self) -> None:
+        try:
+            self._tell()
+        except TransientError as error:
+            log.warning("The last progress lines are missing: %s", error)
+
     def _finish(self) -> None:
         log.info("Stopping: committing and leaving the group")
         self._milestones.stop(timeout_s=1.0)
         self.partitions_go(lost=False)
+        self._tell_rest()
         self._source.close()
         self._health.stop()
         self._engine.dispose()

@@ -4,6 +4,7 @@ The offsets stand beside the state they belong to and move in the same call, so 
 happens to this process or to Redis. Kafka's committed offsets only mirror them.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any, Final, NamedTuple, cast
 import orjson
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.connection import Connection
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from gourmetgram.errors import TransientError
@@ -23,6 +25,8 @@ from stream_consumer.batch import Accepted, Call, Group, build_call, unix_text
 from stream_consumer.partitions import TopicPartition, field_of
 from stream_consumer.pending import Pending
 from stream_consumer.settings import ConsumerSettings
+
+log = logging.getLogger(__name__)
 
 OFFSETS: Final = "consumer:offsets"
 ORIGINS: Final = "consumer:origins"
@@ -39,6 +43,7 @@ _ALERT_TTL_S: Final = 7 * _DAY_S
 # As long as Kafka keeps the events that could raise it again.
 _ONCE_TTL_S: Final = 30 * _DAY_S
 _DUE_ANCHORS_AT_ONCE: Final = 1000
+_LIST_ENTRIES: Final = 16
 
 
 class Milestone(NamedTuple):
@@ -65,6 +70,14 @@ class Applied:
     milestones: list[Milestone]
     repeated: int
     failures: list[tuple[str, str]]
+
+
+class Applying(NamedTuple):
+    """A batch that Redis works on, and the connection on which the answer comes."""
+
+    call: Call
+    positions: Mapping[TopicPartition, tuple[int, int]]
+    connection: Connection
 
 
 class FrozenAnswer(NamedTuple):
@@ -124,33 +137,67 @@ class WindowStore:
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
-    def apply(
-        self, accepted: Sequence[Accepted], positions: Mapping[TopicPartition, tuple[int, int]]
-    ) -> Applied | None:
-        """Apply a batch, once.
+    def begin(self, accepted: Sequence[Accepted], positions: Mapping[TopicPartition, tuple[int, int]]) -> Applying:
+        """Send a batch to Redis without waiting for the answer, which `finish` reads.
 
         Args:
             accepted: eligible events in the order of arrival, each event_id once.
-            positions: per partition of the batch, the offset applied so far and the one after this batch.
+            positions: per partition of the batch, the offset applied before it and the one after it.
+
+        Raises:
+            RedisUnavailableError: Redis is away.
+        """
+        call = build_call(accepted, positions)
+        with _transient():
+            connection = self._client.connection_pool.get_connection()
+            try:
+                connection.send_command("EVALSHA", self._apply.sha, 0, *self._arguments(call))  # type: ignore[no-untyped-call]
+            except RedisError:
+                self._give_back(connection)
+                raise
+        return Applying(call, positions, connection)
+
+    def finish(self, applying: Applying) -> Applied | None:
+        """Read Redis's answer to a batch.
 
         Returns:
             What changed, or None when Redis stands at other offsets: then nothing has changed.
 
         Raises:
-            RedisUnavailableError: Redis did not answer; the batch is applied or not, as its offsets will tell.
+            RedisUnavailableError: no answer; the batch is applied or not, as its offsets will tell.
         """
-        size = len(accepted)
-        while True:
-            call = build_call(accepted, positions)
-            with _transient():
-                answer = cast(list[Any], self._apply(args=self._arguments(call)))
-            verdict = answer[0]
-            if verdict == b"moved":
-                return None
-            if verdict == b"applied":
-                return _applied(call, answer, size - len(accepted))
+        with _transient():
+            try:
+                answer = cast(list[Any], applying.connection.read_response())
+            except NoScriptError:
+                answer = self._call_apply(applying.call)
+            except RedisError:
+                applying.connection.disconnect()  # type: ignore[no-untyped-call]
+                raise
+            finally:
+                self._client.connection_pool.release(applying.connection)
+        call = applying.call
+        while answer[0] == b"seen":
             known = set(answer[1:])
-            accepted = [event for place, event in enumerate(call.events, 1) if place not in known]
+            # What is left is small work, and the exception: events come again after a crash of the relay only.
+            call = build_call([item for at, item in enumerate(call.events, 1) if at not in known], applying.positions)
+            with _transient():
+                answer = self._call_apply(call)
+        if answer[0] == b"moved":
+            return None
+        return _applied(call, answer, repeated=len(applying.call.events) - len(call.events))
+
+    def abandon(self, applying: Applying) -> None:
+        """Forget about a batch's answer."""
+        self._give_back(applying.connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        """An answer that nobody read must not be the next caller's."""
+        connection.disconnect()  # type: ignore[no-untyped-call]
+        self._client.connection_pool.release(connection)
+
+    def _call_apply(self, call: Call) -> list[Any]:
+        return cast(list[Any], self._apply(args=self._arguments(call)))
 
     def _arguments(self, call: Call) -> list[bytes | str]:
         return [orjson.dumps({**self._rules, **call.header}), *call.ids, *call.members]
@@ -163,6 +210,22 @@ class WindowStore:
         """
         with _transient():
             self._client.ping()
+
+    def tune(self) -> None:
+        """Let Redis keep sorted sets of more than a few members as skip lists.
+
+        Up to 128 members it would keep them as plain lists, which are read from end to end for each member that is
+        added: measured, that is four fifths of the work of a batch of views over 1,000 images. A server that does not
+        let clients change its settings works as well, only slower.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        with _transient():
+            try:
+                self._client.config_set("zset-max-ziplist-entries", _LIST_ENTRIES)
+            except ResponseError as error:
+                log.info("Redis keeps its own zset-max-ziplist-entries: %s", error)
 
     # --- offsets ---------------------------------------------------------------------------------------------------
 
