@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from gourmetgram.errors import PlatformError
+from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.inspection.kafka_reading import Place, Range, committed, ranges, reader
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.rows import outbox_size
@@ -90,10 +90,19 @@ def wait_for_rest(
 
     Raises:
         StillMovingError: the deadline passed.
+        TransientError: a store is away, and did not come back until the deadline.
     """
     previous: Look | None = None
     while True:
-        current = looks()
+        try:
+            current = looks()
+        except TransientError as error:
+            # A server that was just restarted needs a moment.
+            if time.monotonic() > deadline:
+                raise
+            report(str(error))
+            sleep(LOOK_EVERY_S)
+            continue
         if current.at_rest and previous is not None and current == previous:
             return current
         if time.monotonic() > deadline:

@@ -3,6 +3,9 @@
 import json
 import uuid
 
+import pytest
+
+from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
 from gourmetgram.inspection.history import History
 from gourmetgram.inspection.kafka_reading import Keyed, Range, partition_of
@@ -121,3 +124,18 @@ def test_something_stuck_ends_in_other_advice():
     text = advice(look(1, outbox=2), look(1, outbox=2))
     assert "2 in the outbox, consumer 0 behind, scorer 0 behind" in text
     assert "gourmetgram logs" in text
+
+
+def test_a_store_that_comes_back_is_waited_for():
+    answers: list[Look | TransientError] = [TransientError("away"), look(1), look(1)]
+
+    def ask() -> Look:
+        answer = answers.pop(0)
+        if isinstance(answer, TransientError):
+            raise answer
+        return answer
+
+    assert wait_for_rest(ask, float("inf"), lambda _text: None, sleep=lambda _seconds: None) == look(1)
+    answers.append(TransientError("away"))
+    with pytest.raises(TransientError):
+        wait_for_rest(ask, 0, lambda _text: None, sleep=lambda _seconds: None)
