@@ -40,6 +40,10 @@ class Windows(Protocol):
         """All counts of each request."""
 
 
+DeadLetter: TypeAlias = tuple[Record, BadMessage]
+"""A record to give up, and why."""
+
+
 @dataclass(slots=True)
 class Waiting:
     """A request that is not settled yet.
@@ -65,7 +69,7 @@ class Outcome:
     """
 
     settled: list[Record] = field(default_factory=list)
-    dead: list[tuple[Record, str]] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
 
 
 Complete: TypeAlias = tuple[Waiting, ImageFacts, Counts]
@@ -110,7 +114,7 @@ class Handler:
             return self._handle(batch, model)
         except PermanentError as error:
             if len(batch) == 1:
-                return Outcome(dead=[(batch[0].record, str(error))])
+                return Outcome(dead=[(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))])
         # One bad value must not take its neighbours with it.
         log.warning("A batch of %d requests holds one that cannot be stored; each is tried alone", len(batch))
         together = Outcome()
@@ -157,8 +161,8 @@ class Handler:
             item.unknown_since = now
             log.info("Image %s is not known yet; its request waits", item.request.image_id)
         if now - item.unknown_since >= self._unknown_image_wait_s:
-            wait = f"{self._unknown_image_wait_s:g} s"
-            outcome.dead.append((item.record, f"unknown image_id {item.request.image_id}, looked for during {wait}"))
+            error = f"unknown image_id {item.request.image_id}, looked for during {self._unknown_image_wait_s:g} s"
+            outcome.dead.append((item.record, BadMessage(error, "unknown image_id")))
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
 

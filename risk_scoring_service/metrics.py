@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 decisions = Counter("gourmetgram_scorer_decisions", "Decisions stored", ["mode", "recommendation"])
 duplicates = Counter("gourmetgram_scorer_duplicates", "Requests that were delivered again; their row was there")
 deleted_images = Counter("gourmetgram_scorer_deleted_images", "Requests for images that were deleted by then; no row")
-dead_letters = Counter("gourmetgram_scorer_dead_letters", "Requests that went to the dead-letter topic")
+dead_letters = Counter("gourmetgram_scorer_dead_letters", "Requests that went to the dead-letter topic", ["reason"])
 failures = Counter(
     "gourmetgram_scorer_failures", "Attempts that failed and are repeated, by what they needed", ["server"]
 )

@@ -11,12 +11,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.events import Record, dead_letter
+from gourmetgram.events import dead_letter
 from gourmetgram.kafka import create_producer, publish_all
 from gourmetgram.observability import HealthServer
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, PostgresSettings, RedisSettings
 from risk_scoring_service.decide import Judge, RiskModel
-from risk_scoring_service.handlers import Handler
+from risk_scoring_service.handlers import DeadLetter, Handler
 from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
 from risk_scoring_service.source import RequestSource
 from risk_scoring_service.store import DecisionStore, WindowStore
@@ -138,13 +138,13 @@ def _redis(settings: RedisSettings) -> Redis:
     )
 
 
-def _dead_letters(configuration: Configuration) -> Callable[[list[tuple[Record, str]]], None]:
+def _dead_letters(configuration: Configuration) -> Callable[[list[DeadLetter]], None]:
     """A function that publishes dead letters and returns once the broker has them."""
     producer = create_producer(configuration.kafka, "gourmetgram-risk-scoring-service")
     topic, group = configuration.kafka.dead_letter_topic, configuration.scorer.kafka_consumer_group
 
-    def give_up(records: list[tuple[Record, str]]) -> None:
-        messages = [(topic, None, dead_letter(record, group, error)) for record, error in records]
+    def give_up(records: list[DeadLetter]) -> None:
+        messages = [(topic, None, dead_letter(record, group, bad.error)) for record, bad in records]
         publish_all(producer, messages, DEAD_LETTER_TIMEOUT_S)
 
     return give_up

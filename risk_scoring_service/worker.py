@@ -10,7 +10,7 @@ from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
-from risk_scoring_service.handlers import Handler, Waiting
+from risk_scoring_service.handlers import DeadLetter, Handler, Waiting
 from risk_scoring_service.offsets import Offsets
 from risk_scoring_service.source import Partitions, RequestSource
 from risk_scoring_service.store import ServerError
@@ -49,7 +49,7 @@ class Worker:
         self,
         source: RequestSource,
         handler: Handler,
-        give_up: Callable[[list[tuple[Record, str]]], None],
+        give_up: Callable[[list[DeadLetter]], None],
         ping: Callable[[], None],
         model: Callable[[], RiskModel | None],
         batch_size: int,
@@ -62,7 +62,7 @@ class Worker:
         self._batch_size = batch_size
         self._offsets = Offsets()
         self._waiting: dict[tuple[str, int, int], Waiting] = {}
-        self._dead: list[tuple[Record, str]] = []
+        self._dead: list[DeadLetter] = []
         self._pause_s = 0.0
         self._paused_until = 0.0
         self._last_sign = float("-inf")
@@ -120,7 +120,7 @@ class Worker:
         self._offsets.read(record)
         item = self._handler.read(record)
         if isinstance(item, BadMessage):
-            self._dead.append((record, item.error))
+            self._dead.append((record, item))
         else:
             self._waiting[record.topic, record.partition, record.offset] = item
 
@@ -149,12 +149,12 @@ class Worker:
     def _publish_dead_letters(self) -> None:
         if not self._dead:
             return
-        for record, error in self._dead:
-            log.warning(
-                "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, error
-            )
         self._give_up(self._dead)
-        metrics.dead_letters.inc(len(self._dead))
+        for record, bad in self._dead:
+            metrics.dead_letters.labels(bad.reason).inc()
+            log.warning(
+                "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, bad.error
+            )
         self._settle([record for record, _ in self._dead])
         self._dead = []
 

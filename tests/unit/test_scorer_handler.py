@@ -85,7 +85,7 @@ def test_a_request_that_cannot_be_stored_is_given_up_alone() -> None:
     postgres = Postgres(poisonous=["image-2"])
     outcome = Handler(postgres, Windows(), Judge("heuristic", "v1"), 30).handle([item(n) for n in (1, 2, 3)], None)
     assert offsets(outcome.settled) == [1, 3]
-    assert [(record.offset, reason) for record, reason in outcome.dead] == [(2, "refused")]
+    assert [(record.offset, bad.error) for record, bad in outcome.dead] == [(2, "refused")]
     assert postgres.rows.keys() == {"request-1", "request-3"}
 
 
