@@ -207,9 +207,22 @@ class Stack:
             "S3_ENDPOINT_URL": f"http://127.0.0.1:{chosen.minio}",
             "S3_BUCKET_NAME": BUCKETS[0],
             "GENERATOR_API_URL": f"http://127.0.0.1:{chosen.api}",
+            **self._catalog(),
         }
         health_port = getattr(chosen, service) if service in WORKERS else None
         return service_environment(service, addresses, health_port, self._layout.overrides_file)
+
+    def _catalog(self) -> dict[str, str]:
+        """The variables from which PyIceberg reads its catalog `gourmetgram`."""
+        variables = {
+            "TYPE": "sql",
+            "URI": self.postgres.url("iceberg_catalog").replace("postgresql://", "postgresql+psycopg2://"),
+            "S3__ENDPOINT": f"http://127.0.0.1:{self.ports.minio}",
+            "S3__ACCESS_KEY_ID": MINIO_USER,
+            "S3__SECRET_ACCESS_KEY": MINIO_PASSWORD,
+            "WAREHOUSE": f"s3://{BUCKETS[1]}/warehouse",
+        }
+        return {f"PYICEBERG_CATALOG__GOURMETGRAM__{name}": value for name, value in variables.items()}
 
     # --- all of it -------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """What a service of a stack is given, and how supervisord is told."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from supervisor.options import ServerOptions
 from gourmetgram.local.component import Program
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.layout import Layout
-from gourmetgram.local.services import inherited_environment
+from gourmetgram.local.services import inherited_environment, is_address, is_switch
 from gourmetgram.local.stack import Stack
 from gourmetgram.local.supervision import render_config
+from gourmetgram.settings import Settings
 
 
 def supervisor_reads(text: str, folder: Path) -> dict[str, dict[str, str]]:
@@ -71,6 +73,28 @@ def test_what_supervisord_inherits_has_no_setting_in_it(monkeypatch):
     inherited = inherited_environment()
     assert not {"POLICY_VERSION", "REDIS_HOST"} & inherited.keys()
     assert inherited["SOMETHING_ELSE"] == "kept"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "api_v1.settings",
+        "api_v2.settings",
+        "data_generator.settings",
+        "gourmetgram.settings",
+        "risk_scoring_service.settings",
+        "stream_consumer.settings",
+    ],
+)
+def test_every_setting_of_a_service_is_known_as_a_switch_or_an_address(module):
+    classes = [
+        value
+        for value in vars(importlib.import_module(module)).values()
+        if isinstance(value, type) and issubclass(value, Settings)
+    ]
+    names = {name.upper() for each in classes for name in each.model_fields}
+    assert names
+    assert {name for name in names if not is_switch(name) and not is_address(name)} == set()
 
 
 def test_the_overrides_file_wins_over_everything(tmp_path, monkeypatch):
