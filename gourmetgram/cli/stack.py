@@ -9,10 +9,11 @@ from rich.text import Text
 
 from gourmetgram.cli.console import ConsoleProgress, console, selected_stack
 from gourmetgram.local import logs as log_files
+from gourmetgram.local.blueprint import DEFAULT_SERVICES
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.links import pages
 from gourmetgram.local.services import SERVICES
-from gourmetgram.local.stack import DEFAULT_SERVICES, Stack
+from gourmetgram.local.stack import Stack
 
 Name = Annotated[str, typer.Argument(help="A server or service, as `status` lists them.", show_default=False)]
 

@@ -17,7 +17,8 @@ from gourmetgram.settings import process_environment
 
 USER = "admin"
 PASSWORD = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
-BUCKETS = ("gourmetgram-images", "gourmetgram-datalake")
+IMAGES_BUCKET = "gourmetgram-images"
+DATALAKE_BUCKET = "gourmetgram-datalake"
 
 # The last state of the archived project, with its last security fixes (docs/decisions/object-store.md).
 VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
@@ -113,7 +114,7 @@ class Minio(Component):
             region_name="us-east-1",
             config=Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 5}),
         )
-        for bucket in BUCKETS:
+        for bucket in (IMAGES_BUCKET, DATALAKE_BUCKET):
             try:
                 client.create_bucket(Bucket=bucket)
             except ClientError as error:

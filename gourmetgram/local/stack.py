@@ -10,33 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 import psutil
 
 from gourmetgram.local import layout as layouts
 from gourmetgram.local import logs, ports, toolchain
+from gourmetgram.local.blueprint import DEFAULT_SERVICES, Blueprint
 from gourmetgram.local.component import Component
 from gourmetgram.local.errors import StackError
-from gourmetgram.local.kafka import Kafka
 from gourmetgram.local.layout import DEFAULT_NAME, Layout, Plan
-from gourmetgram.local.minio import BUCKETS, Minio
-from gourmetgram.local.minio import PASSWORD as MINIO_PASSWORD
-from gourmetgram.local.minio import USER as MINIO_USER
 from gourmetgram.local.ports import Ports
 from gourmetgram.local.postgres import Postgres
 from gourmetgram.local.progress import LogProgress, Progress
-from gourmetgram.local.redis import Redis
-from gourmetgram.local.services import API_SERVICES, SERVICES, WORKERS, Service, service_environment
+from gourmetgram.local.services import WORKERS
 from gourmetgram.local.settings import LocalSettings
 from gourmetgram.local.supervision import Supervisor, kill_tree, process_tree, render_config, survivors
-from gourmetgram.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
-
-SERVERS: Final = ("postgres", "redis", "kafka", "minio")
-DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
-"""What `up` starts beside the servers."""
 
 # Four servers start in five seconds on two free cores; on a machine with ten times the work they take ten times that.
 _READY_DEADLINE_S = 180.0
@@ -142,43 +133,14 @@ class Stack:
         """The log file of a component."""
         return self._layout.logs / f"{self._component(name).name}.log"
 
-    # --- what it consists of ---------------------------------------------------------------------------------------
+    @property
+    def _blueprint(self) -> Blueprint:
+        return Blueprint(self._layout, self.plan, self._settings.cache)
 
     @property
     def postgres(self) -> Postgres:
         """Its database server."""
-        return Postgres(self._layout, self.ports.postgres)
-
-    @property
-    def kafka(self) -> Kafka:
-        """Its broker."""
-        chosen = self.ports
-        return Kafka(self._layout, chosen.kafka, chosen.kafka_controller, self._settings.cache)
-
-    def components(self) -> dict[str, Component]:
-        """All servers and services by name, in the order of starting."""
-        plan = self.plan
-        chosen = plan.ports
-        servers: list[Component] = [
-            self.postgres,
-            Redis(self._layout, chosen.redis),
-            self.kafka,
-            Minio(self._layout, chosen.minio, chosen.minio_console, plan.ui_bind, self._settings.cache),
-        ]
-        services: list[Component] = []
-        for name in SERVICES:
-            environment = self.environment(name)
-            if name in API_SERVICES:
-                services.append(Service(name, chosen.api, environment, plan.ui_bind))
-            else:
-                services.append(Service(name, getattr(chosen, name), environment))
-        return {component.name: component for component in (*servers, *services)}
-
-    def _component(self, name: str) -> Component:
-        components = self.components()
-        if name not in components:
-            raise StackError(f"The stack has no '{name}': it has {', '.join(components)}.")
-        return components[name]
+        return self._blueprint.postgres
 
     def environment(self, service: str | None = None) -> dict[str, str]:
         """The variables with which a program reaches this stack, by their names in the lab.
@@ -186,43 +148,13 @@ class Stack:
         Args:
             service: one of the services, for all its variables; None = only what every program may use.
         """
-        chosen = self.ports
-        topics = KafkaSettings()
-        addresses = {
-            "DATABASE_URL": self.postgres.url(),
-            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-            "KAFKA_TOPIC_UPLOADS": topics.kafka_topic_uploads,
-            "KAFKA_TOPIC_VIEWS": topics.kafka_topic_views,
-            "KAFKA_TOPIC_COMMENTS": topics.kafka_topic_comments,
-            "KAFKA_TOPIC_FLAGS": topics.kafka_topic_flags,
-            "KAFKA_TOPICS": ",".join(topics.event_topics),
-            "MODERATION_TOPIC": topics.moderation_topic,
-            "DEAD_LETTER_TOPIC": topics.dead_letter_topic,
-            "REDIS_HOST": "127.0.0.1",
-            "REDIS_PORT": str(chosen.redis),
-            "REDIS_DB": "0",
-            "AWS_ACCESS_KEY_ID": MINIO_USER,
-            "AWS_SECRET_ACCESS_KEY": MINIO_PASSWORD,
-            "AWS_REGION": "us-east-1",
-            "S3_ENDPOINT_URL": f"http://127.0.0.1:{chosen.minio}",
-            "S3_BUCKET_NAME": BUCKETS[0],
-            "GENERATOR_API_URL": f"http://127.0.0.1:{chosen.api}",
-            **self._catalog(),
-        }
-        health_port = getattr(chosen, service) if service in WORKERS else None
-        return service_environment(service, addresses, health_port, self._layout.overrides_file)
+        return self._blueprint.environment(service)
 
-    def _catalog(self) -> dict[str, str]:
-        """The variables from which PyIceberg reads its catalog `gourmetgram`."""
-        variables = {
-            "TYPE": "sql",
-            "URI": self.postgres.url("iceberg_catalog").replace("postgresql://", "postgresql+psycopg2://"),
-            "S3__ENDPOINT": f"http://127.0.0.1:{self.ports.minio}",
-            "S3__ACCESS_KEY_ID": MINIO_USER,
-            "S3__SECRET_ACCESS_KEY": MINIO_PASSWORD,
-            "WAREHOUSE": f"s3://{BUCKETS[1]}/warehouse",
-        }
-        return {f"PYICEBERG_CATALOG__GOURMETGRAM__{name}": value for name, value in variables.items()}
+    def _component(self, name: str) -> Component:
+        components = self._blueprint.components()
+        if name not in components:
+            raise StackError(f"The stack has no '{name}': it has {', '.join(components)}.")
+        return components[name]
 
     # --- all of it -------------------------------------------------------------------------------------------------
 
@@ -238,9 +170,9 @@ class Stack:
         """
         steps = progress or LogProgress()
         with self._exclusive():
-            components = self.components()
-            servers = [components[name] for name in SERVERS]
-            own = [components[name] for name in self._services_to_start(services)]
+            blueprint = self._blueprint
+            servers = blueprint.servers
+            own = [self._component(name) for name in self._services_to_start(services)]
             self._end_survivors()
             self._check_ports([*servers, *own])
             for server in servers:
@@ -248,7 +180,7 @@ class Stack:
                     server.obtain(report)
             self._launch_supervisor()
             # Services wait for a broker that is still starting. Only the very first time its topics must come first.
-            early = own if self.kafka.has_topics else []
+            early = own if blueprint.kafka.has_topics else []
             for component in (*servers, *early):
                 self._start(component, steps)
             for server in servers:
@@ -286,7 +218,7 @@ class Stack:
     def status(self) -> list[ComponentStatus]:
         """State and health of every component, asked now and at the same time."""
         states = self._supervisor.states()
-        components = list(self.components().values())
+        components = self._blueprint.components().values()
 
         def look(component: Component) -> ComponentStatus:
             known = states.get(component.name)
@@ -437,7 +369,7 @@ class Stack:
             self._supervisor.launch()
 
     def _write_config(self) -> None:
-        programs = {name: component.program() for name, component in self.components().items()}
+        programs = {name: component.program() for name, component in self._blueprint.components().items()}
         self._supervisor.write_config(render_config(self._layout, programs, os.geteuid() == 0))
 
     def _finish_server(self, server: Component, steps: Progress) -> None:

@@ -14,8 +14,9 @@ import redis
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from gourmetgram.kafka import client_config
+from gourmetgram.local.blueprint import SERVERS
 from gourmetgram.local.errors import StackError
-from gourmetgram.local.stack import SERVERS, Stack
+from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import CONFIG, ensure_topics
 from tests.support.waiting import wait_until
