@@ -13,7 +13,7 @@ from api_v1 import statements
 from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
 from api_v1.statements import NO_EVENTS, EventSql
-from gourmetgram.database.group_commit import GroupCommit
+from gourmetgram.database.group_commit import GroupCommit, Statement
 from gourmetgram.database.pool import Database
 from gourmetgram.object_store import ObjectStore
 
@@ -69,8 +69,8 @@ class Services:
         self.decoding = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
         events = extension.event_sql
 
-        def writer(kind: str, sql: str) -> GroupCommit:
-            return GroupCommit(database, kind, sql, extension.on_commit)
+        def writer(kind: str, statement: Statement) -> GroupCommit:
+            return GroupCommit(database, kind, statement, extension.on_commit)
 
         self.users = writer("users", statements.ADD_USERS)
         self.images = writer("images", statements.add_images(events))

@@ -2,7 +2,7 @@
 """The statements that write, each for a whole batch of requests (see gourmetgram.database.group_commit).
 
 Each takes one array per column and returns per request: its number `n`, the transaction's id `xid`, why it was
-refused (`refusal`, NULL when it was not), and the row as the API answers it.
+refused (`refusal`, NULL when it was not), whether it was `written`, and the row as the API answers it.
 
 Each leaves the accepted requests in a table expression `new`: what version 2 makes its events of, in the same
 statement (`EventSql`).
@@ -15,6 +15,7 @@ millisecond runs ahead of the clock by the missing part of that; its commit take
 
 from typing import Final, NamedTuple
 
+from gourmetgram.database.group_commit import Statement
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
 
 _TIME: Final = """GREATEST(
@@ -45,7 +46,7 @@ class EventSql(NamedTuple):
 NO_EVENTS: Final = EventSql()
 
 
-ADD_USERS: Final = f"""
+_ADD_USERS: Final = f"""
 WITH wanted AS (
     SELECT *
     FROM unnest($1::text[], $2::integer[], $3::timestamptz[], $4::text[], $5::integer[], $6::boolean[])
@@ -59,14 +60,15 @@ new AS (
     ON CONFLICT (username) DO NOTHING
     RETURNING *
 )
-SELECT w.n, {_XID} FROM wanted AS w JOIN new USING (username)
+SELECT w.n, {_XID}, TRUE AS written, new.id::text AS id FROM wanted AS w JOIN new USING (username)
 """
+ADD_USERS: Final = Statement(_ADD_USERS, "SELECT FROM users WHERE id = $1", ("id",))
 """Users whose name is taken stay as they are: the caller reads the stored row afterwards."""
 
 
-def add_images(events: EventSql) -> str:
+def add_images(events: EventSql) -> Statement:
     """Insert uploaded images. Columns: id, user_id, s3_url, caption, category."""
-    return f"""
+    sql = f"""
 WITH wanted AS (
     SELECT *
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
@@ -83,16 +85,17 @@ written AS (
     INSERT INTO images (id, user_id, s3_url, source, caption, category, created_at, views)
     SELECT id, user_id, s3_url, 'user_upload', caption, category, created_at, 0 FROM new ORDER BY n
 ){events.upload}
-SELECT n, {_XID}, created_at FROM new
+SELECT n, {_XID}, TRUE AS written, id::text AS id, created_at FROM new
 """
+    return Statement(sql, "SELECT FROM images WHERE id = $1", ("id",))
 
 
-def count_views(events: EventSql) -> str:
+def count_views(events: EventSql) -> Statement:
     """Add views to images. Columns: image_id. Returns each view's own total; nothing for an unknown image.
 
     Rows are locked in the order of their ids, so that the batches of two processes cannot lock each other out.
     """
-    return f"""
+    sql = f"""
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS w(image_id, n)
 ),
@@ -112,13 +115,15 @@ new AS MATERIALIZED (
            {_TIME} AS viewed_at
     FROM wanted JOIN counted ON counted.id = image_id
 ){events.view}
-SELECT n, {_XID}, views FROM new
+SELECT n, {_XID}, TRUE AS written, image_id::text AS id, views FROM new
 """
+    # Totals only grow, and this statement's caller does not write again before it knows.
+    return Statement(sql, "SELECT FROM images WHERE id = $1 AND views >= $2", ("id", "views"))
 
 
-def add_comments(events: EventSql) -> str:
+def add_comments(events: EventSql) -> Statement:
     """Insert comments. Columns: image_id, user_id, content."""
-    return f"""
+    sql = f"""
 WITH wanted AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) WITH ORDINALITY AS w(image_id, user_id, content, n)
 ),
@@ -139,16 +144,18 @@ written AS (
     INSERT INTO comments (id, image_id, user_id, content, actor_eligible, created_at)
     SELECT id, image_id, user_id, content, actor_eligible, created_at FROM new ORDER BY n
 ){events.comment}
-SELECT j.n, {_XID}, j.refusal, new.id::text AS id, new.created_at FROM judged AS j LEFT JOIN new USING (n)
+SELECT j.n, {_XID}, j.refusal, j.refusal IS NULL AS written, new.id::text AS id, new.created_at
+FROM judged AS j LEFT JOIN new USING (n)
 """
+    return Statement(sql, "SELECT FROM comments WHERE id = $1", ("id",))
 
 
-def add_flags(events: EventSql) -> str:
+def add_flags(events: EventSql) -> Statement:
     """Insert flags. Columns: user_id, image_id, comment_id, reason; at least one of the two targets is given.
 
     A comment counts as a target while it is neither deleted nor hidden and its image is not deleted.
     """
-    return f"""
+    sql = f"""
 WITH wanted AS (
     SELECT *
     FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[])
@@ -178,5 +185,7 @@ written AS (
     INSERT INTO flags (id, user_id, image_id, comment_id, reason, review_status, actor_eligible, created_at)
     SELECT id, user_id, image_id, comment_id, reason, 'pending', actor_eligible, created_at FROM new ORDER BY n
 ){events.flag}
-SELECT j.n, {_XID}, j.refusal, new.id::text AS id, new.created_at FROM judged AS j LEFT JOIN new USING (n)
+SELECT j.n, {_XID}, j.refusal, j.refusal IS NULL AS written, new.id::text AS id, new.created_at
+FROM judged AS j LEFT JOIN new USING (n)
 """
+    return Statement(sql, "SELECT FROM flags WHERE id = $1", ("id",))

@@ -8,8 +8,9 @@ What a caller can rely on:
 - An answer means that the row is committed.
 - `TransientError` means that it is not. Until `COMMIT` is sent the client decides, so giving up rolls back, even
   when the server was frozen. When the answer to `COMMIT` itself is lost, another connection asks PostgreSQL what
-  became of the transaction. Only a server that freezes inside a commit for longer than `COMMIT_GRACE_S` leaves
-  the answer open; no client of any database can do better.
+  became of the transaction, and looks for a row of it: after a crash, a lost transaction's id may already be
+  another's. Only a server that freezes inside a commit for longer than `COMMIT_GRACE_S` leaves the answer open; no
+  client of any database can do better.
 - A request waits until its deadline and not longer, except for that grace.
 """
 
@@ -18,7 +19,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 from prometheus_client import Counter, Histogram
@@ -84,21 +85,36 @@ class Job:
             self.future.set_exception(TransientError(reason))
 
 
+class Statement(NamedTuple):
+    """How a batch is written.
+
+    Attributes:
+        sql: takes one array per column; returns for each row at most one record, with the row's number (from 1) as
+            `n`, the transaction's id as text in `xid`, and whether it was written in `written`. It must be safe to
+            roll back and repeat.
+        proof: a query that finds a row exactly when the statement's transaction was committed.
+        proof_columns: the columns of a record that `proof` takes.
+    """
+
+    sql: str
+    proof: str
+    proof_columns: tuple[str, ...]
+
+
 class GroupCommit:
     """The writer of one kind of row: one connection, one statement, one transaction at a time.
 
     Args:
         database: where to write.
         kind: name of what is written, for logs and metrics.
-        sql: takes one array per column; returns for each row at most one record, with the row's number (from 1)
-            as `n` and the transaction's id as text in `xid`. It must be safe to roll back and repeat.
+        statement: writes it.
         on_commit: called after each commit, on the event loop.
     """
 
-    def __init__(self, database: Database, kind: str, sql: str, on_commit: Callable[[], None]) -> None:
+    def __init__(self, database: Database, kind: str, statement: Statement, on_commit: Callable[[], None]) -> None:
         self._database = database
         self._kind = kind
-        self._sql = sql
+        self._statement = statement
         self._on_commit = on_commit
         self._queue: deque[Job] = deque()
         self._arrived = asyncio.Event()
@@ -233,17 +249,17 @@ class GroupCommit:
         try:
             # PostgreSQL's own limit should come first: its answer leaves the connection usable.
             records: Sequence[Record] = await connection.fetch(
-                self._sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
+                self._statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
             )
         except asyncpg.PostgresError:
             await connection.execute("ROLLBACK", timeout=COMMIT_RESERVE_S)
             raise
-        await self._commit(connection, records[0]["xid"] if records else None, deadline)
+        await self._commit(connection, records, deadline)
         self._on_commit()
         self._seconds.observe(now() - begin)
         return records
 
-    async def _commit(self, connection: Connection, xid: str | None, deadline: float) -> None:
+    async def _commit(self, connection: Connection, records: Sequence[Record], deadline: float) -> None:
         """Commit; when the answer is lost, find out what became of the transaction.
 
         Raises:
@@ -253,18 +269,32 @@ class GroupCommit:
             await connection.execute("COMMIT", timeout=max(0.02, deadline - now()))
         except CONNECTION_LOST as error:
             self._disconnect()
-            if xid is None or await self._was_committed(xid, deadline + COMMIT_GRACE_S):
+            written = [record for record in records if record["written"]]
+            if not written or await self._was_committed(written[-1], deadline + COMMIT_GRACE_S):
                 return
             raise ConnectionError(f"the commit did not succeed: {describe(error)}") from error
 
-    async def _was_committed(self, xid: str, deadline: float) -> bool:
-        """Ask PostgreSQL how a transaction ended, while it may still be under way."""
+    async def _was_committed(self, record: Record, deadline: float) -> bool:
+        """Find out how a record's transaction ended, while it may still be under way."""
         while now() + RETRY_PAUSE_S < deadline:
-            rows = await self._database.fetch("SELECT pg_xact_status($1::text::xid8) AS status", xid, deadline=deadline)
-            if rows[0]["status"] != "in progress":
-                return bool(rows[0]["status"] == "committed")
+            status = await self._transaction_status(record["xid"], deadline)
+            if status == "committed":
+                values = [record[column] for column in self._statement.proof_columns]
+                return bool(await self._database.fetch(self._statement.proof, *values, deadline=deadline))
+            if status != "in progress":
+                return False
             await asyncio.sleep(RETRY_PAUSE_S)
         raise TransientError("the end of a commit is unknown")
+
+    async def _transaction_status(self, xid: str, deadline: float) -> str:
+        try:
+            rows = await self._database.fetch("SELECT pg_xact_status($1::text::xid8) AS status", xid, deadline=deadline)
+        except TransientError as error:
+            if isinstance(error.__cause__, asyncpg.InvalidParameterValueError):
+                # "In the future": the server crashed and does not remember having given this id.
+                return "aborted"
+            raise
+        return str(rows[0]["status"])
 
     def _disconnect(self) -> None:
         if self._connection is not None:

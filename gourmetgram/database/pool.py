@@ -25,6 +25,7 @@ RETRY_PAUSE_S: Final = 0.05
 CONNECTION_LOST: Final = (
     OSError,  # TimeoutError included: who does not answer in time is treated as gone
     asyncpg.InterfaceError,  # "connection is closed" and its relatives
+    asyncpg.InternalClientError,  # the server died in the middle of a message
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from gourmetgram.database.group_commit import GroupCommit
+from gourmetgram.database.group_commit import GroupCommit, Statement
 from gourmetgram.database.pool import Database, deadline_after, now
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import PostgresSettings
@@ -18,8 +18,10 @@ pytestmark = pytest.mark.servers
 SQL = """
 WITH wanted AS (SELECT * FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS w(name, value, n)),
 new AS (INSERT INTO notes (name, value) SELECT name, value FROM wanted WHERE value >= 0 ORDER BY n RETURNING name)
-SELECT n, pg_current_xact_id()::text AS xid, w.name || '!' AS echo FROM wanted AS w JOIN new USING (name)
+SELECT n, pg_current_xact_id()::text AS xid, TRUE AS written, w.name, w.name || '!' AS echo
+FROM wanted AS w JOIN new USING (name)
 """
+STATEMENT = Statement(SQL, "SELECT FROM notes WHERE name = $1", ("name",))
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ async def commits() -> list[float]:
 @pytest.fixture
 async def writer(database: Database, observer: asyncpg.Connection, commits: list[float]) -> AsyncIterator[GroupCommit]:
     """A writer of notes."""
-    writer = GroupCommit(database, "notes", SQL, lambda: commits.append(now()))
+    writer = GroupCommit(database, "notes", STATEMENT, lambda: commits.append(now()))
     await writer.start()
     yield writer
     await writer.stop()
@@ -186,6 +188,28 @@ async def test_when_the_answer_to_a_commit_is_lost_the_truth_is_found_out(
     assert connections == (1 if committed else 2)
 
 
+async def test_a_lost_transaction_whose_id_became_anothers_is_not_taken_for_committed(
+    writer: GroupCommit, observer: asyncpg.Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash, PostgreSQL gives ids again that it never got to write down."""
+    connect = database.connect
+    lost = 0
+
+    async def connect_badly_once(deadline: float) -> object:
+        nonlocal lost
+        lost += 1
+        connection = await connect(deadline)
+        return _AnswerLost(connection, commit=False) if lost == 1 else connection
+
+    async def committed_by_another(xid: str, deadline: float) -> str:
+        return "committed"
+
+    monkeypatch.setattr(database, "connect", connect_badly_once)
+    monkeypatch.setattr(writer, "_transaction_status", committed_by_another)
+    assert (await writer.submit(("again", 1)))["echo"] == "again!"
+    assert await observer.fetchval("SELECT array_agg(name) FROM notes") == ["again"]
+
+
 async def test_a_row_whose_time_has_passed_is_not_begun(writer: GroupCommit, observer: asyncpg.Connection) -> None:
     with pytest.raises(TransientError):
         await writer.submit(("late", 1), deadline_after(0.01))
@@ -203,7 +227,7 @@ async def test_a_row_whose_request_was_cancelled_before_it_began_is_not_written(
 async def test_stopping_writes_what_has_arrived(
     database: Database, observer: asyncpg.Connection, commits: list[float]
 ) -> None:
-    writer = GroupCommit(database, "notes", SQL, lambda: None)
+    writer = GroupCommit(database, "notes", STATEMENT, lambda: None)
     await writer.start()
     waiting = [writer.submit((f"s{number}", number)) for number in range(20)]
     await writer.stop()

@@ -88,7 +88,7 @@ async def test_events_are_published_in_the_order_of_the_outbox_and_then_gone(
         assert [message["number"] for message in await _messages(api_environment, topic, key)] == list(range(2_500))
 
 
-@pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*_text is deprecated:DeprecationWarning")
 async def test_a_partition_is_the_one_that_javas_and_kafka_pythons_clients_choose(
     outbox: asyncpg.Connection, api_environment: dict[str, str]
 ) -> None:
