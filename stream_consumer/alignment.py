@@ -42,7 +42,7 @@ def align(source: EventSource, store: WindowStore, progress: Progress) -> None:
     named = {partition: limits[partition].origin for partition in assigned}
     store.start(moved, {name: origin for name, origin in named.items() if origin != origins[name]})
     offsets = {partition: start.offset for partition, start in starts.items()}
-    progress.restart(offsets)
+    progress.restart(offsets, {partition: limits[partition].high for partition in assigned})
     source.read_from(offsets)
 
 

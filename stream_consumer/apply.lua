@@ -249,6 +249,8 @@ local anything_waits = redis.call('EXISTS', WAITING) == 1
 for at, group in ipairs(header.groups) do
   if newest[at] then
     local undecided = anything_waits and earliest_waiting(group[1]) or nil
+    local floor = group[6] ~= cjson.null and group[6] or nil
+    if floor and not (undecided and undecided < floor) then undecided = floor end
     trim_hour(window_key(group[1], group[2], '1hr'), newest[at], undecided)
   end
 end

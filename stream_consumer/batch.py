@@ -94,13 +94,19 @@ def read_batch(records: Sequence[Record]) -> Batch:
 
 
 class Group(NamedTuple):
-    """The events of one kind on one image, at places `first` to `last` (1-based) of a call's events."""
+    """The events of one kind on one image, at places `first` to `last` (1-based) of a call's events.
+
+    Attributes:
+        newest_us: the newest event time among them.
+        floor_us: the earliest time for which events that have not been read may still ask, if there are any.
+    """
 
     image_id: str
     kind: str
     first: int
     last: int
     newest_us: int
+    floor_us: int | None
 
 
 class Call(NamedTuple):
@@ -121,12 +127,17 @@ class Call(NamedTuple):
     events: list[Accepted]
 
 
-def build_call(accepted: Iterable[Accepted], positions: Mapping[TopicPartition, tuple[int, int]]) -> Call:
+def build_call(
+    accepted: Iterable[Accepted],
+    positions: Mapping[TopicPartition, tuple[int, int]],
+    floors: Mapping[int, int],
+) -> Call:
     """Group events by image and kind.
 
     Args:
         accepted: events in the order of arrival.
         positions: per partition of the batch, the offset applied so far and the one after this batch.
+        floors: per partition number, the earliest time for which events that have not been read may still ask.
     """
     grouped: dict[tuple[str, str], list[Accepted]] = {}
     uploads: list[Accepted] = []
@@ -141,7 +152,7 @@ def build_call(accepted: Iterable[Accepted], positions: Mapping[TopicPartition, 
             grouped[key] = [item]
         else:
             members.append(item)
-    groups, events = _in_order(grouped)
+    groups, events = _in_order(grouped, floors)
     events += uploads
     hours, hour_of = _hours(events)
     numbers = {partition: number for number, partition in enumerate(positions, 1)}
@@ -163,14 +174,16 @@ def build_call(accepted: Iterable[Accepted], positions: Mapping[TopicPartition, 
     return Call(header, ids, _members(events[: len(events) - len(uploads)]), groups, events)
 
 
-def _in_order(grouped: Mapping[tuple[str, str], list[Accepted]]) -> tuple[list[Group], list[Accepted]]:
+def _in_order(
+    grouped: Mapping[tuple[str, str], list[Accepted]], floors: Mapping[int, int]
+) -> tuple[list[Group], list[Accepted]]:
     groups: list[Group] = []
     events: list[Accepted] = []
     for (image_id, kind), members in grouped.items():
         first = len(events) + 1
         events += members
         newest = max([item.event.time_us for item in members])
-        groups.append(Group(image_id, kind, first, len(events), newest))
+        groups.append(Group(image_id, kind, first, len(events), newest, floors.get(members[0].partition[1])))
     return groups, events
 
 

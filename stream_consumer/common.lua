@@ -61,3 +61,12 @@ local function newest_score(key)
   return top[2] and micros(top[2])
 end
 
+local function trim_image(image)
+  local undecided = earliest_waiting(image)
+  for _, kind in ipairs(KINDS) do
+    local key = window_key(image, kind, '1hr')
+    local newest = newest_score(key)
+    if newest then trim_hour(key, newest, undecided) end
+  end
+end
+

@@ -6,15 +6,6 @@
 --
 -- Answers one text per item: JSON of the request with its context, 'wait', or 'gone' (confirmed meanwhile).
 
-local function decided(image)
-  local undecided = earliest_waiting(image)
-  for _, kind in ipairs(KINDS) do
-    local key = window_key(image, kind, '1hr')
-    local newest = newest_score(key)
-    if newest then trim_hour(key, newest, undecided) end
-  end
-end
-
 local function complete(item)
   for _, need in ipairs(item.required) do
     local applied = redis.call('HGET', OFFSETS, need[1])
@@ -67,7 +58,7 @@ local function freeze(item)
     redis.call('SET', 'image:' .. item.image .. ':alert:' .. request.trigger, text(t), 'EX', 2592000)
   end
   redis.call('ZREM', WAITING, waiting_member(item.image, t, item.identity))
-  decided(item.image)
+  trim_image(item.image)
   return frozen
 end
 

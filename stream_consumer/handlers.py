@@ -1,8 +1,9 @@
 """What a batch of records does: bad messages are set aside, the rest goes to Redis in one call, people are told."""
 
+import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gourmetgram.events import Record
@@ -13,6 +14,7 @@ from stream_consumer.milestones import MilestoneWriter
 from stream_consumer.partitions import Progress, TopicPartition, field_of
 from stream_consumer.report import Report
 from stream_consumer.requests import Requests
+from stream_consumer.source import EventSource
 from stream_consumer.store import Applied, Applying, WindowCounts, WindowStore
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 POPULAR: Final = "popular"
 """The one alert that asks for no request."""
+
+
+_TRIM_AT_ONCE: Final = 500
 
 
 class Outcome(NamedTuple):
@@ -42,6 +47,7 @@ class BatchHandler:
 
     Args:
         store: takes the events.
+        source: tells where partitions end.
         progress: what has been applied; moves on with each batch.
         dead_letters: takes the bad messages.
         requests: takes the requests that a batch raises.
@@ -52,6 +58,7 @@ class BatchHandler:
     def __init__(
         self,
         store: WindowStore,
+        source: EventSource,
         progress: Progress,
         dead_letters: DeadLetters,
         requests: Requests,
@@ -59,6 +66,9 @@ class BatchHandler:
         report: Report,
     ) -> None:
         self._store = store
+        self._source = source
+        # Images whose windows keep more than an hour, because events that wait in the broker may ask for it.
+        self._held: dict[int, set[str]] = {}
         self._progress = progress
         self._dead_letters = dead_letters
         self._requests = requests
@@ -89,9 +99,39 @@ class BatchHandler:
         """
         read = self._progress.read
         positions = {partition: (read[partition], span.end) for partition, span in batch.spans.items()}
-        work = Work(batch, self._store.begin(batch.accepted, positions), time.perf_counter())
-        read.update((partition, span.end) for partition, span in batch.spans.items())
-        return work
+        for partition, span in batch.spans.items():
+            read[partition] = span.end
+            self._progress.read_time_us[partition] = span.broker_time_us
+        floors = self._floors({number for _, number in batch.spans})
+        for item in batch.accepted:
+            number = item.partition[1]
+            if floors.get(number, item.event.time_us) < item.event.time_us:
+                self._held.setdefault(number, set()).add(item.event.image_id)
+        return Work(batch, self._store.begin(batch.accepted, positions, floors), time.perf_counter())
+
+    def _floors(self, numbers: Iterable[int]) -> dict[int, int]:
+        found = {number: self._progress.floor_us(number, self._source.known_end) for number in numbers}
+        return {number: floor_us for number, floor_us in found.items() if floor_us is not None}
+
+    def forget(self) -> None:
+        """Forget what was held: the partitions are gone."""
+        self._held.clear()
+
+    def trim_held(self) -> None:
+        """Trim windows that were kept longer for events which have been read by now.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        if not self._held:
+            return
+        for number in set(self._held) - set(self._floors(self._held)):
+            images = self._held.pop(number)
+            now = list(itertools.islice(images, _TRIM_AT_ONCE))
+            self._store.trim(now)
+            images.difference_update(now)
+            if images:
+                self._held[number] = images
 
     def finish(self, work: Work) -> Outcome | None:
         """Wait for Redis, and let this process's memory follow.

@@ -60,7 +60,7 @@ class StreamConsumer:
         )
         self._milestones = MilestoneWriter(self._store, self._engine)
         self._handler = BatchHandler(
-            self._store, self._progress, dead_letters, self._requests, self._milestones, self._report
+            self._store, self._source, self._progress, dead_letters, self._requests, self._milestones, self._report
         )
         self._redis_up = False
         checks = {
@@ -135,6 +135,7 @@ class StreamConsumer:
         # Requests first: somebody may wait for the decision, nobody waits for a log line.
         self._requests.advance()
         self._commit(wait=False)
+        self._handler.trim_held()
         self._tell()
 
     def _poll(self) -> list[Record]:
@@ -240,7 +241,8 @@ class StreamConsumer:
         except TransientError as error:
             log.warning("Partitions go without a last commit: %s", error)
         self._requests.drop()
-        self._progress.restart({})
+        self._handler.forget()
+        self._progress.restart({}, {})
         self._aligned_at = None
 
     def _tell_rest(self) -> None:

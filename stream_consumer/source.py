@@ -141,6 +141,11 @@ class EventSource:
         """
         return self._list_offsets(of, _LATEST)
 
+    def known_end(self, partition: partitions.TopicPartition) -> int:
+        """The next offset of a partition as the last answers of the broker told it; costs no request."""
+        _low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return int(high)
+
     def _list_offsets(
         self, of: Iterable[partitions.TopicPartition], spec: OffsetSpec
     ) -> dict[partitions.TopicPartition, int]:

@@ -77,6 +77,7 @@ class Applying(NamedTuple):
 
     call: Call
     positions: Mapping[TopicPartition, tuple[int, int]]
+    floors: Mapping[int, int]
     connection: Connection
 
 
@@ -133,21 +134,28 @@ class WindowStore:
         folder = Path(__file__).parent
         common = (folder / "common.lua").read_text()
         self._apply = client.register_script(common + (folder / "apply.lua").read_text())
+        self._trim = client.register_script(common + (folder / "trim.lua").read_text())
         self._freeze = client.register_script(common + (folder / "freeze.lua").read_text())
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
-    def begin(self, accepted: Sequence[Accepted], positions: Mapping[TopicPartition, tuple[int, int]]) -> Applying:
+    def begin(
+        self,
+        accepted: Sequence[Accepted],
+        positions: Mapping[TopicPartition, tuple[int, int]],
+        floors: Mapping[int, int],
+    ) -> Applying:
         """Send a batch to Redis without waiting for the answer, which `finish` reads.
 
         Args:
             accepted: eligible events in the order of arrival, each event_id once.
             positions: per partition of the batch, the offset applied before it and the one after it.
+            floors: per partition number, the earliest time for which events that have not been read may still ask.
 
         Raises:
             RedisUnavailableError: Redis is away.
         """
-        call = build_call(accepted, positions)
+        call = build_call(accepted, positions, floors)
         with _transient():
             connection = self._client.connection_pool.get_connection()
             try:
@@ -155,7 +163,7 @@ class WindowStore:
             except RedisError:
                 self._give_back(connection)
                 raise
-        return Applying(call, positions, connection)
+        return Applying(call, positions, floors, connection)
 
     def finish(self, applying: Applying) -> Applied | None:
         """Read Redis's answer to a batch.
@@ -180,7 +188,8 @@ class WindowStore:
         while answer[0] == b"seen":
             known = set(answer[1:])
             # What is left is small work, and the exception: events come again after a crash of the relay only.
-            call = build_call([item for at, item in enumerate(call.events, 1) if at not in known], applying.positions)
+            new = [item for place, item in enumerate(call.events, 1) if place not in known]
+            call = build_call(new, applying.positions, applying.floors)
             with _transient():
                 answer = self._call_apply(call)
         if answer[0] == b"moved":
@@ -326,6 +335,15 @@ class WindowStore:
             else FrozenAnswer(Pending.from_json(answer).context, gone=False)
             for answer in answers
         ]
+
+    def trim(self, images: Sequence[str]) -> None:
+        """Trim the hour's windows of images to what requests may still need.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        with _transient():
+            self._trim(args=images)
 
     def confirm(self, requests: Iterable[Pending]) -> None:
         """Forget requests that the broker has.

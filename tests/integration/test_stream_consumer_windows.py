@@ -1,0 +1,208 @@
+"""A batch does what its events would do one by one: the real Lua on a real Redis against a plain reference."""
+
+import itertools
+import uuid
+from collections.abc import Iterator
+
+import orjson
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gourmetgram.events import Event
+from stream_consumer.batch import Accepted, unix_text
+from stream_consumer.settings import ConsumerSettings
+from stream_consumer.store import Applied, WindowStore, connect
+from tests.support.reference_consumer import HOUR, PLURAL, SECOND, ReferenceConsumer, Rule
+
+pytestmark = pytest.mark.servers
+
+START = 1_763_700_000_000_000
+PARTITION = ("events", 0)
+IMAGES = [str(uuid.UUID(int=number + 1)) for number in range(2)]
+LIMITS = {
+    "VIRAL_THRESHOLD_VIEWS_5MIN": "4",
+    "POPULAR_THRESHOLD_VIEWS_1HR": "6",
+    "SUSPICIOUS_THRESHOLD_COMMENTS_1MIN": "3",
+    "FLAGGED_THRESHOLD_FLAGS_5MIN": "2",
+}
+RULES = [
+    Rule("viral", "view", "5min", 4),
+    Rule("popular", "view", "1hr", 6),
+    Rule("suspicious", "comment", "1min", 3),
+    Rule("flagged", "flag", "5min", 2),
+]
+
+# Steps at and around the edges of the windows, the cool-down and what counts as history.
+steps = st.sampled_from(
+    [0, 1, 1000, SECOND, 20 * SECOND, 59_999_999, 60 * SECOND, 60_000_001, 299_999_999, 300 * SECOND, 300_000_001]
+    + [1000 * SECOND, HOUR - 1, HOUR, HOUR + 1, -1, -SECOND, -60 * SECOND, -300 * SECOND, -1000 * SECOND, -HOUR]
+)
+delays = st.sampled_from([0, 0, 0, 5 * SECOND, HOUR, HOUR + 1])
+drafts = st.lists(
+    st.tuples(st.sampled_from(["view", "view", "view", "comment", "flag"]), st.integers(0, 1), steps, delays),
+    min_size=1,
+    max_size=60,
+)
+
+
+def build(draft: list[tuple[str, int, int, int]]) -> list[Event]:
+    times = itertools.accumulate((step for _, _, step, _ in draft), initial=START)
+    next(times)
+    return [
+        Event(kind, str(uuid.UUID(int=number << 96)), IMAGES[image], time, time + delay, True, {})
+        for number, ((kind, image, _, delay), time) in enumerate(zip(draft, times, strict=True), 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def store(redis_environment: dict[str, str]) -> Iterator[tuple[WindowStore, redis.Redis]]:
+    chosen = ConsumerSettings.load({**redis_environment, **LIMITS})
+    client = connect(chosen)
+    yield WindowStore(client, chosen), client
+    client.close()
+
+
+def apply_in_batches(store: WindowStore, client: redis.Redis, events: list[Event], sizes: list[int]) -> list[Applied]:
+    """Apply the events, cut by sizes (the last one goes on and on)."""
+    client.flushdb()
+    client.hset("consumer:offsets", "events/0", 0)
+    answers, first = [], 0
+    cuts = itertools.chain(sizes, itertools.repeat(sizes[-1]))
+    while first < len(events):
+        last = min(first + next(cuts), len(events))
+        part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events[first:last], first)]
+        answer = store.finish(store.begin(part, {PARTITION: (first, last)}, {}))
+        assert answer is not None
+        answers.append(answer)
+        first = last
+    return answers
+
+
+def state_of(client: redis.Redis) -> dict[bytes, object]:
+    """Everything that decides what happens next."""
+    hours = {key: client.zrange(key, 0, -1, withscores=True) for key in client.scan_iter("image:*:1hr")}
+    texts = {key: client.get(key) for pattern in ("*:total_*", "*:alert:*") for key in client.scan_iter(pattern)}
+    hashes = {key: client.hgetall(key) for key in client.scan_iter("consumer:pending:*")}
+    return {**hours, **texts, **hashes, b"reached": client.hgetall("consumer:milestones")}
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(draft=drafts, sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
+def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes):
+    windows, client = store
+    events = build(draft)
+    reference = ReferenceConsumer(RULES)
+    for event in events:
+        reference.apply(event)
+
+    answers = apply_in_batches(windows, client, events, sizes)
+
+    raised = {
+        (alert.image_id, alert.trigger, alert.event_id, alert.time_us, alert.count)
+        for answer in answers
+        for alert in answer.alerts
+    }
+    assert raised == {
+        (alert.image_id, alert.trigger, alert.event_id, alert.time_us, alert.count) for alert in reference.alerts
+    }
+    stored = [orjson.loads(value) for value in client.hvals("consumer:pending:0")]
+    assert {(item["event_id"], item["trigger"], tuple(sorted(item["counts"].items()))) for item in stored} == {
+        (alert.event_id, alert.trigger, alert.counts) for alert in reference.alerts if alert.trigger != "popular"
+    }
+    assert {(m.image_id, m.value) for answer in answers for m in answer.milestones} == {
+        (image, value) for image, value, _ in reference.reached
+    }
+    for (image, kind), times in reference.times.items():
+        assert int(client.get(f"image:{image}:total_{PLURAL[kind]}")) == len(times)
+        kept = set(client.zrange(f"image:{image}:{PLURAL[kind]}:1hr", 0, -1))
+        assert kept >= {
+            f"{kind}:{unix_text(time)}:{event_id[:8]}".encode() for time, event_id in reference.in_last_hour(image, kind)
+        }
+    for alert in reference.alerts:
+        name = f"image:{alert.image_id}:alert:{alert.trigger}"
+        assert client.get(name).decode() == unix_text(reference.last_alert[alert.image_id, alert.trigger])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(draft=drafts)
+def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store, draft):
+    windows, client = store
+    # One kind per image: what one kind's requests hold back of another kind's windows depends on who comes first.
+    events = [event for event in build(draft) if event.kind == "view"]
+    if not events:
+        return
+    apply_in_batches(windows, client, events, [1])
+    one_by_one = state_of(client)
+    apply_in_batches(windows, client, events, [len(events)])
+    assert state_of(client) == one_by_one
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(draft=drafts, again=st.lists(st.integers(0, 59), max_size=30))
+def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
+    windows, client = store
+    events = build(draft)
+    apply_in_batches(windows, client, events, [7])
+    before = state_of(client)
+    copies = [events[number % len(events)] for number in dict.fromkeys(number % len(events) for number in again)]
+    part = [Accepted(event, PARTITION, len(events) + number) for number, event in enumerate(copies)]
+    answer = windows.finish(windows.begin(part, {PARTITION: (len(events), len(events) + len(part))}, {}))
+    assert answer is not None
+    assert answer.repeated == len(copies)
+    assert state_of(client) == before
+
+
+def test_a_batch_that_starts_elsewhere_changes_nothing(store):
+    windows, client = store
+    events = build([("view", 0, 1, 0)] * 5)
+    apply_in_batches(windows, client, events, [5])
+    before = state_of(client)
+    late = [Accepted(event, PARTITION, 0) for event in build([("view", 1, 7, 0)] * 3)]
+    for positions in ({PARTITION: (0, 3)}, {PARTITION: (6, 9)}):
+        assert windows.finish(windows.begin(late, positions, {})) is None
+    assert state_of(client) == before
+    assert client.hget("consumer:offsets", "events/0") == b"5"
+
+
+def test_a_batch_larger_than_luas_stack_is_applied_whole(store):
+    windows, client = store
+    events = build([("view", 0, 1000, 0)] * 12_000)
+    answers = apply_in_batches(windows, client, events, [12_000])
+    assert answers[0].totals == [12_000]
+    assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 12_000
+    assert [alert.trigger for alert in answers[0].alerts] == ["viral", "popular"]
+
+
+def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
+    windows, client = store
+    client.flushdb()
+    client.hset("consumer:offsets", "events/0", 0)
+    events = build([("view", 0, 1, 0), ("view", 0, 2 * HOUR, 0)])
+    part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events)]
+    windows.finish(windows.begin(part, {PARTITION: (0, 2)}, {0: START}))
+    assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 2
+    windows.trim([IMAGES[0]])
+    assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 1
+
+
+def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store):
+    windows, client = store
+    events = build([("view", 0, 1, 0), ("view", 1, 1, 0)])
+    client.flushdb()
+    client.hset("consumer:offsets", "events/0", 0)
+    client.set(f"image:{IMAGES[0]}:views:1hr", "somebody's experiment")
+    part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events)]
+    answer = windows.finish(windows.begin(part, {PARTITION: (0, 2)}, {}))
+    assert [image for image, _ in answer.failures] == [IMAGES[0]]
+    assert client.get(f"image:{IMAGES[1]}:total_views") == b"1"
+    assert client.hget("consumer:offsets", "events/0") == b"2"
+
+
+def test_the_script_is_loaded_again_after_redis_forgot_it(store):
+    windows, client = store
+    events = build([("view", 0, 1, 0)] * 2)
+    client.script_flush()
+    answers = apply_in_batches(windows, client, events, [1])
+    assert [answer.totals for answer in answers] == [[1], [2]]
