@@ -42,7 +42,7 @@ def decisions(facts: Facts) -> Check:
 
     return check(
         "decisions",
-        "each request has one decision (or may have none)",
+        "one decision per request (or a reason)",
         len(required),
         len(answered.keys() - exempt),
         differences(),
@@ -59,7 +59,7 @@ def decided_as_asked(facts: Facts) -> Check:
             differences.append(f"decision on request {request_id}: {', '.join(wrong)}")
     return check(
         "decided as asked",
-        "a decision has its request's image, trigger, counts",
+        "decided on the request's trigger and counts",
         len(both),
         len(both) - len(differences),
         differences,

@@ -54,7 +54,7 @@ def _rows_and_events(facts: Facts, kind: EventKind, noun: str, rows: Mapping[str
         for row_id, (image_id, created_at_us) in rows.items()
     )
     name = "uploads" if kind == "upload" else f"{noun}s"
-    return check(name, f"each {noun} row has one {kind} event, and back", expected, events.total(), differences())
+    return check(name, f"each {noun} has one {kind} event, and back", expected, events.total(), differences())
 
 
 def views(facts: Facts) -> Check:
@@ -70,7 +70,7 @@ def views(facts: Facts) -> Check:
         expected += row.views if exact else min(row.views, events)
         if row.views < events or (exact and row.views != events):
             differences.append(f"image {image_id} has views={row.views}, but {events} view events")
-    return check("views", "images.views = distinct view events of the API", expected, actual, differences)
+    return check("views", "images.views = distinct API view events", expected, actual, differences)
 
 
 def known_images(facts: Facts) -> Check:
@@ -91,7 +91,7 @@ def partitions(facts: Facts) -> Check:
     keyed = facts.history.events.total() + len(facts.history.copies) - len(facts.history.unkeyed)
     return check(
         "partitions",
-        "every topic keeps an image in the same partition",
+        "an image has one partition, in every topic",
         keyed,
         keyed - len(facts.history.misplaced),
         (f"record {place} is not in the partition of its key" for place in facts.history.misplaced),

@@ -83,7 +83,7 @@ def windows(facts: Facts) -> Check:
             differences.extend(f"image:{image_id}:{name}:1hr lacks {member}" for member in sorted(missing))
     differences.extend(_surplus_members(facts))
     differences.extend(f"unreadable key {text}" for text in facts.redis.unreadable)
-    return check("windows", "1hr windows hold just the events of their hour", expected, actual, differences)
+    return check("windows", "1hr windows hold just their hour's events", expected, actual, differences)
 
 
 def _last_hour(kind: EventKind, events: Sequence[Accepted]) -> Members:

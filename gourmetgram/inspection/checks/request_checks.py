@@ -63,7 +63,7 @@ def requests(facts: Facts) -> Check:
 
     return check(
         "requests",
-        "requests are those the rules demand of the events",
+        "requests are those the rules demand",
         len(expected),
         sum(key in seen for key in expected) + len(surplus),
         differences(),
@@ -97,7 +97,7 @@ def contexts(facts: Facts) -> Check:
         right += not wrong
         if wrong:
             differences.append(f"request {request.request_id} of image {request.image_id}: {', '.join(wrong)}")
-    return check("contexts", "each request carries the counts of what it read", checked, right, differences)
+    return check("contexts", "requests carry the counts of what they read", checked, right, differences)
 
 
 def _wrong_counts(request: ModerationRequest, image: ImageHistory, read_to: Mapping[str, int]) -> list[str]:
@@ -114,7 +114,7 @@ def copies(facts: Facts) -> Check:
     differing = facts.requests.differing
     return check(
         "request copies",
-        "a repeated request has the content of the first",
+        "a repeated request is the same",
         facts.requests.copies,
         facts.requests.copies - len(differing),
         (f"request {request_id} was sent again with another content" for request_id in differing),
@@ -162,7 +162,7 @@ def view_milestones(facts: Facts) -> Check:
     actual = {key for key in facts.rows.milestones if facts.is_complete(key[0])}
     return check(
         "milestones",
-        "10th, 100th, 1000th view of each image, no more",
+        "10th, 100th, 1000th view of each image",
         len(expected),
         len(actual),
         (
