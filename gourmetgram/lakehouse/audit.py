@@ -12,7 +12,12 @@ from gourmetgram.lakehouse.engine import duckdb_engine
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES
 
-_PLACE: Final = ("record_time", "topic", "partition", "offset")
+# A table, because records can be streamed only once and a relation may be asked several times.
+_DISTINCT: Final = """
+CREATE TABLE events AS
+SELECT DISTINCT ON (event_id) * FROM records ORDER BY event_id, record_time, topic, "partition", "offset"
+"""
+_ORDER: Final = ("record_time", "topic", "partition", "offset")
 
 _EVENT_COUNTS: Final = """
 SELECT event_type, sum(copies)::BIGINT, count(*), count(*) FILTER (WHERE eligible)
@@ -76,7 +81,7 @@ def event_counts(catalog: Catalog, snapshot_id: int | None = None) -> dict[str, 
 
 def window_sums(catalog: Catalog) -> dict[str, WindowSum]:
     """Sum each window table, by kind of event (view, comment, flag)."""
-    sums = {}
+    sums: dict[str, WindowSum] = {}
     columns = ["image_id", "window_start", "event_count", "eligible_count"]
     with duckdb_engine() as engine:
         for kind, name in WINDOW_TABLES.items():
@@ -102,17 +107,9 @@ def distinct_events(
         row_filter: which records to look at (see `gourmetgram.lakehouse.filters`); it must not tell copies apart.
         snapshot_id: None = the current snapshot.
     """
-    wanted = list(dict.fromkeys([*columns, "event_id", *_PLACE]))
+    wanted = list(dict.fromkeys([*columns, "event_id", *_ORDER]))
     records = stream_rows(catalog.load_table(EVENTS), wanted, row_filter, snapshot_id)
     with duckdb_engine() as engine:
         engine.register("records", records)
-        # A table, because the records can be streamed only once and a relation may be asked several times.
-        engine.execute(
-            "CREATE TABLE events AS SELECT DISTINCT ON (event_id) * FROM records "
-            f"ORDER BY event_id, {', '.join(_quoted(name) for name in _PLACE)}"
-        )
-        yield engine.table("events").select(", ".join(_quoted(name) for name in columns))
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
+        engine.execute(_DISTINCT)
+        yield engine.table("events").select(", ".join(f'"{name}"' for name in columns))

@@ -1,6 +1,5 @@
 """The range of a run: which offsets it reads, whether the broker still has them, and reading exactly those."""
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
@@ -12,8 +11,6 @@ from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.kafka import client_config, create_consumer
 from gourmetgram.lakehouse.progress import EventsProgress, Offsets
 from gourmetgram.settings import KafkaSettings
-
-log = logging.getLogger(__name__)
 
 GROUP: Final = "airflow_event_aggregator"
 """Shown to people only: the run assigns its partitions itself and never commits an offset."""
@@ -63,15 +60,20 @@ def create_reader(settings: KafkaSettings) -> Consumer:
 
 
 def topic_ids(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, str]:
-    """The broker's id of each topic, where it has such ids: a topic that is deleted and made again gets another."""
+    """The broker's id of each topic, where it has such ids: a topic that is deleted and made again gets another.
+
+    Raises:
+        KafkaException: the broker is away.
+    """
     admin = AdminClient(client_config(settings, "gourmetgram-aggregation"))
     ids = {}
     for topic, answer in admin.describe_topics(TopicCollection(list(topics)), request_timeout=_ANSWER_S).items():
         try:
             ids[topic] = str(answer.result().topic_id)
         except KafkaException as error:
-            # Brokers of other makers may not know the request; missing topics are named by `plan_ranges`.
-            log.debug("The broker gives no id of %s: %s", topic, error)
+            # Missing topics are named by `plan_ranges`.
+            if error.args[0].code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNSUPPORTED_FEATURE):
+                raise
     return {topic: topic_id for topic, topic_id in ids.items() if topic_id != _NO_TOPIC_ID}
 
 

@@ -145,7 +145,15 @@ class LakehousePlatform:
             consumer.close()
 
     def admin(self) -> AdminClient:
+        """Keep it while its answers are waited for."""
         return AdminClient({"bootstrap.servers": self.sources.kafka.kafka_bootstrap_servers})
+
+    def delete_records(self, kind: str, before: dict[int, int]) -> None:
+        """As retention does: the records of each partition before an offset."""
+        admin = self.admin()
+        places = [TopicPartition(self.topic(kind), partition, offset) for partition, offset in before.items()]
+        for answer in admin.delete_records(places).values():
+            answer.result(30)
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg2.connect(self.sources.postgres.database_url) as connection, connection.cursor() as cursor:

@@ -1,0 +1,141 @@
+"""The fast way of reading messages gives what reading them one by one gives."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gourmetgram.kafka import to_record
+from gourmetgram.lakehouse import parsing
+from gourmetgram.lakehouse.parsing import MessageParser, ParsedBatch, parse_slowly
+
+NOW_MS = 1_790_000_000_123
+IDS = st.uuids(version=4).map(str)
+PLACE = ("topic", "partition", "offset")
+
+
+def rarely(usual: st.SearchStrategy[Any], unusual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 9).flatmap(lambda number: unusual if number == 0 else usual)
+
+
+junk = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+)  # fmt: skip
+ids = rarely(
+    IDS, st.one_of(junk, IDS.map(str.upper), IDS.map(lambda text: text + "\n"), IDS.map(lambda text: text[:-1]))
+)
+moments = st.datetimes(
+    datetime(2026, 9, 20),  # noqa: DTZ001 - the zone is put on afterwards
+    datetime(2026, 9, 22),  # noqa: DTZ001
+).map(lambda moment: moment.replace(tzinfo=UTC))
+near = st.integers(-2_000, 2_000).map(
+    lambda us: datetime.fromtimestamp(NOW_MS // 1000, UTC) + timedelta(seconds=60, microseconds=123_000 + us)
+)
+times = rarely(
+    st.one_of(moments, near).map(lambda moment: moment.isoformat()),
+    st.one_of(
+        junk,
+        moments.map(lambda moment: moment.isoformat().replace("+00:00", "Z")),
+        moments.map(lambda moment: moment.replace(tzinfo=None).isoformat()),
+        moments.map(lambda moment: moment.isoformat() + "9"),
+        moments.map(lambda moment: moment.isoformat(timespec="milliseconds")),
+        moments.map(lambda moment: moment.isoformat(" ")),
+        st.sampled_from([
+            "2026-02-30T00:00:00+00:00", "2026-09-20T24:00:00+00:00", "2026-09-20T23:59:60+00:00",
+            "2026-09-20T10:00:00+05:30", "0001-01-01T00:00:00+23:59", "1999-12-31T23:59:59+00:00",
+            "2026-09-20", "20260920T100000Z", "2026-09-20T10:00:00.1234567+00:00", "１026-09-20T10:00:00+00:00",
+        ]),
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def events(draw: st.DrawFn) -> dict[str, Any]:
+    """A message of the platform, with rare mistakes in any field, and fields left out."""
+    kind = draw(rarely(st.sampled_from(["view", "comment", "flag", "upload"]), junk))
+    fields = {
+        "event_type": kind,
+        "event_id": draw(ids),
+        "image_id": draw(ids),
+        "viewed_at" if kind == "view" else "created_at": draw(times),
+        "actor_eligible": draw(rarely(st.booleans(), junk)),
+        "user_id": draw(ids),
+        "comment_id": draw(ids),
+        "flag_id": draw(rarely(st.none(), ids)),
+        "timestamp": draw(st.one_of(st.none(), st.floats(1.7e9, 1.8e9))),
+    }
+    for name in draw(rarely(st.just([]), st.lists(st.sampled_from(sorted(fields)), max_size=3))):
+        fields.pop(name, None)
+    if draw(rarely(st.just(False), st.just(True))):
+        fields["created_at"], fields["viewed_at"] = draw(times), draw(times)
+    return fields
+
+
+values = rarely(
+    events().map(lambda event: json.dumps(event).encode()),
+    st.one_of(
+        st.none(), st.binary(max_size=8), junk.map(lambda value: json.dumps(value).encode()),
+        events().map(lambda event: json.dumps(event).encode()[:-1]),
+    ),
+)  # fmt: skip
+
+
+def message(offset: int, value: bytes | None, timestamp: tuple[int, int]) -> Message:
+    return Message(topic="views", partition=offset % 3, offset=offset, value=value, timestamp=timestamp)
+
+
+def in_order(parsed: ParsedBatch) -> tuple[pa.Table, dict[str, int]]:
+    return parsed.rows.sort_by("offset").combine_chunks(), dict(parsed.bad)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(values, max_size=12), st.booleans())
+def test_columns_give_the_rows_of_single_messages(batch: list[bytes | None], dated: bool) -> None:
+    timestamp = (TIMESTAMP_LOG_APPEND_TIME, NOW_MS) if dated else (TIMESTAMP_NOT_AVAILABLE, -1)
+    messages = [message(offset, value, timestamp) for offset, value in enumerate(batch)]
+    parser = MessageParser()
+    expected = in_order(parse_slowly([to_record(item) for item in messages]))
+    assert in_order(parser.parse(messages)) == expected
+    # Once more, with a parser that remembers images.
+    assert in_order(parser.parse(messages)) == expected
+
+
+def test_usual_messages_take_the_fast_way(monkeypatch: Any) -> None:
+    def refuse(_records: object) -> ParsedBatch:
+        raise AssertionError("a usual message took the slow way")
+
+    monkeypatch.setattr(parsing, "parse_slowly", refuse)
+    now = datetime.fromtimestamp(NOW_MS / 1000, UTC)
+    usual = [
+        {
+            "event_type": kind,
+            "event_id": str(uuid.uuid4()),
+            "image_id": str(uuid.uuid4()),
+            field: moment,
+            "actor_eligible": True,
+            "user_id": str(uuid.uuid4()),
+            "comment_id": None,
+        }
+        for kind, field in (("view", "viewed_at"), ("comment", "created_at"))
+        for moment in (now.isoformat(), now.replace(microsecond=0).isoformat(), now.isoformat()[:-6] + "Z")
+    ]
+    messages = [
+        message(offset, json.dumps(event).encode(), (TIMESTAMP_LOG_APPEND_TIME, NOW_MS))
+        for offset, event in enumerate(usual)
+    ]
+    assert MessageParser().parse(messages).rows.num_rows == len(usual)
+
+
+def test_the_memory_of_images_is_bounded(monkeypatch: Any) -> None:
+    monkeypatch.setattr(parsing, "_MAX_CACHED_IMAGES", 10)
+    parser = MessageParser()
+    for offset in range(100):
+        event = {"event_type": "view", "event_id": str(uuid.uuid4()), "image_id": str(uuid.uuid4())}
+        parser.parse([message(offset, json.dumps(event).encode(), (TIMESTAMP_LOG_APPEND_TIME, NOW_MS))])
+    assert len(parser._image_ids) <= 11
