@@ -1,5 +1,6 @@
 """The application: the only place where its parts are put together."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -31,6 +32,9 @@ def create_app(settings: ApiSettings, database: Database | None = None, extensio
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await services.start()
+        # What exists now stays for ever: the garbage collector need not walk through it again and again.
+        gc.collect()
+        gc.freeze()
         try:
             yield
         finally:

@@ -67,6 +67,8 @@ class Services:
         self.extension = extension
         self.objects = ObjectStore(settings)
         self.decoding = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
+        self.known_users: set[str] = set()
+        """Ids of users that were found once (routes/users.py)."""
         events = extension.event_sql
 
         def writer(kind: str, statement: Statement) -> GroupCommit:

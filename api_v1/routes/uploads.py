@@ -11,7 +11,7 @@ from api_v1.errors import NotFoundError
 from api_v1.image_check import check_image
 from api_v1.responses import json_response
 from api_v1.routes.refusals import USER_NOT_FOUND
-from api_v1.routes.users import user_exists
+from api_v1.routes.users import user_existed
 from api_v1.schemas import ImageOut, UploadIn
 from api_v1.services import Services, services_of
 from api_v1.upload_form import Upload, read_upload
@@ -35,7 +35,7 @@ async def upload_image(request: Request) -> Response:
     max_pixels = services.settings.max_image_pixels
     kind = await loop.run_in_executor(services.decoding, check_image, upload.data, max_pixels)
     began = now()
-    if not await user_exists(services, upload.fields.user_id, deadline_after()):
+    if not await user_existed(services, upload.fields.user_id, deadline_after()):
         raise NotFoundError(USER_NOT_FOUND)
     # Both waits for the database together take no longer than one may.
     database_wait_s = WAIT_S - (now() - began)

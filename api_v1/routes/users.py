@@ -18,6 +18,7 @@ SELECT id::text AS id, username, tos_version_accepted, tos_accepted_at, country_
        is_test_account, created_at
 FROM users WHERE username = $1
 """
+_MAX_KNOWN_USERS = 50_000
 _BY_ID = "SELECT FROM users WHERE id = $1"
 
 
@@ -50,9 +51,20 @@ async def create_user(request: Request) -> Response:
     return record_response(stored)
 
 
-async def user_exists(services: Services, user_id: str, deadline: float) -> bool:
-    """Whether there is a user with this id."""
-    return bool(await services.database.fetch(_BY_ID, user_id, deadline=deadline))
+async def user_existed(services: Services, user_id: str, deadline: float) -> bool:
+    """Whether there is a user with this id, or was one a while ago: users seen once are remembered.
+
+    Good enough to refuse work for nobody; the statement that inserts the row looks for the user again.
+    """
+    known = services.known_users
+    if user_id in known:
+        return True
+    if not await services.database.fetch(_BY_ID, user_id, deadline=deadline):
+        return False
+    if len(known) >= _MAX_KNOWN_USERS:
+        known.clear()
+    known.add(user_id)
+    return True
 
 
 async def _find(services: Services, username: str, deadline: float) -> Record | None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.api import Api, picture
+from tests.support.waiting import wait_until_async
 
 pytestmark = pytest.mark.servers
 
@@ -98,6 +99,21 @@ async def test_an_unknown_user_is_404_and_leaves_no_object(api: Api) -> None:
     answer = await api.upload(str(uuid.uuid4()), picture())
     assert (answer.status_code, answer.json()) == (404, {"detail": "User not found"})
     assert await api.traces() == before
+
+
+async def test_a_user_who_was_deleted_after_an_upload_is_404_and_the_object_goes_again(api: Api) -> None:
+    user_id = await api.user()
+    image_id = await api.image(user_id)
+    before = await api.traces()
+    await api.database.execute("DELETE FROM images WHERE id = $1", image_id)
+    await api.database.execute("DELETE FROM users WHERE id = $1", user_id)
+    answer = await api.upload(user_id, picture())
+    assert (answer.status_code, answer.json()) == (404, {"detail": "User not found"})
+
+    async def object_gone() -> bool:
+        return (await api.traces())["objects"] == before["objects"]
+
+    await wait_until_async(object_gone, what="the object's removal")
 
 
 @pytest.mark.parametrize(
