@@ -22,6 +22,7 @@ class Pending:
         source: partition and offset of the triggering record; None for anchors.
         count: what met the condition.
         context: counts as of t and `read_to`; None until the co-partitions are read far enough.
+        raised_at_us: broker time up to which the trigger's partition was read when it was raised; None after a restart.
         targets: offsets to read to before the context can be taken; None until they are known.
     """
 
@@ -33,6 +34,7 @@ class Pending:
     source: tuple[TopicPartition, int] | None
     count: int = 0
     context: dict[str, Any] | None = None
+    raised_at_us: int | None = None
     targets: dict[TopicPartition, int] | None = None
 
     @classmethod

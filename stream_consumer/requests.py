@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _RETRY_S: Final = 1.0
 # Contexts fixed in one Redis call: a long history raises thousands, and the call must stay short.
 _FREEZE_AT_ONCE: Final = 500
+_SAME_TIME_US: Final = 10_000_000
 
 Clock = Callable[[], int]
 """Now, in microseconds since the epoch."""
@@ -91,6 +92,8 @@ class Requests:
     def add(self, raised: Iterable[Pending]) -> None:
         """Take requests that a batch has just raised."""
         for request in raised:
+            if request.source is not None:
+                request.raised_at_us = self._progress.broker_time_us[request.source[0]]
             self._waiting[request.identity] = request
 
     def add_due_anchors(self) -> None:
@@ -175,10 +178,16 @@ class Requests:
         return [partition for partition in self._others(request) if not self._is_past(request, partition)]
 
     def _is_past(self, request: Pending, partition: TopicPartition) -> bool:
-        if request.source is None:
+        """Whether a partition has certainly been read past what belongs to a request.
+
+        Its end, asked for after the trigger was read, is the better mark. This one keeps requests from waiting for the
+        end of a long history. It leaves room for what a producer sent at the same time in another order.
+        """
+        if request.raised_at_us is None:
             # Anchors wait for the end that was reported after the clock had passed t.
             return False
-        return self._progress.broker_time_us.get(partition, request.time_us) > request.time_us
+        surely_later_us = max(request.time_us, request.raised_at_us) + _SAME_TIME_US
+        return self._progress.broker_time_us.get(partition, 0) > surely_later_us
 
     def _is_read(self, request: Pending) -> bool:
         targets = request.targets
