@@ -14,10 +14,13 @@ PYTHON  ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench up down clean
+# Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
+AIRFLOW := .venv-airflow
+
+.PHONY: help setup setup-airflow demo test lint bench up down clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## create .venv with everything in it (nothing happens when it is up to date)
 
@@ -36,6 +39,18 @@ $(READY): requirements/dev.txt pyproject.toml
 	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt 2>&1 \
 		| sed -u '/^ [-+~] /d' || $(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup-airflow: $(AIRFLOW)/.ready ## create .venv-airflow, which only Airflow uses
+
+$(AIRFLOW)/.ready: $(READY) requirements/airflow.txt
+	@echo "Creating $(AIRFLOW) ..."
+	@test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
+	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(AIRFLOW)/bin/python --no-deps -r requirements/airflow.txt 2>&1 \
+		| sed -u '/^ [-+~] /d' \
+		|| $(AIRFLOW)/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements/airflow.txt
+	@# setuptools builds the project; Airflow's packages bring it or not, so it comes from the pins of the services.
+	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 demo: setup ## the platform at work: traffic, one viral image, its trace, an audit; it stays up to browse
@@ -60,5 +75,5 @@ down: ## stop the local stack; its data stays
 	@test ! -x $(BIN)/gourmetgram || $(BIN)/gourmetgram down
 
 clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(AIRFLOW) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

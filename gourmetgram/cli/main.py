@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gourmetgram.cli import stack
+from gourmetgram.cli import dags, stack
 from gourmetgram.cli.audit import audit
 from gourmetgram.cli.burst import burst
 from gourmetgram.cli.console import errors
@@ -53,6 +53,7 @@ app.command()(trace)
 app.command()(burst)
 app.command()(audit)
 app.command()(demo)
+app.add_typer(dags.app, name="dags")
 
 
 def main() -> None:

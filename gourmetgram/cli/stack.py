@@ -9,6 +9,7 @@ from rich.text import Text
 
 from gourmetgram.cli.console import ConsoleProgress, console, selected_stack
 from gourmetgram.local import logs as log_files
+from gourmetgram.local.airflow import AIRFLOW
 from gourmetgram.local.blueprint import DEFAULT_SERVICES
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.links import pages
@@ -24,6 +25,9 @@ def up(
     servers_only: Annotated[
         bool, typer.Option("--servers-only", help="Start PostgreSQL, Redis, Kafka and MinIO, no service.")
     ] = False,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", metavar="airflow", help="Also start Airflow, for the batch half.")
+    ] = None,
     port: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help="Use another port from now on, e.g. postgres=15432."),
@@ -39,7 +43,8 @@ def up(
         stack.use_port(name, number)
     if host:
         stack.use_host(host)
-    stack.up(_services(no_traffic, servers_only), ConsoleProgress())
+    services = _services(no_traffic, servers_only)
+    stack.up(_with_extras(services, with_ or []), ConsoleProgress())
     console.print(f"The stack [bold]{stack.name}[/bold] is up. Its pages: `gourmetgram links`.", highlight=False)
 
 
@@ -49,6 +54,13 @@ def _services(no_traffic: bool, servers_only: bool) -> tuple[str, ...] | None:
     if no_traffic:
         return tuple(name for name in DEFAULT_SERVICES if name != "data_generator")
     return None
+
+
+def _with_extras(services: tuple[str, ...] | None, extras: list[str]) -> tuple[str, ...] | None:
+    unknown = set(extras) - {"airflow"}
+    if unknown:
+        raise StackError(f"--with takes airflow, not '{sorted(unknown)[0]}'.")
+    return (*(DEFAULT_SERVICES if services is None else services), *AIRFLOW) if extras else services
 
 
 def _port(assignment: str) -> tuple[str, int]:
@@ -74,7 +86,7 @@ def status(context: typer.Context) -> None:
         table.add_column(heading)
     for part in stack.status():
         health = "-" if part.pid is None else "[green]yes[/green]" if part.healthy else "[red]no[/red]"
-        table.add_row(part.name, part.state, health, str(part.pid or "-"), str(part.port))
+        table.add_row(part.name, part.state, health, str(part.pid or "-"), str(part.port or "-"))
     console.print(table)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram.local import minio
+from gourmetgram.local.airflow import AIRFLOW, Airflow
 from gourmetgram.local.component import Component
 from gourmetgram.local.kafka import Kafka
 from gourmetgram.local.layout import Layout, Plan
@@ -44,13 +45,28 @@ class Blueprint:
     def components(self) -> dict[str, Component]:
         """All servers and services by name, in the order of starting."""
         services = (self._service(name) for name in SERVICES)
-        return {component.name: component for component in (*self.servers, *services)}
+        airflow = (self._airflow(name) for name in AIRFLOW)
+        return {component.name: component for component in (*self.servers, *services, *airflow)}
 
     def _service(self, name: str) -> Service:
         environment = self.environment(name)
         if name in API_SERVICES:
             return Service(name, self._plan.ports.api, environment, self._plan.ui_bind)
         return Service(name, getattr(self._plan.ports, name), environment)
+
+    def _airflow(self, name: str) -> Airflow:
+        return Airflow(
+            name,
+            self._layout,
+            port=self._plan.ports.airflow,
+            health_port=self._plan.ports.airflow_scheduler,
+            host=self._plan.ui_bind,
+            database_url=self._sqlalchemy_url("airflow"),
+            environment=self.environment(None),
+        )
+
+    def _sqlalchemy_url(self, database: str) -> str:
+        return self.postgres.url(database).replace("postgresql://", "postgresql+psycopg2://")
 
     def environment(self, service: str | None) -> dict[str, str]:
         """All variables of a service, or with None those that any program may use."""
@@ -85,7 +101,7 @@ class Blueprint:
         """The variables from which PyIceberg reads its catalog `gourmetgram`."""
         variables = {
             "TYPE": "sql",
-            "URI": self.postgres.url("iceberg_catalog").replace("postgresql://", "postgresql+psycopg2://"),
+            "URI": self._sqlalchemy_url("iceberg_catalog"),
             "S3__ENDPOINT": self.minio.endpoint,
             "S3__ACCESS_KEY_ID": minio.USER,
             "S3__SECRET_ACCESS_KEY": minio.PASSWORD,

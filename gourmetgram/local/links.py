@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gourmetgram.local import minio
+from gourmetgram.local import airflow, minio
 from gourmetgram.local.ports import Ports
 
 
@@ -28,11 +28,17 @@ def pages(ports: Ports, host: str = "localhost") -> list[Page]:
         "Data generator": ports.data_generator,
     }
     api = f"http://{host}:{ports.api}"
+    airflow_login = f"{airflow.ADMIN_USER} / {airflow.ADMIN_PASSWORD}"
     console_login = f"{minio.USER} / {minio.PASSWORD}"
     result = [
         Page("API: try the endpoints", f"{api}/docs"),
         Page("API: health", f"{api}/health"),
         Page("API: metrics", f"{api}/metrics"),
+        Page(
+            "Airflow: DAGs and their runs",
+            f"http://{host}:{ports.airflow}",
+            airflow_login,
+        ),
         Page("MinIO console: buckets and objects", f"http://{host}:{ports.minio_console}", console_login),
     ]
     for title, port in workers.items():

@@ -26,6 +26,8 @@ class Ports:
     stream_consumer: int = 9101
     risk_scoring_service: int = 9102
     data_generator: int = 9103
+    airflow: int = 8080
+    airflow_scheduler: int = 8974
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import psutil
 
 from gourmetgram.local import layout as layouts
 from gourmetgram.local import logs, ports, toolchain
+from gourmetgram.local.airflow import AIRFLOW
 from gourmetgram.local.blueprint import DEFAULT_SERVICES, Blueprint
 from gourmetgram.local.component import Component
 from gourmetgram.local.errors import StackError
@@ -44,14 +45,14 @@ class ComponentStatus:
         name: its name in commands.
         state: supervisord's word (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED.
         pid: its process id while it runs.
-        port: its main port.
+        port: its main port; None when it listens on none.
         healthy: whether it answered its health check just now.
     """
 
     name: str
     state: str
     pid: int | None
-    port: int
+    port: int | None
     healthy: bool
 
 
@@ -173,11 +174,14 @@ class Stack:
             blueprint = self._blueprint
             servers = blueprint.servers
             own = [self._component(name) for name in self._services_to_start(services)]
+            # Airflow sets its database up before it starts, so PostgreSQL comes first.
+            late = [component for component in own if component.name in AIRFLOW]
+            own = [component for component in own if component not in late]
             self._end_survivors()
-            self._check_ports([*servers, *own])
-            for server in servers:
-                with steps.step(f"{server.title}: programs") as report:
-                    server.obtain(report)
+            self._check_ports([*servers, *own, *late])
+            for component in (*servers, *late):
+                with steps.step(f"{component.title}: programs") as report:
+                    component.obtain(report)
             self._launch_supervisor()
             # Services wait for a broker that is still starting. Only the very first time its topics must come first.
             early = own if blueprint.kafka.has_topics else []
@@ -185,9 +189,9 @@ class Stack:
                 self._start(component, steps)
             for server in servers:
                 self._finish_server(server, steps)
-            for service in own if not early else ():
+            for service in (*(own if not early else ()), *late):
                 self._start(service, steps)
-            for service in own:
+            for service in (*own, *late):
                 with steps.step(f"{service.title}: healthy"):
                     self.wait_healthy(service.name)
 
@@ -227,7 +231,7 @@ class Stack:
                 state = "PAUSED"
             # STARTING lasts a second, however quick the program is.
             healthy = state in ("STARTING", "RUNNING") and component.healthy()
-            return ComponentStatus(component.name, state, pid, next(iter(component.ports.values())), healthy)
+            return ComponentStatus(component.name, state, pid, next(iter(component.ports.values()), None), healthy)
 
         with ThreadPoolExecutor(len(components)) as pool:
             return list(pool.map(look, components))

@@ -1,0 +1,39 @@
+"""What the DAGs share: the stores behind Airflow's connections, and which errors a retry cannot help."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.exceptions import AirflowFailException
+from airflow.sdk import Connection
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.settings import IcebergSettings, PostgresSettings
+
+
+def application_database() -> PostgresSettings:
+    """The application's PostgreSQL: connection `gourmetgram_postgres`."""
+    connection = Connection.get("gourmetgram_postgres")
+    # Airflow writes the scheme its own way.
+    return PostgresSettings(database_url="postgresql://" + connection.get_uri().split("://", 1)[1])
+
+
+def data_lake() -> IcebergSettings:
+    """The catalog and warehouse of PyIceberg's variables, with the login of connection `gourmetgram_minio`."""
+    connection = Connection.get("gourmetgram_minio")
+    prefix = "pyiceberg_catalog__gourmetgram__s3__"
+    return IcebergSettings.load().model_copy(
+        update={
+            f"{prefix}endpoint": connection.extra_dejson["endpoint_url"],
+            f"{prefix}access_key_id": connection.login,
+            f"{prefix}secret_access_key": connection.password,
+        }
+    )
+
+
+@contextmanager
+def no_retry_for_permanent_errors() -> Iterator[None]:
+    """Fail the task at once when trying again cannot help; other errors are left to the task's retries."""
+    try:
+        yield
+    except PermanentError as error:
+        raise AirflowFailException(str(error)) from error

@@ -1,0 +1,76 @@
+"""Every hour: events of the broker -> Iceberg. Raw records are appended once, then 5-minute windows follow.
+
+The tasks hand each other nothing but small summaries for people: what there is to do is read from the tables'
+own snapshots, so every task can be cleared and run again, in any run.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Variable, dag, task
+
+
+@dag(
+    dag_id="redpanda_event_aggregation",
+    description="Append new events to event_aggregations.events and recompute the 5-minute windows they touch",
+    schedule="@hourly",
+    start_date=datetime(2023, 1, 1, tzinfo=UTC),
+    catchup=False,
+    is_paused_upon_creation=True,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    tags=["gourmetgram"],
+    doc_md=__doc__,
+)
+def redpanda_event_aggregation() -> None:
+    """Raw events, the windows of each kind, and the checkpoint that people look at."""
+
+    @task
+    def consume_and_aggregate_events(run_id: str) -> dict[str, Any]:
+        """Append the records from the newest snapshot's offsets to the ends as of now, in one commit."""
+        from platform_access import application_database, data_lake, no_retry_for_permanent_errors
+
+        from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
+        from gourmetgram.settings import KafkaSettings
+
+        with no_retry_for_permanent_errors():
+            return asdict(
+                aggregate_events(Sources(data_lake(), KafkaSettings.load(), application_database()), run_id=run_id)
+            )
+
+    def write_windows(kind: str) -> Any:  # noqa: ANN401 - Airflow's task reference
+        @task(task_id=f"write_{kind}_windows")
+        def write() -> dict[str, Any]:
+            """Recompute every 5-minute window that new events touched, and replace those rows."""
+            from platform_access import data_lake, no_retry_for_permanent_errors
+
+            from gourmetgram.lakehouse.windows import write_windows as recompute
+
+            with no_retry_for_permanent_errors():
+                return asdict(recompute(data_lake(), kind))
+
+        return write()
+
+    @task
+    def commit_checkpoint() -> dict[str, Any]:
+        """Mirror the newest snapshot's offsets in a Variable, for people: nothing reads it."""
+        from platform_access import data_lake, no_retry_for_permanent_errors
+
+        from gourmetgram.lakehouse.checkpoint import VARIABLE, checkpoint_document
+
+        with no_retry_for_permanent_errors():
+            document = checkpoint_document(data_lake())
+        Variable.set(VARIABLE, document, serialize_json=True)
+        return document
+
+    (
+        consume_and_aggregate_events(run_id="{{ run_id }}")
+        >> write_windows("view")
+        >> write_windows("comment")
+        >> write_windows("flag")
+        >> commit_checkpoint()
+    )
+
+
+redpanda_event_aggregation()

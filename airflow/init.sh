@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Airflow's one-shot set-up: metadata tables, the lab's login, the connections that the DAGs use.
+# Safe to run again: existing things are brought up to date, and every failure ends it.
+set -euo pipefail
+
+airflow db migrate
+
+password="${AIRFLOW_ADMIN_PASSWORD:-gourmetgram_airflow}"
+airflow users create --username admin --password "$password" \
+    --firstname Admin --lastname User --role Admin --email admin@example.com
+# An account of an earlier start keeps its password unless it is set again.
+airflow users reset-password --username admin --password "$password"
+
+connections="$(mktemp --suffix=.json)"
+trap 'rm -f "$connections"' EXIT
+python - >"$connections" <<'PYTHON'
+import json
+import os
+
+environment = os.environ
+print(json.dumps({
+    "gourmetgram_postgres": environment["DATABASE_URL"],
+    "gourmetgram_minio": {
+        "conn_type": "aws",
+        "login": environment["PYICEBERG_CATALOG__GOURMETGRAM__S3__ACCESS_KEY_ID"],
+        "password": environment["PYICEBERG_CATALOG__GOURMETGRAM__S3__SECRET_ACCESS_KEY"],
+        "extra": {"endpoint_url": environment["PYICEBERG_CATALOG__GOURMETGRAM__S3__ENDPOINT"]},
+    },
+}))
+PYTHON
+airflow connections import --overwrite "$connections"

@@ -1,0 +1,123 @@
+"""Airflow through its REST API: unpause a DAG, start a run of it, and follow the run to its end."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, Self
+
+import httpx
+
+from gourmetgram.errors import PermanentError, TransientError
+
+_POLL_S: Final = 0.5
+_RUN_ENDED: Final = frozenset({"success", "failed"})
+
+
+class TaskState(NamedTuple):
+    """State of one task of a run; `state` is None before it is scheduled. Times are ISO-8601 or None."""
+
+    task_id: str
+    state: str | None
+    seconds: float | None
+
+
+class RunState(NamedTuple):
+    """State of a run and its tasks, in the order in which they started."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    tasks: list[TaskState]
+
+
+class AirflowClient:
+    """A session with Airflow's API.
+
+    Args:
+        url: of the api-server, without a path.
+        client: with the session's token; see `connect`.
+    """
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    @classmethod
+    @contextmanager
+    def connect(cls, url: str, user: str, password: str) -> Iterator[Self]:
+        """Log in.
+
+        Raises:
+            TransientError: Airflow does not answer.
+            PermanentError: it refuses the login.
+        """
+        with httpx.Client(base_url=url, timeout=30) as client:
+            token = _call(client, "POST", "/auth/token", {"username": user, "password": password})["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield cls(client)
+
+    def dags(self) -> list[dict[str, Any]]:
+        """Every DAG as the API describes it (`dag_id`, `is_paused`, `description` …)."""
+        found: list[dict[str, Any]] = _call(self._client, "GET", "/api/v2/dags")["dags"]
+        return found
+
+    def trigger(self, dag_id: str) -> str:
+        """Unpause a DAG and start a run; return the run's id.
+
+        Raises:
+            PermanentError: there is no such DAG.
+            TransientError: Airflow does not answer.
+        """
+        _call(self._client, "PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
+        run = _call(self._client, "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+        return str(run["dag_run_id"])
+
+    def state(self, dag_id: str, run_id: str) -> RunState:
+        """How far a run has come."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+        run = _call(self._client, "GET", path)
+        instances = _call(self._client, "GET", f"{path}/taskInstances")["task_instances"]
+        tasks = [TaskState(item["task_id"], item["state"], item["duration"]) for item in sorted(instances, key=_start)]
+        return RunState(dag_id, run_id, run["state"], tasks)
+
+    def wait(
+        self, dag_id: str, run_id: str, deadline_s: float, progress: Callable[[RunState], None] | None = None
+    ) -> RunState:
+        """Follow a run to its end.
+
+        Args:
+            dag_id: the DAG.
+            run_id: the run.
+            deadline_s: how long to wait.
+            progress: told the state at each look.
+
+        Raises:
+            TransientError: the run did not end in time, or Airflow went away.
+        """
+        deadline = time.monotonic() + deadline_s
+        while True:
+            state = self.state(dag_id, run_id)
+            if progress:
+                progress(state)
+            if state.state in _RUN_ENDED:
+                return state
+            if time.monotonic() > deadline:
+                raise TransientError(f"Run {run_id} of {dag_id} is still {state.state} after {deadline_s:g} s")
+            time.sleep(_POLL_S)
+
+
+def _start(item: dict[str, Any]) -> str:
+    """Sorts what has not started yet to the end."""
+    return item["start_date"] or "~"
+
+
+def _call(client: httpx.Client, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        response = client.request(method, path, json=body)
+    except httpx.HTTPError as error:
+        raise TransientError(f"Airflow does not answer at {client.base_url}: {error}") from error
+    if response.is_server_error:
+        raise TransientError(f"Airflow answered {response.status_code} to {method} {path}")
+    if response.is_client_error:
+        raise PermanentError(f"Airflow refused {method} {path}: {response.status_code} {response.text[:300]}")
+    answer: dict[str, Any] = response.json()
+    return answer
