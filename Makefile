@@ -49,8 +49,7 @@ $(AIRFLOW)/.ready: $(READY) requirements/airflow.txt
 	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(AIRFLOW)/bin/python --no-deps -r requirements/airflow.txt 2>&1 \
 		| sed -u '/^ [-+~] /d' \
 		|| $(AIRFLOW)/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements/airflow.txt
-	@# setuptools builds the project; Airflow's packages bring it or not, so it comes from the pins of the services.
-	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup ## the platform at work: traffic, one viral image, its trace, an audit; it stays up to browse
