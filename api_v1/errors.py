@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from api_v1.responses import json_response
@@ -83,6 +84,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(TransientError, _answer_unavailable)
     app.add_exception_handler(RequestValidationError, _answer_invalid_parameters)
     app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
 
 
 async def _answer_api_error(_request: Request, error: Exception) -> Response:
@@ -109,6 +111,11 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
         raise error
     sentence = _SENTENCES.get(error.status_code, str(error.detail))
     return json_response({"detail": sentence}, error.status_code, error.headers)
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    # Nobody is left to read this; it is the status of the log line.
+    return json_response({"detail": "The body ended before it was complete."}, 400)
 
 
 def _problems(errors: Sequence[Any], prefix: tuple[str, ...]) -> list[dict[str, Any]]:

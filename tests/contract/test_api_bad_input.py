@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import uuid
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.api import Api
+from tests.support.waiting import wait_until_async
 
 pytestmark = pytest.mark.servers
 
@@ -138,8 +140,12 @@ async def test_broken_http_is_4xx_or_closed(api: Api, raw: bytes) -> None:
     writer.close()
 
 
-async def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_nothing(api: Api) -> None:
+@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")
+async def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_nothing(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     before = await api.traces()
+    caplog.set_level(logging.INFO, logger="gourmetgram.requests")
     _, writer = await asyncio.open_connection(api.http.base_url.host, api.http.base_url.port)
     writer.write(
         b"POST /upload/ HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -147,7 +153,11 @@ async def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_nothing(ap
     )
     await writer.drain()
     writer.close()
-    assert (await api.http.get("/images/")).status_code == 200
+
+    async def logged() -> bool:
+        return any('"path":"/upload/","status":400' in record.getMessage() for record in caplog.records)
+
+    await wait_until_async(logged, what="the request's log line")
     assert await api.traces() == before
 
 
