@@ -59,7 +59,8 @@ class EventSource:
         self.rebalances = 0
         self.broker_up = False
         self.high: dict[partitions.TopicPartition, int] = {}
-        self._admin = AdminClient(client_config(settings, f"{CLIENT_ID}-admin"))
+        self._settings = settings
+        self._admin = self._create_admin()
         self._consumer = create_consumer(
             settings,
             CLIENT_ID,
@@ -156,7 +157,13 @@ class EventSource:
             answers = self._admin.list_offsets(wanted, request_timeout=_ANSWER_TIMEOUT_S)
             return {(found.topic, found.partition): _wait(answer).offset for found, answer in answers.items()}
         except (KafkaException, TimeoutError) as error:
+            # After a broker's restart a client goes on asking with the leader epoch from before it
+            # (FENCED_LEADER_EPOCH) for minutes; a new one learns the epoch at once.
+            self._admin = self._create_admin()
             raise TransientError(f"the broker did not report its offsets: {error}") from error
+
+    def _create_admin(self) -> AdminClient:
+        return AdminClient(client_config(self._settings, f"{CLIENT_ID}-admin"))
 
     def _origins(self, topics: list[str]) -> dict[str, str]:
         try:
