@@ -52,6 +52,11 @@ def test_a_request_has_one_row_however_often_it_is_delivered(
     with running_scorer({**scorer_environment, "KAFKA_CONSUMER_GROUP": requests.group + "-again"}):
         again = Requests(requests.settings, requests.group + "-again")
         wait_until(lambda: again.committed() == 5)
+    # A repetition is no mistake.
+    requests.send(b"{")
+    with running_scorer(scorer_environment), requests.dead_letters() as dead:
+        (letter,) = wait_until(lambda: dead.at_least(1))
+    assert "not JSON" in letter["error"]
     stored = [row["inference_request_id"] for row in people.decisions()]
     assert stored.count(request.request_id) == 1
     assert stored.count(last.request_id) == 1
