@@ -18,7 +18,12 @@ from gourmetgram.topics import ensure_topics
 from tests.support.databases import create_database, drop_database
 from tests.support.shared_stack import shared_stack
 
-pytest_plugins = ["tests.support.consumer_fixtures", "tests.support.lakehouse_platform", "tests.support.scoring_fixtures"]
+pytest_plugins = [
+    "tests.support.consumer_fixtures",
+    "tests.support.lakehouse_platform",
+    "tests.support.scoring_fixtures",
+    "tests.support.training_fixtures",
+]
 
 UniqueName = Callable[[str], str]
 MakeTopic = Callable[..., str]

@@ -1,0 +1,77 @@
+"""A trained model as the four files that are kept and published."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.models.artifacts import ARTIFACT_NAMES, METADATA_NAME
+
+
+class ModelPackage(NamedTuple):
+    """The four files of a model.
+
+    Attributes:
+        files: content of each of `ARTIFACT_NAMES`.
+        metadata: the content of metadata.json.
+    """
+
+    files: dict[str, bytes]
+    metadata: dict[str, Any]
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 by file name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def write_package(package: ModelPackage, folder: Path) -> None:
+    """Write the four files, the metadata last: a folder that was left in between has none that fits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in package.files.items():
+        (folder / name).write_bytes(content)
+    (folder / METADATA_NAME).write_bytes(metadata_text(package.metadata))
+
+
+def read_package(folder: Path) -> ModelPackage:
+    """Read what `write_package` wrote; nothing is checked yet.
+
+    Raises:
+        PermanentError: a file is missing, or metadata.json is no JSON object.
+    """
+    try:
+        files = {name: (folder / name).read_bytes() for name in ARTIFACT_NAMES}
+        text = (folder / METADATA_NAME).read_bytes()
+    except FileNotFoundError as error:
+        missing = Path(str(error.filename)).name
+        raise PermanentError(f"{folder} has no {missing}: train a model first (`gourmetgram train`).") from error
+    return ModelPackage(files, metadata_document(text, str(folder / METADATA_NAME)))
+
+
+def metadata_document(text: bytes, place: str) -> dict[str, Any]:
+    """All that a metadata.json says, not only what a reader needs.
+
+    Raises:
+        PermanentError: it is no JSON object; the text names `place`.
+    """
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise PermanentError(f"{place} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise PermanentError(f"{place} is no JSON object")
+    return document
+
+
+def metadata_text(metadata: Mapping[str, Any]) -> bytes:
+    """A metadata.json that people can read, too."""
+    return orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
+
+
+def utc_text(moment: datetime) -> str:
+    """A time as metadata.json has it, e.g. `2026-03-04T12:00:00.123456Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

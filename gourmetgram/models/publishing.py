@@ -1,0 +1,223 @@
+"""Puts models where the scorer looks for them, and says which one it serves.
+
+Under the prefix, every version has a folder of its own, `versions/<n>/`, which is written once and never changed. The
+version in use is copied beside `metadata.json`, artifacts first; the metadata, written last, names the digests of the
+artifacts and the folder that holds them. So there is one moment in which a reader changes from the old model to the
+new one, and whoever reads in between sees digests that do not fit, never a mixture.
+"""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.models.artifacts import (
+    ARTIFACT_NAMES,
+    METADATA_NAME,
+    ArtifactError,
+    ServingModel,
+    load_model,
+    parse_metadata,
+)
+from gourmetgram.models.package import ModelPackage, metadata_document, metadata_text, utc_text
+from gourmetgram.models.repository import MissingObjectError, ModelRepository
+
+log = logging.getLogger(__name__)
+
+VERSIONS: Final = "versions/"
+
+_TAKEN: Final = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+# Two publishers at once, and one more for each that died between its first and its last file.
+_MAX_ATTEMPTS: Final = 20
+
+
+class PublishedModel(NamedTuple):
+    """A version in the store.
+
+    Attributes:
+        version: its number.
+        active: whether it is the one served.
+        metadata: its metadata.json.
+    """
+
+    version: int
+    active: bool
+    metadata: dict[str, Any]
+
+
+class ModelPublisher(ModelRepository):
+    """Writes the objects under a prefix; arguments as for `ModelRepository`."""
+
+    def publish(self, package: ModelPackage) -> ModelPackage:
+        """Store a model as the next version, and have it served.
+
+        Returns:
+            the model with its new version number and time, as published.
+
+        Raises:
+            ArtifactError: the scorer would refuse it; nothing was written then.
+            TransientError: the object store is away.
+        """
+        check_package(package)
+        version = self._claim(package.files[ARTIFACT_NAMES[0]])
+        metadata = {**package.metadata, "version": version, "updated_at": utc_text(datetime.now(UTC))}
+        metadata.pop("folder", None)
+        folder = folder_of(version)
+        for name in ARTIFACT_NAMES[1:]:
+            self._write(folder + name, package.files[name])
+        self._write(folder + METADATA_NAME, metadata_text(metadata))
+        published = ModelPackage(dict(package.files), metadata)
+        self._point_at(published)
+        log.info("Version %d is published at %s", version, self.address)
+        return published
+
+    def activate(self, version: int) -> PublishedModel:
+        """Have a stored version served.
+
+        Raises:
+            MissingObjectError: there is no such version, or it is incomplete.
+            ArtifactError: its files are damaged.
+            TransientError: the object store is away.
+        """
+        package = self.read_version(version)
+        check_package(package)
+        metadata = {**package.metadata, "updated_at": utc_text(datetime.now(UTC))}
+        self._point_at(ModelPackage(package.files, metadata))
+        log.info("Version %d is in use at %s", version, self.address)
+        return PublishedModel(version, True, metadata)
+
+    def rollback(self) -> PublishedModel:
+        """Have the highest complete version below the one in use served.
+
+        Raises:
+            PermanentError: no model is in use, or none is older.
+            TransientError: the object store is away.
+        """
+        current = self.active_version()
+        if current is None:
+            raise PermanentError(f"No model is in use at {self.address}: there is nothing to go back from.")
+        earlier = [found.version for found in self.versions() if found.version < current]
+        if not earlier:
+            raise PermanentError(
+                f"Version {current} is the earliest at {self.address}: there is nothing to go back to."
+            )
+        return self.activate(max(earlier))
+
+    def versions(self) -> list[PublishedModel]:
+        """All complete versions, earliest first."""
+        active = self.active_version()
+        found = []
+        for number in self._numbers():
+            try:
+                text = self.read(folder_of(number) + METADATA_NAME)
+            except MissingObjectError:
+                continue  # somebody is publishing it, or died while doing so
+            metadata = metadata_document(text, f"{self.address}{folder_of(number)}{METADATA_NAME}")
+            found.append(PublishedModel(number, number == active, metadata))
+        return found
+
+    def active_version(self) -> int | None:
+        """The number of the model in use; None when there is none that a reader would take."""
+        try:
+            return parse_metadata(self.read(METADATA_NAME)).version
+        except MissingObjectError:
+            return None
+        except ArtifactError as error:
+            log.warning("The model at %s counts as absent: %s", self.address, error)
+            return None
+
+    def next_version(self) -> int:
+        """One more than the highest number that is in use or stored."""
+        return max([self.active_version() or 0, *self._numbers()]) + 1
+
+    def read_version(self, version: int) -> ModelPackage:
+        """The four files of a stored version.
+
+        Raises:
+            MissingObjectError: there is no such version, or it is incomplete.
+            TransientError: the object store is away.
+        """
+        folder = folder_of(version)
+        text = self.read(folder + METADATA_NAME)
+        files = {name: self.read(folder + name) for name in ARTIFACT_NAMES}
+        return ModelPackage(files, metadata_document(text, f"{self.address}{folder}{METADATA_NAME}"))
+
+    def read_active(self) -> ModelPackage:
+        """The four files of the model in use, as the scorer reads them.
+
+        Raises:
+            MissingObjectError: there is none.
+            ArtifactError: its metadata cannot be used.
+            TransientError: the object store is away.
+        """
+        text = self.read(METADATA_NAME)
+        folder = parse_metadata(text).folder
+        files = {name: self.read(folder + name) for name in ARTIFACT_NAMES}
+        return ModelPackage(files, metadata_document(text, self.address + METADATA_NAME))
+
+    def keys(self) -> list[str]:
+        """The four keys that a reader of the model in use finds, in the order of writing."""
+        return [self.prefix + name for name in (*ARTIFACT_NAMES, METADATA_NAME)]
+
+    def _claim(self, content: bytes) -> int:
+        """Store the first file of a new version; the store lets only one publisher create it."""
+        version = self.next_version()
+        for _ in range(_MAX_ATTEMPTS):
+            if self._write(folder_of(version) + ARTIFACT_NAMES[0], content, only_new=True):
+                return version
+            version += 1
+        raise TransientError(f"Others take every new version number at {self.address}: try again later.")
+
+    def _point_at(self, package: ModelPackage) -> None:
+        for name in ARTIFACT_NAMES:
+            self._write(name, package.files[name])
+        metadata = {**package.metadata, "folder": folder_of(package.metadata["version"])}
+        self._write(METADATA_NAME, metadata_text(metadata))
+
+    def _numbers(self) -> list[int]:
+        """The numbers of all version folders, in order."""
+        base = self.prefix + VERSIONS
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=base, Delimiter="/"
+            )
+            names = [
+                entry["Prefix"].removeprefix(base).rstrip("/")
+                for page in pages
+                for entry in page.get("CommonPrefixes", ())
+            ]
+        except (ClientError, BotoCoreError) as error:
+            raise TransientError(f"{self.address}{VERSIONS} could not be listed: {error}") from error
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _write(self, name: str, content: bytes, *, only_new: bool = False) -> bool:
+        """Write one object; returns False when it should be new and is not."""
+        condition = {"IfNoneMatch": "*"} if only_new else {}
+        kind = "application/json" if name.endswith(".json") else "application/octet-stream"
+        try:
+            self._client.put_object(
+                Bucket=self.bucket, Key=self.prefix + name, Body=content, ContentType=kind, **condition
+            )
+        except ClientError as error:
+            if only_new and error.response.get("Error", {}).get("Code") in _TAKEN:
+                return False
+            raise TransientError(f"{self.address}{name} could not be written: {error}") from error
+        except BotoCoreError as error:
+            raise TransientError(f"{self.address}{name} could not be written: {error}") from error
+        return True
+
+
+def check_package(package: ModelPackage) -> ServingModel:
+    """Load a model as the scorer would.
+
+    Raises:
+        ArtifactError: the scorer would refuse it.
+    """
+    return load_model(parse_metadata(metadata_text(package.metadata)), package.files)
+
+
+def folder_of(version: int) -> str:
+    """Where a version is kept, relative to the prefix."""
+    return f"{VERSIONS}{version}/"

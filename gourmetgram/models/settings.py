@@ -1,0 +1,19 @@
+"""Where models are published."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from gourmetgram.settings import Settings
+
+
+def _folder(prefix: str) -> str:
+    """A prefix names a folder, with or without the slash at its end."""
+    return f"{prefix.strip('/')}/"
+
+
+class ModelStoreSettings(Settings):
+    """The folder of the object store that the scorer serves from."""
+
+    model_bucket: str = "gourmetgram-datalake"
+    model_prefix: Annotated[str, AfterValidator(_folder)] = "models/moderation/"

@@ -1,0 +1,112 @@
+"""What a training run leaves: pickled objects, and the metadata that says where they come from."""
+
+import io
+import platform
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import joblib
+import numpy as np
+import sklearn
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from gourmetgram.features.definition import FEATURE_NAMES
+from gourmetgram.models.artifacts import ARTIFACT_NAMES, ModelMetadata, ServingModel, load_model
+from gourmetgram.models.package import digests, utc_text
+from gourmetgram.training.evaluation import Metrics
+from gourmetgram.training.split import Split
+from gourmetgram.training.trainer import Balance
+
+ALGORITHM: Final = "SGDClassifier(log_loss)"
+
+
+class Provenance(NamedTuple):
+    """Where a model comes from and how good it is.
+
+    Attributes:
+        version: of the model.
+        trained_at: when it was ready.
+        snapshot_id: of moderation.training_data.
+        provisional_minutes: see `TrainingSettings.provisional_negative_minutes`.
+        passes: over the training batches.
+        batches: of one pass.
+        balance: the training examples.
+        split: what was held out.
+        held_out: the held-out examples.
+        model: how good the model is on them.
+        rules: how good policy v1 is on them.
+    """
+
+    version: int
+    trained_at: datetime
+    snapshot_id: int
+    provisional_minutes: int
+    passes: int
+    batches: int
+    balance: Balance
+    split: Split
+    held_out: Balance
+    model: Metrics
+    rules: Metrics
+
+    def document(self, files: dict[str, bytes]) -> dict[str, Any]:
+        """The content of metadata.json for these files; its `updated_at` changes with every upload."""
+        return {
+            "version": self.version,
+            "trained_at": utc_text(self.trained_at),
+            "updated_at": utc_text(self.trained_at),
+            "snapshot_id": str(self.snapshot_id),
+            "rows_seen": self.balance.rows,
+            "batches_seen": self.batches,
+            "passes": self.passes,
+            "algorithm": ALGORITHM,
+            "feature_names": FEATURE_NAMES,
+            "metrics": {
+                "model": self.model.document(),
+                "heuristic": self.rules.document(),
+                "train_rows": self.balance.rows,
+                "train_images": self.split.train_images,
+                "held_out_rows": self.held_out.rows,
+                "held_out_images": self.split.held_out_images,
+            },
+            "held_out_from": utc_text(self.split.held_out_from),
+            "provisional_negative_minutes": self.provisional_minutes,
+            "class_balance": {**self.balance.document(), "held_out": self.held_out.document()},
+            "sha256": digests(files),
+            "library_versions": library_versions(),
+        }
+
+
+def pack(model: SGDClassifier, scaler: StandardScaler, encoder: OneHotEncoder) -> dict[str, bytes]:
+    """The three pickled objects by file name."""
+    return {name: _pickled(value) for name, value in zip(ARTIFACT_NAMES, (model, scaler, encoder), strict=True)}
+
+
+def serving_model(files: dict[str, bytes], version: int, rows_seen: int) -> ServingModel:
+    """The model as the scorer would load it, before there is anything to say about it in a metadata.json.
+
+    Raises:
+        ArtifactError: the scorer would refuse it.
+    """
+    metadata = ModelMetadata.model_validate(
+        {
+            "version": version,
+            "updated_at": "1970-01-01T00:00:00Z",
+            "rows_seen": rows_seen,
+            "feature_names": FEATURE_NAMES,
+            "sha256": digests(files),
+        }
+    )
+    return load_model(metadata, files)
+
+
+def library_versions() -> dict[str, str]:
+    """What the objects were pickled with; the scorer should have the same."""
+    return {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__}
+
+
+def _pickled(value: object) -> bytes:
+    buffer = io.BytesIO()
+    joblib.dump(value, buffer)
+    return buffer.getvalue()

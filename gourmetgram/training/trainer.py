@@ -1,0 +1,126 @@
+"""Fits scaler and model over streamed batches: memory is that of one batch, whatever the length of the table."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from gourmetgram.features.definition import CATEGORIES, NUMERIC_FEATURES
+from gourmetgram.features.matrix import FeatureMatrix
+from gourmetgram.training.dataset import HOW_TO_FILL, Examples, TrainingRows, UnusableDataError
+from gourmetgram.training.split import Split
+
+DEFAULT_PASSES: Final = 10
+CLASSES: Final = np.array([0, 1])
+
+_NUMERIC: Final = len(NUMERIC_FEATURES)
+
+Report = Callable[[str], None]
+"""Told what is being done, for people who wait."""
+
+
+class Balance(NamedTuple):
+    """How many examples of each kind there are.
+
+    Attributes:
+        negative: of class 0, observed for the whole day.
+        positive: of class 1.
+        provisional: of class 0, but the day is not over.
+    """
+
+    negative: int = 0
+    positive: int = 0
+    provisional: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return sum(self)
+
+    def with_examples(self, examples: Examples) -> "Balance":
+        """The counts with those of a batch."""
+        positive, provisional = int(examples.labels.sum()), int(examples.provisional.sum())
+        return Balance(
+            self.negative + len(examples.labels) - positive - provisional,
+            self.positive + positive,
+            self.provisional + provisional,
+        )
+
+    def document(self) -> dict[str, int]:
+        """As it stands in `metadata.json`."""
+        return {"0": self.negative, "1": self.positive, "provisional_negatives": self.provisional}
+
+
+class FittedScaler(NamedTuple):
+    """What the first look at the training examples gives.
+
+    Attributes:
+        scaler: knows mean and spread of features 1-18.
+        balance: what the examples are.
+        batches: in how many batches they came.
+    """
+
+    scaler: StandardScaler
+    balance: Balance
+    batches: int
+
+
+def quiet(_: str) -> None:
+    """Tell nobody."""
+
+
+def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> FittedScaler:
+    """Learn the spread of the numeric features over all training batches.
+
+    Raises:
+        UnusableDataError: the training examples are all of one class.
+    """
+    scaler, balance, batches = StandardScaler(), Balance(), 0
+    for examples in map(split.train, rows.examples()):
+        if not len(examples.labels):
+            continue
+        scaler.partial_fit(examples.matrix[:, :_NUMERIC])
+        balance, batches = balance.with_examples(examples), batches + 1
+        report(f"{balance.rows:,} rows, batch {batches}")
+    _refuse_one_class(balance)
+    return FittedScaler(scaler, balance, batches)
+
+
+def fit_model(
+    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int = DEFAULT_PASSES, report: Report = quiet
+) -> SGDClassifier:
+    """Learn a logistic regression by stochastic gradient descent, several passes over the training batches."""
+    model = SGDClassifier(loss="log_loss", random_state=42)
+    for number in range(1, passes + 1):
+        seen = 0
+        for examples in map(split.train, rows.examples()):
+            if not len(examples.labels):
+                continue
+            model.partial_fit(model_columns(scaler, examples.matrix), examples.labels, classes=CLASSES)
+            seen += len(examples.labels)
+            report(f"pass {number} of {passes}, {seen:,} rows")
+    return model
+
+
+def category_encoder() -> OneHotEncoder:
+    """Turns a category's text into features 19-29, an unknown one into zeros. Independent of any data."""
+    encoder = OneHotEncoder(categories=[list(CATEGORIES)], handle_unknown="ignore", sparse_output=False)
+    return encoder.fit(np.array([[name] for name in CATEGORIES], dtype=object))
+
+
+def model_columns(scaler: StandardScaler, matrix: FeatureMatrix) -> NDArray[np.float32]:
+    """What the model sees of vectors: features 1-18 scaled, 19-29 as they are."""
+    return np.hstack([scaler.transform(matrix[:, :_NUMERIC]), matrix[:, _NUMERIC:]])
+
+
+def _refuse_one_class(balance: Balance) -> None:
+    if balance.positive and balance.negative + balance.provisional:
+        return
+    only, missing = ("1", "unflagged") if balance.positive else ("0", "flagged")
+    raise UnusableDataError(
+        f"The {balance.rows} training rows are all of class {only}: a model needs {missing} images to learn from, too. "
+        f"{HOW_TO_FILL}"
+    )

@@ -1,0 +1,47 @@
+"""A lakehouse and a folder of models of one test's own."""
+
+from collections.abc import Iterator
+
+import pytest
+from pyiceberg.catalog import Catalog
+
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.local.stack import Stack
+from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
+from tests.support.databases import create_database, drop_database
+
+BUCKET = "gourmetgram-datalake"
+
+
+@pytest.fixture
+def lake_environment(stack: Stack, unique_name) -> Iterator[dict[str, str]]:
+    """The variables of a platform whose database, warehouse and models belong to this test."""
+    name = unique_name("training")
+    url = create_database(stack, name)
+    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
+    yield {
+        **stack.environment(),
+        "DATABASE_URL": url,
+        f"{prefix}URI": url.replace("postgresql://", "postgresql+psycopg2://"),
+        f"{prefix}WAREHOUSE": f"s3://{BUCKET}/{name}/warehouse",
+        "MODEL_BUCKET": BUCKET,
+        "MODEL_PREFIX": f"{name}/models/",
+    }
+    drop_database(stack, name)
+
+
+@pytest.fixture
+def catalog(lake_environment: dict[str, str]) -> Iterator[Catalog]:
+    """The test's lakehouse."""
+    with open_catalog(IcebergSettings.load(lake_environment)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def publisher(lake_environment: dict[str, str]) -> Iterator[ModelPublisher]:
+    """The test's folder of models."""
+    settings = ObjectStoreSettings.load(lake_environment)
+    opened = ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"])
+    yield opened
+    opened.close()
