@@ -115,8 +115,13 @@ class History:
         return found
 
     def labels(self, extracted_at: datetime) -> list[int | None]:
-        """Labels of the image's anchors."""
-        return [row["label_needs_moderation_24h"] for row in self.rows(extracted_at) if row["image_id"] == "soup"]
+        """Labels of the image's anchors, in order."""
+        points = self.points(extracted_at)
+        comments = self._load("comments", offline.COMMENTS, [{"comment_id": "comment", "image_id": "soup"}])
+        flags = offline.flags_by_image(self._load("flags", offline.FLAGS, self.flags), comments)
+        points = points.filter(points.reason.isnull(), points.image_id == "soup")
+        labelled = training.labels(points, flags, us(extracted_at)).inner_join(points, "point_id")
+        return self.engine.rows(labelled.order_by("time_us"))["label_needs_moderation_24h"].to_pylist()
 
 
 @pytest.fixture
