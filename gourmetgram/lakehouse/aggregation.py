@@ -31,7 +31,7 @@ from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.parsing import MessageParser
 from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress, format_time
-from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables
+from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables, open_table
 from gourmetgram.lakehouse.watermark import freeze
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
 
@@ -128,7 +128,7 @@ def aggregate_events(sources: Sources, run_id: str | None = None, on_step: Step 
 
 
 def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, on_step: Step) -> AggregationResult:
-    table = catalog.load_table(EVENTS)
+    table = open_table(catalog, EVENTS)
     before = events_progress(table)
     # The time must be frozen before the end offsets: see `gourmetgram.lakehouse.watermark`.
     frozen_at, complete_through = freeze(sources.postgres)

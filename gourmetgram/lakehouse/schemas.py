@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -115,7 +115,7 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 
 
 def ensure_tables(catalog: Catalog) -> None:
-    """Create the namespace and its four tables where they are missing, and correct their properties.
+    """Create the namespace and its four tables where they are missing.
 
     Raises:
         TransientError: the catalog or the object store is away.
@@ -124,25 +124,28 @@ def ensure_tables(catalog: Catalog) -> None:
         # Raised when somebody else created it between the look and the insertion.
         with suppress(IntegrityError, NamespaceAlreadyExistsError):
             catalog.create_namespace_if_not_exists(NAMESPACE)
-        for name, definition in DEFINITIONS.items():
-            _ensure_table(catalog, name, definition)
+        existing = {".".join(identifier) for identifier in catalog.list_tables(NAMESPACE)}
+        for name in ALL_TABLES:
+            if name not in existing:
+                _create_table(catalog, name, DEFINITIONS[name])
 
 
-def _ensure_table(catalog: Catalog, name: str, definition: TableDefinition) -> None:
-    try:
+def open_table(catalog: Catalog, name: str) -> Table:
+    """Load one of the four tables in order to write it; its properties are corrected where they differ.
+
+    Raises:
+        TransientError: the catalog or the object store is away.
+    """
+    with named_outages(f"{name} could not be opened"):
         table = catalog.load_table(name)
-    except NoSuchTableError:
-        table = _create_table(catalog, name, definition)
-    different = {key: value for key, value in PROPERTIES.items() if table.properties.get(key) != value}
-    if different:
-        with table.transaction() as transaction:
-            transaction.set_properties(different)
+        different = {key: value for key, value in PROPERTIES.items() if table.properties.get(key) != value}
+        if different:
+            with table.transaction() as transaction:
+                transaction.set_properties(different)
+        return table
 
 
-def _create_table(catalog: Catalog, name: str, definition: TableDefinition) -> Table:
-    try:
-        return catalog.create_table(
-            name, definition.schema, partition_spec=definition.partition_spec, properties=PROPERTIES
-        )
-    except TableAlreadyExistsError:
-        return catalog.load_table(name)
+def _create_table(catalog: Catalog, name: str, definition: TableDefinition) -> None:
+    # Raised when somebody else created it between the look and the insertion.
+    with suppress(TableAlreadyExistsError):
+        catalog.create_table(name, definition.schema, partition_spec=definition.partition_spec, properties=PROPERTIES)

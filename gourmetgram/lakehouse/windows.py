@@ -33,7 +33,7 @@ from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, format_time, parse_time, summary_of
 from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
-from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables
+from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables, open_table
 from gourmetgram.settings import IcebergSettings
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no
     name = WINDOW_TABLES[kind]
     with open_catalog(settings) as catalog, named_outages(f"{name} could not be written"):
         ensure_tables(catalog)
-        events, windows = catalog.load_table(EVENTS), catalog.load_table(name)
+        events, windows = catalog.load_table(EVENTS), open_table(catalog, name)
         on_step("tables loaded")
         count, rows, snapshot_id = _Rewrite(events, windows, kind, on_step).perform()
         result = WindowsResult(name, count, rows, snapshot_id, time.monotonic() - started)

@@ -23,7 +23,7 @@ from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import ALL_TABLES, EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.local.stack import Stack
-from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
+from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
 from tests.support.databases import create_database, drop_database
 
 WINDOW = timedelta(minutes=5)
@@ -57,6 +57,12 @@ class LakehousePlatform:
         self.records: Counter[str] = Counter()
         self.events: dict[str, dict[str, Any]] = {}
         self.now = datetime.now(UTC).replace(microsecond=125_000)
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which another process finds the same servers, topics and tables."""
+        settings = (self.sources.iceberg, self.sources.kafka, self.sources.postgres)
+        own = {name.upper(): str(value) for part in settings for name, value in part.model_dump().items()}
+        return process_environment() | own
 
     # --- events ------------------------------------------------------------------------------------------------------
 

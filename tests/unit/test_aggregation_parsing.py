@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +49,8 @@ times = rarely(
         moments.map(lambda moment: moment.isoformat(" ")),
         st.sampled_from([
             "2026-02-30T00:00:00+00:00", "2026-09-20T24:00:00+00:00", "2026-09-20T23:59:60+00:00",
-            "2026-09-20T10:00:00+05:30", "0001-01-01T00:00:00+23:59", "1999-12-31T23:59:59+00:00",
+            "2026-09-20T10:00:00+05:30", "0001-01-01T00:00:00+23:59", "1999-12-31T23:59:59+00:00"
+            "1969-12-31T23:59:59+00:00",
             "2026-09-20", "20260920T100000Z", "2026-09-20T10:00:00.1234567+00:00", "１026-09-20T10:00:00+00:00",
         ]),
     ),
@@ -64,7 +66,7 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
         "event_id": draw(ids),
         "image_id": draw(ids),
         "viewed_at" if kind == "view" else "created_at": draw(times),
-        "actor_eligible": draw(rarely(st.booleans(), junk)),
+        "actor_eligible": draw(rarely(st.booleans(), st.one_of(st.sampled_from([0, 0.0, "", "false"]), junk))),
         "user_id": draw(ids),
         "comment_id": draw(ids),
         "flag_id": draw(rarely(st.none(), ids)),
@@ -104,6 +106,43 @@ def test_columns_give_the_rows_of_single_messages(batch: list[bytes | None], dat
     assert in_order(parser.parse(messages)) == expected
     # Once more, with a parser that remembers images.
     assert in_order(parser.parse(messages)) == expected
+
+
+BASE = {
+    "event_type": "comment",
+    "event_id": str(uuid.UUID(int=1, version=4)),
+    "image_id": str(uuid.UUID(int=2, version=4)),
+    "created_at": "2026-09-20T10:00:00+00:00",
+    "user_id": str(uuid.UUID(int=3, version=4)),
+}
+UPPER = str(uuid.UUID(int=0xABCDEF << 90, version=4)).upper()
+CHANGES = [
+    *({"actor_eligible": value} for value in (True, False, None, 0, 0.0, 1, "", "false", [], {})),
+    *({"event_id": value} for value in (UPPER, None, 7, "", " " + BASE["event_id"], BASE["event_id"] + "\n", [])),
+    *({"image_id": value} for value in (UPPER, None, 7, True, "", BASE["image_id"].replace("-", ""), [], {})),
+    *({"user_id": value} for value in (UPPER, None, 7, 7.5, True, "", "sim-user-1", "é\u0000", [1], {"a": None})),
+    *({"event_type": value} for value in ("view", "flag", "upload", "View", None, 1, ["view"], {})),
+    *({"viewed_at": value} for value in ("2026-09-20T11:00:00+00:00", "soon", "", 7, False, None)),
+    *(
+        {"created_at": value}
+        for value in (
+            "1969-12-31T23:59:59.999999+00:00", "1970-01-01T00:00:00+00:00", "2026-09-20T10:00:00.000001Z",
+            "2026-09-20T10:00:00.1+00:00", "2026-09-20T10:00:00.123456789Z", "2026-09-20T10:00:00-00:00",
+            "2026-09-20T10:00:00+00:00:30", "2026-02-29T10:00:00+00:00", "2026-09-20T24:00:00Z", "2026-09-20t10:00:00z",
+            *(datetime.fromtimestamp(NOW_MS / 1000 + 60 + more, UTC).isoformat() for more in (-0.001, 0, 0.001)),
+            "2026-09-21T14:14:20.123001+00:00", None, 0, 1.5, True,
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("timestamp", [(TIMESTAMP_LOG_APPEND_TIME, NOW_MS), (TIMESTAMP_NOT_AVAILABLE, -1)], ids=str)
+def test_one_unusual_field_changes_nothing_either(change: dict[str, Any], timestamp: tuple[int, int]) -> None:
+    batch = [BASE | change, BASE, {name: value for name, value in BASE.items() if name not in change}]
+    messages = [message(offset, json.dumps(event).encode(), timestamp) for offset, event in enumerate(batch)]
+    expected = in_order(parse_slowly([to_record(item) for item in messages]))
+    assert in_order(MessageParser().parse(messages)) == expected
 
 
 def test_usual_messages_take_the_fast_way(monkeypatch: Any) -> None:
