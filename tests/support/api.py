@@ -36,8 +36,15 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serve(app: FastAPI) -> AsyncIterator[str]:
     """Serve an application from this event loop on a free port; yields its base URL."""
+    # Idle connections stay open longer than a client keeps them, so that none is closed while it is taken up again.
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, http="httptools", timeout_graceful_shutdown=4
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        http="httptools",
+        timeout_graceful_shutdown=4,
+        timeout_keep_alive=75,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve())
