@@ -132,6 +132,9 @@ class Service(Component):
             *("-m", "uvicorn", f"{self.name}.main:app"),
             *("--host", self.host, "--port", str(self._port)),
             *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "4"),
+            # Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own default), so that the client closes
+            # it: the other way round, a request may be sent into a connection that is just being closed.
+            *("--timeout-keep-alive", "75"),
         )
 
     def healthy(self) -> bool:
