@@ -13,27 +13,27 @@ class Offsets:
     """
 
     def __init__(self) -> None:
-        # Offsets are read in rising order, and dictionaries keep it: the first key is the lowest open offset.
-        self._open: dict[tuple[str, int], dict[int, None]] = {}
+        self._open: dict[tuple[str, int], set[int]] = {}
         self._next: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
 
     def read(self, record: Record) -> None:
         """A record has been read and is open."""
         partition = (record.topic, record.partition)
-        self._open.setdefault(partition, {})[record.offset] = None
+        self._open.setdefault(partition, set()).add(record.offset)
         self._next[partition] = record.offset + 1
 
     def settle(self, records: Iterable[Record]) -> None:
         """The row or dead letter of these records is stored, or there is none to store."""
         for record in records:
-            self._open.get((record.topic, record.partition), {}).pop(record.offset, None)
+            self._open.get((record.topic, record.partition), set()).discard(record.offset)
 
     def to_commit(self) -> dict[tuple[str, int], int]:
         """The next offset to read of each partition where it has moved since the last commit."""
         moved = {}
         for partition, end in self._next.items():
-            offset = next(iter(self._open[partition]), end)
+            # Not just the first that was read: after a rebalance a partition may start anew further back.
+            offset = min(self._open[partition], default=end)
             if self._committed.get(partition) != offset:
                 moved[partition] = offset
         return moved

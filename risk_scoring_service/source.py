@@ -28,6 +28,7 @@ class RequestSource:
 
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._paused = False
+        self._ours: set[tuple[str, int]] = set()
         self._topic = settings.moderation_topic
         self.connected = False
         """Whether a broker answered lately."""
@@ -49,7 +50,9 @@ class RequestSource:
         def revoked(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
             for item in partitions:
                 metrics.lag.labels(item.partition).set(0)
-            on_lost([(item.topic, item.partition) for item in partitions])
+            lost = {(item.topic, item.partition) for item in partitions}
+            self._ours -= lost
+            on_lost(lost)
 
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=revoked, on_lost=revoked)
 
@@ -68,7 +71,9 @@ class RequestSource:
         if first is None:
             return []
         messages = [first, *self._consumer.consume(most - 1, timeout=0)] if most > 1 else [first]
-        return [to_record(message) for message in messages if _usable(message)]
+        records = [to_record(message) for message in messages if _usable(message)]
+        # Partitions may change hands in the middle of a call; what was fetched before that is another replica's now.
+        return [record for record in records if (record.topic, record.partition) in self._ours]
 
     def pause(self, paused: bool) -> None:
         """Stop or go on fetching. A few records may still come after a pause."""
@@ -86,6 +91,7 @@ class RequestSource:
         self._consumer.close()
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._ours |= {(item.topic, item.partition) for item in partitions}
         log.info("Reading %s, partitions %s", self._topic, [item.partition for item in partitions])
 
     def _stats(self, text: str) -> None:

@@ -62,6 +62,14 @@ def test_partitions_that_another_replica_reads_are_forgotten() -> None:
     assert (TOPIC, 0) not in offsets.to_commit()
 
 
+def test_a_partition_that_starts_anew_further_back_is_committed_from_there() -> None:
+    offsets = Offsets()
+    for number in (9, 5):
+        offsets.read(record(number))
+    offsets.settle([record(9)])
+    assert offsets.to_commit() == {(TOPIC, 0): 5}
+
+
 @given(order=st.permutations(range(8)), settled=st.integers(min_value=0, max_value=8))
 def test_the_commit_is_the_lowest_open_offset_in_whatever_order_requests_settle(order: list[int], settled: int) -> None:
     offsets = Offsets()
