@@ -47,7 +47,7 @@ def _sentences(error: ValidationError) -> str:
     return " ".join(parts)
 
 
-def _split_commas(value: object) -> object:
+def split_commas(value: object) -> object:
     """Turn `a, b` into `("a", "b")`; other types pass for pydantic to judge."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -63,7 +63,7 @@ def _known_log_level(value: str) -> str:
 LogLevel = Annotated[str, AfterValidator(_known_log_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 
 
 class LogSettings(Settings):

@@ -11,17 +11,11 @@ from gourmetgram.settings import (
     PostgresSettings,
     RedisSettings,
     WorkerSettings,
+    split_commas,
 )
 
 MAX_ANCHOR_MINUTES: Final = 1440
 """Later anchors would say nothing about the first day, which is what labels are about."""
-
-
-def _minutes(value: object) -> object:
-    """Turn `5, 30` into `("5", "30")`; other types pass for pydantic to judge."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
 
 
 Threshold = Annotated[int, Field(ge=1)]
@@ -39,7 +33,7 @@ class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettin
     flagged_threshold_flags_5min: Threshold = 2
     popular_threshold_views_1hr: Threshold = 50
     trigger_on_upload: bool = False
-    rescore_at_minutes: Annotated[tuple[AnchorMinutes, ...], BeforeValidator(_minutes)] = ()
+    rescore_at_minutes: Annotated[tuple[AnchorMinutes, ...], BeforeValidator(split_commas)] = ()
     """Minutes after the upload at which an image is judged again."""
     consumer_max_poll_records: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Records that one look at the broker's answer may take."""

@@ -99,7 +99,7 @@ class EventSource:
             messages += more
             if len(more) < look:
                 break
-        return [to_record(message) for message in messages if self._is_record(message)]
+        return [to_record(message) for message in messages if message.error() is None or self._is_record(message)]
 
     def rest(self, timeout_s: float) -> None:
         """Stay in the group for a while without reading anything, until the next `read_from`."""
