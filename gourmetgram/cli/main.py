@@ -8,8 +8,10 @@ import typer
 from gourmetgram.cli import dags, stack
 from gourmetgram.cli.audit import audit
 from gourmetgram.cli.burst import burst
+from gourmetgram.cli.compare import compare
 from gourmetgram.cli.console import errors
 from gourmetgram.cli.demo import demo
+from gourmetgram.cli.models import models, train
 from gourmetgram.cli.trace import trace
 from gourmetgram.errors import PlatformError
 
@@ -54,6 +56,9 @@ app.command()(burst)
 app.command()(audit)
 app.command()(demo)
 app.add_typer(dags.app, name="dags")
+app.command()(train)
+app.add_typer(models, name="models")
+app.command()(compare)
 
 
 def main() -> None:

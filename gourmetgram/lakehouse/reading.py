@@ -21,9 +21,6 @@ from gourmetgram.lakehouse.schemas import arrow_schema
 
 BATCH_ROWS: Final = 65_536
 
-# With it, the wanted columns of a whole file are fetched before its first row comes out.
-_SCAN_OPTIONS: Final = ds.ParquetFragmentScanOptions(pre_buffer=False)
-
 
 def stream_rows(
     table: Table,
@@ -73,17 +70,14 @@ def _batches(
         dataset = ds.dataset(
             [PyArrowFileIO.parse_location(file.file_path)[2] for file in files],
             schema=full,
-            format=ds.ParquetFileFormat(default_fragment_scan_options=_SCAN_OPTIONS),
+            format="parquet",
             filesystem=table.io.fs_by_scheme(scheme, place),
         )
-        # One file and one batch ahead: enough to keep the decoder busy.
-        scanner = dataset.scanner(
-            columns=schema.names,
-            filter=expression,
-            batch_size=BATCH_ROWS,
-            batch_readahead=1,
-            fragment_readahead=1,
-        )
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                yield batch.cast(schema)
+        # Arrow reads ahead of a slow reader until 1 GiB waits, whatever its limits on files and batches: a scan of
+        # one row group at a time cannot.
+        for fragment in dataset.get_fragments(filter=expression):
+            for group in fragment.split_by_row_group(filter=expression, schema=full):
+                batches = group.to_batches(schema=full, columns=schema.names, filter=expression, batch_size=BATCH_ROWS)
+                for batch in batches:
+                    if batch.num_rows:
+                        yield batch.cast(schema)

@@ -157,7 +157,8 @@ class ModelPublisher(ModelRepository):
         files = {name: self.read(folder + name) for name in ARTIFACT_NAMES}
         return ModelPackage(files, metadata_document(text, self.address + METADATA_NAME))
 
-    def keys(self) -> list[str]:
+    @property
+    def served_keys(self) -> list[str]:
         """The four keys that a reader of the model in use finds, in the order of writing."""
         return [self.prefix + name for name in (*ARTIFACT_NAMES, METADATA_NAME)]
 

@@ -25,6 +25,15 @@ SMALLEST_PROBABILITY: Final = 1e-6
 
 CALIBRATION_BINS: Final = 10
 
+FIGURES: Final = {
+    "auc": ("AUC", "higher"),
+    "average_precision": ("average precision", "higher"),
+    "log_loss": ("log-loss", "lower"),
+    "brier": ("Brier score", "lower"),
+    "calibration_error": ("calibration error", "lower"),
+}
+"""The figures of `Metrics` for people, in its order: what each is called, and which direction is better."""
+
 Scores: TypeAlias = NDArray[np.float64]
 
 

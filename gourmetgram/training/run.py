@@ -2,21 +2,22 @@
 
 import logging
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from pyiceberg.catalog import Catalog
+from sklearn.linear_model import SGDClassifier
 
-from gourmetgram.models.package import ModelPackage, write_package
+from gourmetgram.models.package import ModelPackage
 from gourmetgram.training.dataset import TrainingRows, open_training_rows
 from gourmetgram.training.evaluation import HeldOutScores, Metrics, measure, score_held_out
 from gourmetgram.training.package import Provenance, pack, serving_model
 from gourmetgram.training.split import Split, split_by_upload
 from gourmetgram.training.trainer import (
-    DEFAULT_PASSES,
     Balance,
+    FittedScaler,
     Report,
     category_encoder,
+    enough_passes,
     fit_model,
     fit_scaler,
     quiet,
@@ -53,7 +54,7 @@ def train(
     version: int,
     provisional_minutes: int,
     snapshot_id: int | None = None,
-    passes: int = DEFAULT_PASSES,
+    passes: int | None = None,
     report: Report = quiet,
 ) -> TrainingRun:
     """Split, fit, and judge the result. Writes nothing.
@@ -63,7 +64,7 @@ def train(
         version: of the new model.
         provisional_minutes: see `TrainingSettings.provisional_negative_minutes`.
         snapshot_id: of moderation.training_data; None = the newest.
-        passes: over the training batches.
+        passes: over the training batches; None = enough for so many rows.
         report: told what is being done.
 
     Raises:
@@ -78,11 +79,26 @@ def train(
 
 
 def train_on(
-    rows: TrainingRows, split: Split, *, version: int, passes: int = DEFAULT_PASSES, report: Report = quiet
+    rows: TrainingRows, split: Split, *, version: int, passes: int | None = None, report: Report = quiet
 ) -> TrainingRun:
     """`train`, once it is known which rows are for what."""
     fitted = fit_scaler(rows, split, report)
+    passes = passes or enough_passes(fitted.balance.rows)
     model = fit_model(rows, split, fitted.scaler, passes, report)
+    return judged(rows, split, fitted, model, version=version, passes=passes, report=report)
+
+
+def judged(
+    rows: TrainingRows,
+    split: Split,
+    fitted: FittedScaler,
+    model: SGDClassifier,
+    *,
+    version: int,
+    passes: int,
+    report: Report = quiet,
+) -> TrainingRun:
+    """Let a fitted model and the rules judge the held-out rows, and put its files together."""
     files = pack(model, fitted.scaler, category_encoder())
     report("judging the held-out rows")
     scores = score_held_out(rows, split, serving_model(files, version, fitted.balance.rows))
@@ -102,8 +118,3 @@ def train_on(
     )
     package = ModelPackage(files, provenance.document(files))
     return TrainingRun(rows.snapshot_id, split, fitted.balance, scores, by_model, by_rules, package)
-
-
-def save(run: TrainingRun, folder: Path) -> None:
-    """Write the four files, the metadata last."""
-    write_package(run.package, folder)

@@ -1,6 +1,7 @@
 """Fits scaler and model over streamed batches: memory is that of one batch, whatever the length of the table."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,7 +14,11 @@ from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.training.dataset import HOW_TO_FILL, Examples, TrainingRows, UnusableDataError
 from gourmetgram.training.split import Split
 
-DEFAULT_PASSES: Final = 10
+MIN_PASSES: Final = 3
+MAX_PASSES: Final = 30
+
+# The guide of scikit-learn ("Stochastic Gradient Descent, Tips on Practical Use"): SGD converges after about 10^6 rows.
+_ROWS_TO_CONVERGE: Final = 1_000_000
 CLASSES: Final = np.array([0, 1])
 
 _NUMERIC: Final = len(NUMERIC_FEATURES)
@@ -90,7 +95,7 @@ def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> Fitt
 
 
 def fit_model(
-    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int = DEFAULT_PASSES, report: Report = quiet
+    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int, report: Report = quiet
 ) -> SGDClassifier:
     """Learn a logistic regression by stochastic gradient descent, several passes over the training batches."""
     model = SGDClassifier(loss="log_loss", random_state=42)
@@ -103,6 +108,11 @@ def fit_model(
             seen += len(examples.labels)
             report(f"pass {number} of {passes}, {seen:,} rows")
     return model
+
+
+def enough_passes(rows: int) -> int:
+    """How many passes a table of so many training rows needs; a short one needs more."""
+    return min(max(ceil(_ROWS_TO_CONVERGE / max(rows, 1)), MIN_PASSES), MAX_PASSES)
 
 
 def category_encoder() -> OneHotEncoder:

@@ -1,0 +1,99 @@
+"""Streaming a large training table into vectors, and into a model, beside loading it into pandas.
+
+Each measurement is a process of its own, so that its peak of memory is its own.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+from sklearn.linear_model import SGDClassifier
+from sklearn.preprocessing import StandardScaler
+
+from bench.platform import bench_stack
+from bench.report import Row
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.settings import IcebergSettings, process_environment
+from gourmetgram.training.dataset import FEATURE_COLUMNS, LABEL, vectors
+from gourmetgram.training.large_table import LARGE_TABLE, replace_large_table
+from gourmetgram.training.trainer import CLASSES, model_columns
+
+_COLUMNS = (*FEATURE_COLUMNS, LABEL)
+
+
+def run(rows: int) -> list[Row]:
+    """Measure on a table of so many rows."""
+    with bench_stack([]) as stack:
+        variables = stack.environment()
+        with open_catalog(IcebergSettings.load(variables)) as catalog:
+            replace_large_table(catalog, rows)
+        found = {work: _in_process(work, variables) for work in ("arrow", "stream", "fit", "pandas")}
+    arrow, stream, fit, pandas = (found[work] for work in ("arrow", "stream", "fit", "pandas"))
+    limit = f"{rows / arrow['seconds']:,.0f} rows/s read as Arrow only"
+    return [
+        Row(
+            f"streaming read and vectorise, {rows:,} rows",
+            f"{rows / stream['seconds']:,.0f} rows/s, peak {stream['peak_mb']:.0f} MB",
+            limit,
+            f"{arrow['seconds'] / stream['seconds']:.0%}",
+            ">= 1,000,000 rows/s, peak <= 600 MB",
+        ),
+        Row(
+            "the same, and scaler and one pass of the model fitted",
+            f"{rows / fit['seconds']:,.0f} rows/s, peak {fit['peak_mb']:.0f} MB",
+            limit,
+            f"{arrow['seconds'] / fit['seconds']:.0%}",
+        ),
+        Row(
+            "the whole table into pandas, for comparison",
+            f"{rows / pandas['seconds']:,.0f} rows/s, peak {pandas['peak_mb']:.0f} MB",
+        ),
+    ]
+
+
+def _in_process(work: str, variables: dict[str, str]) -> dict[str, float]:
+    answer = subprocess.run(
+        [sys.executable, "-m", "bench.training", work],
+        env={**process_environment(), **variables},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    figures: dict[str, float] = json.loads(answer.stdout)
+    return figures
+
+
+def _work(name: str) -> None:
+    """One measurement, printed as JSON."""
+    with open_catalog(IcebergSettings.load()) as catalog:
+        table = catalog.load_table(LARGE_TABLE)
+        started = time.perf_counter()
+        if name == "pandas":
+            rows = len(table.scan().to_pandas())
+        else:
+            rows, scaler, model = 0, StandardScaler(), SGDClassifier(loss="log_loss", random_state=42)
+            for batch in stream_rows(table, _COLUMNS):
+                rows += batch.num_rows
+                if name == "arrow":
+                    continue
+                matrix = vectors(batch)
+                if name == "fit":
+                    scaler.partial_fit(matrix[:, :18])
+                    labels = batch[LABEL].to_numpy()
+                    model.partial_fit(model_columns(scaler, matrix), labels, classes=CLASSES)
+        seconds = time.perf_counter() - started
+    assert rows == table.scan().count()
+    print(json.dumps({"seconds": seconds, "peak_mb": _peak() / 1e6}))
+
+
+def _peak() -> int:
+    """Highest resident memory of this process so far, bytes."""
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo
+
+
+if __name__ == "__main__":
+    _work(sys.argv[1])

@@ -1,0 +1,69 @@
+"""`gourmetgram compare`: rules and model side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gourmetgram.cli.console import console, errors
+from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+
+if TYPE_CHECKING:
+    from gourmetgram.comparison.report import Comparison
+
+DEFAULT_REPORT = Path("comparison.html")
+
+
+def compare(
+    context: typer.Context,
+    html: Annotated[Path, typer.Option("--html", help="Where the report is written.")] = DEFAULT_REPORT,
+    examples: Annotated[int, typer.Option(min=0, help="Disagreements shown of each kind.")] = 5,
+    stack: StackOption = None,
+    target: TargetOption = Target.LOCAL,
+) -> None:
+    """Compare rules and model on held-out images and on decisions, here and in an HTML report with plots."""
+    # Imported when it runs: scikit-learn, matplotlib and PyIceberg take seconds that `status` need not wait for.
+    from gourmetgram.cli.compare_view import print_comparison
+    from gourmetgram.cli.output import page
+    from gourmetgram.comparison.report import write_report
+
+    name = stack or context.obj
+    option = "" if name == "default" else f"--stack {name} "
+    trace = "gourmetgram trace --target compose {image_id}" if target is Target.COMPOSE else ""
+    variables = environment(context, stack, target)
+    with errors.status("Comparing"):
+        comparison = compared(variables, trace or f"gourmetgram {option}trace {{image_id}}")
+        write_report(comparison, html)
+    print_comparison(page(), comparison, examples)
+    console.print(f"Report: {html.resolve()}", highlight=False, soft_wrap=True)
+
+
+def compared(variables: dict[str, str], trace_command: str) -> "Comparison":
+    """Compare on the platform that the variables name.
+
+    Raises:
+        TransientError: a store is away.
+    """
+    from gourmetgram.cli.models import publisher_of
+    from gourmetgram.comparison.decisions import compare_decisions
+    from gourmetgram.comparison.held_out import compare_held_out
+    from gourmetgram.comparison.report import Comparison
+    from gourmetgram.database.engines import create_worker_engine
+    from gourmetgram.errors import PermanentError
+    from gourmetgram.lakehouse.catalog import open_catalog
+    from gourmetgram.models.repository import MissingObjectError
+    from gourmetgram.settings import IcebergSettings, PostgresSettings
+
+    engine = create_worker_engine(PostgresSettings.load(variables), "gourmetgram-compare")
+    try:
+        decisions = compare_decisions(engine)
+    finally:
+        engine.dispose()
+    try:
+        package = publisher_of(variables).read_active()
+        with open_catalog(IcebergSettings.load(variables)) as catalog:
+            return Comparison(decisions, compare_held_out(catalog, package), "", trace_command)
+    except MissingObjectError:
+        return Comparison(decisions, None, "No model is published: `gourmetgram train --publish`.", trace_command)
+    except PermanentError as error:
+        return Comparison(decisions, None, str(error), trace_command)

@@ -1,0 +1,101 @@
+"""The model in use and the rules on the images that were held out of its training."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pyiceberg.catalog import Catalog
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.models.package import ModelPackage
+from gourmetgram.models.publishing import check_package
+from gourmetgram.training.dataset import TrainingRows, UnusableDataError, open_training_rows
+from gourmetgram.training.evaluation import HeldOutScores, Metrics, measure, score_held_out
+from gourmetgram.training.split import Split
+
+
+class HeldOutComparison(NamedTuple):
+    """Both on the same rows.
+
+    Attributes:
+        version: of the model.
+        snapshot_id: whose rows were judged.
+        newest: whether the model's own snapshot is gone, so that the newest one was taken.
+        split: what was held out.
+        scores: of each row.
+        model: figures of the model.
+        rules: figures of policy v1.
+    """
+
+    version: int
+    snapshot_id: int
+    newest: bool
+    split: Split
+    scores: HeldOutScores
+    model: Metrics
+    rules: Metrics
+
+
+class _Sizes(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    train_images: int = 0
+    held_out_images: int = 0
+
+
+class _Origin(BaseModel):
+    """What the trainer wrote about the rows."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: int
+    snapshot_id: int
+    held_out_from: AwareDatetime
+    provisional_negative_minutes: int
+    metrics: _Sizes
+
+
+def compare_held_out(catalog: Catalog, package: ModelPackage) -> HeldOutComparison:
+    """Judge the held-out rows again, with the model as it is served.
+
+    Args:
+        catalog: the lakehouse's.
+        package: a published model.
+
+    Raises:
+        PermanentError: the model's metadata does not say what was held out, or the training table is gone.
+        TransientError: a store is away.
+    """
+    model, origin = check_package(package), _origin_of(package.metadata)
+    rows, newest = _rows_of(catalog, origin)
+    split = Split(origin.held_out_from, origin.metrics.train_images, origin.metrics.held_out_images)
+    scores = score_held_out(rows, split, model)
+    return HeldOutComparison(
+        origin.version,
+        rows.snapshot_id,
+        newest,
+        split,
+        scores,
+        measure(scores.labels, scores.model),
+        measure(scores.labels, scores.rules),
+    )
+
+
+def _origin_of(metadata: Mapping[str, Any]) -> _Origin:
+    try:
+        return _Origin.model_validate(metadata)
+    except ValidationError as error:
+        missing = ", ".join(sorted({str(problem["loc"][0]) for problem in error.errors()}))
+        raise PermanentError(
+            f"The model in use does not say what was held out of its training ({missing}): train and publish one with "
+            "`gourmetgram train --publish`."
+        ) from error
+
+
+def _rows_of(catalog: Catalog, origin: _Origin) -> tuple[TrainingRows, bool]:
+    """The rows of the model's snapshot; of the newest one, whose later images are just as unseen, when it expired."""
+    minutes = origin.provisional_negative_minutes
+    try:
+        return open_training_rows(catalog, minutes, origin.snapshot_id), False
+    except UnusableDataError:
+        return open_training_rows(catalog, minutes), True
