@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Make one image look viral: publish 110 view events for it straight to Kafka, past the API.
+
+Needs nothing of this repository:  pip install kafka-python psycopg2-binary
+
+The counter `images.views` does not move, because no view went through the API.
+"""
+
+import argparse
+import json
+import sys
+import time
+import uuid
+
+import psycopg2
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+TOPIC = "gourmetgram.views"
+VIEWS = 110
+SPREAD_SECONDS = 240.0
+"""The views lie this far back, all of them inside the window of five minutes."""
+
+# An image that was judged viral within the last hour is in cool-down: a burst on it would raise no request.
+CHOOSE_IMAGE = """
+SELECT i.id::text FROM images AS i
+WHERE i.deleted_at IS NULL
+ORDER BY EXISTS (
+    SELECT FROM moderation AS m
+    WHERE m.target_type = 'image' AND m.target_id = i.id AND m.trigger_type = 'viral'
+      AND m.created_at > now() - interval '1 hour'
+), random()
+LIMIT 1
+"""
+
+
+def main() -> int:
+    """Run the script; returns the exit code."""
+    options = parse_arguments()
+    try:
+        image_id = str(options.image_id) if options.image_id else choose_image(options.database_url)
+    except psycopg2.Error as error:
+        return failed(f"PostgreSQL cannot be asked for an image ({first_line(error)}). Is the platform up?")
+    if image_id is None:
+        return failed("No images found in the database. Run the data generator first.")
+    print(f"Simulating viral burst for image: {image_id}")
+    print(f"Publishing {VIEWS} view events to '{TOPIC}'...")
+    try:
+        publish(options.bootstrap, image_id)
+    except KafkaError as error:
+        return failed(f"The broker at {options.bootstrap} did not take the events ({error!r}). Is the platform up?")
+    print(f"Done. {VIEWS} view events published.")
+    print("\nSee what follows:\n  docker logs -f stream-consumer\n  docker logs -f risk-scoring-service")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image_id", nargs="?", type=uuid.UUID, help="image to simulate (default: a random one)")
+    parser.add_argument("--bootstrap", default="localhost:19092", help="Kafka broker (%(default)s)")
+    parser.add_argument(
+        "--database-url",
+        default="postgresql://user:gourmetgram_postgres@localhost:5432/gourmetgram",
+        help="PostgreSQL, asked for a random image (the lab's)",
+    )
+    return parser.parse_args()
+
+
+def choose_image(database_url: str) -> str | None:
+    """A random image that is not deleted, one out of cool-down if there is any; None when there is no image."""
+    connection = psycopg2.connect(database_url, connect_timeout=10)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(CHOOSE_IMAGE)
+            row = cursor.fetchone()
+    finally:
+        connection.close()
+    return row[0] if row else None
+
+
+def publish(bootstrap: str, image_id: str) -> None:
+    """Publish the views, the oldest first, and wait until the broker has confirmed all of them."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_block_ms=10_000)
+    try:
+        now = time.time()
+        sent = []
+        for number in range(VIEWS):
+            event = {
+                "event_type": "view",
+                "image_id": image_id,
+                "user_id": f"sim-user-{number}",
+                "timestamp": now - SPREAD_SECONDS * (VIEWS - 1 - number) / (VIEWS - 1),
+            }
+            sent.append(producer.send(TOPIC, key=image_id.encode(), value=json.dumps(event).encode()))
+        for future in sent:
+            future.get(timeout=30)
+    finally:
+        producer.close(timeout=10)
+
+
+def first_line(error: Exception) -> str:
+    """The part of a driver's message that people read."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+def failed(sentence: str) -> int:
+    """Say what is wrong and what to do."""
+    print(sentence, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
