@@ -81,7 +81,7 @@ def choose_image(database_url: str) -> str | None:
 
 def publish(bootstrap: str, image_id: str) -> None:
     """Publish the views, the oldest first, and wait until the broker has confirmed all of them."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_block_ms=10_000)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_block_ms=10_000, bootstrap_timeout_ms=10_000)
     try:
         now = time.time()
         sent = []
