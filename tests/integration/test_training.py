@@ -1,31 +1,37 @@
 """From rows of moderation.training_data to a model that the scorer's own loader takes."""
 
-import json
+import io
+import platform
 from datetime import UTC, datetime, timedelta
 
+import joblib
 import numpy as np
-import pyarrow as pa
+import orjson
 import pytest
+import sklearn
 
-from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
-from gourmetgram.models.artifacts import ARTIFACT_NAMES, load_model, parse_metadata
+from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES
+from gourmetgram.models.artifacts import ARTIFACT_NAMES
 from gourmetgram.models.package import metadata_text, read_package, write_package
 from gourmetgram.models.publishing import check_package
 from gourmetgram.training.dataset import UnusableDataError, open_training_rows
-from gourmetgram.training.evaluation import measure, rule_scores
 from gourmetgram.training.run import train
 from gourmetgram.training.split import split_by_upload
-from gourmetgram.training_data.table import ARROW_SCHEMA, TRAINING_TABLE
 from risk_scoring_service.model_poller import ModelPoller
 from tests.support.training_rows import NOW, synthetic_rows, training_row, write_rows
 
-
 pytestmark = pytest.mark.servers
 
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
-def test_a_model_goes_from_the_table_to_the_scorer(catalog, publisher, tmp_path):
+
+def trained(catalog, **options):
+    return train(catalog, **{"version": 1, "provisional_minutes": 30, "passes": 3, **options})
+
+
+def test_a_model_goes_from_the_table_to_the_scorer(catalog, publisher):
     write_rows(catalog, synthetic_rows(images=300))
-    run = train(catalog, version=publisher.next_version(), provisional_minutes=30)
+    run = trained(catalog, version=publisher.next_version())
     published = publisher.publish(run.package)
     poller = ModelPoller(publisher, interval_s=30)
     poller.look()
@@ -33,5 +39,139 @@ def test_a_model_goes_from_the_table_to_the_scorer(catalog, publisher, tmp_path)
     assert poller.model.version == "1"
     assert poller.model.metadata.rows_seen == run.balance.rows == 720
     rows = np.random.default_rng(1).random((5, 29)).astype(np.float32)
-    served = poller.model.predict(rows)
-    assert served.tolist() == check_package(published).predict(rows).tolist()
+    assert poller.model.predict(rows).tolist() == check_package(published).predict(rows).tolist()
+
+
+def test_a_model_learns_what_the_rules_cannot_see(catalog):
+    write_rows(catalog, synthetic_rows(images=1500))
+    run = trained(catalog, passes=None)
+    assert run.model.average_precision > run.rules.average_precision
+    assert run.model.log_loss < run.rules.log_loss
+
+
+def test_metadata_says_what_the_contract_asks_for(catalog, tmp_path):
+    snapshot_id = write_rows(catalog, synthetic_rows(images=100))
+    run = trained(catalog, version=7)
+    write_package(run.package, tmp_path)
+    metadata = orjson.loads((tmp_path / "metadata.json").read_bytes())
+    assert metadata["version"] == 7
+    assert metadata["snapshot_id"] == str(snapshot_id)
+    assert metadata["trained_at"].endswith("Z") and metadata["updated_at"].endswith("Z")
+    assert (metadata["rows_seen"], metadata["batches_seen"]) == (240, 6)
+    assert metadata["algorithm"] == "SGDClassifier(log_loss)"
+    assert metadata["feature_names"] == list(FEATURE_NAMES)
+    for whose in ("model", "heuristic"):
+        assert {"auc", "average_precision", "log_loss"} <= set(metadata["metrics"][whose])
+    assert (metadata["metrics"]["train_images"], metadata["metrics"]["held_out_images"]) == (80, 20)
+    assert (metadata["metrics"]["train_rows"], metadata["metrics"]["held_out_rows"]) == (240, 60)
+    balance = metadata["class_balance"]
+    assert balance["0"] + balance["1"] + balance["provisional_negatives"] == 240
+    assert metadata["library_versions"] == {
+        "python": platform.python_version(),
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+    }
+    assert set(metadata["sha256"]) == set(ARTIFACT_NAMES)
+    check_package(read_package(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*ARTIFACT_NAMES, "metadata.json"])
+    encoder = joblib.load(tmp_path / "encoder.joblib")
+    texts = np.array([["Rice"], ["Nothing we know"]], dtype=object)
+    assert encoder.transform(texts).tolist() == [[float(name == "Rice") for name in CATEGORIES], [0.0] * 11]
+
+
+def test_the_scaler_has_seen_every_training_row_once_and_no_other(catalog):
+    rows = synthetic_rows(images=50)
+    write_rows(catalog, rows)
+    run = trained(catalog)
+    files = run.package.files
+    scaler = joblib.load(io.BytesIO(files["scaler.joblib"]))
+    views = [row["views_5min"] for row in rows[:120]]
+    assert scaler.n_samples_seen_ == 120
+    assert scaler.mean_[FEATURE_NAMES.index("views_5min")] == pytest.approx(np.mean(views))
+
+
+def test_the_same_snapshot_gives_the_same_model(catalog):
+    first = write_rows(catalog, synthetic_rows(images=60))
+    before = trained(catalog)
+    write_rows(catalog, [training_row("later", NOW + 5 * DAY)])
+    again = trained(catalog, snapshot_id=first)
+    assert again.package.files == before.package.files
+    assert again.snapshot_id == first
+
+
+def test_no_image_is_on_both_sides_and_held_out_uploads_are_later(catalog):
+    rows = synthetic_rows(images=50)
+    # The last training image's latest row has an anchor after the first held-out image's upload.
+    for row in rows:
+        row["anchor_time"] = NOW + (row["anchor_time"] - NOW) / 1000
+        minutes = row["decision_point_minutes"] * MINUTE
+        row["anchor_time"] = NOW + timedelta(seconds=int(row["image_id"][-2:], 16)) + minutes
+    write_rows(catalog, rows)
+    found = open_training_rows(catalog, 30)
+    split = split_by_upload(found)
+    sides = {"train": (split.train, {}), "held_out": (split.held_out, {})}
+    for examples in found.examples(with_ids=True):
+        for choose, seen in sides.values():
+            part = choose(examples)
+            seen.update(zip(part.image_ids.to_pylist(), part.uploads_us.tolist(), strict=True))
+    train_side, held_out = sides["train"][1], sides["held_out"][1]
+    assert not set(train_side) & set(held_out)
+    assert max(train_side.values()) < min(held_out.values())
+    assert (len(train_side), len(held_out)) == (split.train_images, split.held_out_images) == (40, 10)
+
+
+def test_unknown_labels_are_left_out_unless_the_image_was_watched_long_enough(catalog):
+    rows = synthetic_rows(images=40)
+    for number, watched in enumerate((29 * MINUTE, 30 * MINUTE, 90 * MINUTE)):
+        uploaded = NOW + timedelta(hours=number)
+        late = training_row(f"late {number}", uploaded, label_observed_until=uploaded + watched)
+        rows.append(late | {"label_needs_moderation_24h": None})
+    write_rows(catalog, rows)
+
+    def provisional(minutes):
+        return sum(int(examples.provisional.sum()) for examples in open_training_rows(catalog, minutes).examples())
+
+    assert [provisional(minutes) for minutes in (0, 29, 30, 31, 91)] == [0, 3, 2, 1, 0]
+    run = trained(catalog)
+    assert run.package.metadata["class_balance"]["held_out"]["provisional_negatives"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([], "has no rows yet"),
+        (synthetic_rows(images=9), "usable rows of 9 images; at least 10"),
+        ([training_row(f"{n}", NOW + n * MINUTE) for n in range(20)], "all of class 0"),
+        ([training_row(f"{n}", NOW + n * MINUTE, label_needs_moderation_24h=1) for n in range(20)], "all of class 1"),
+        ([training_row(f"{n}", NOW, label_needs_moderation_24h=n % 2) for n in range(20)], "too few different times"),
+    ],
+    ids=["empty", "few", "unflagged", "flagged", "at once"],
+)
+def test_unusable_rows_end_in_a_sentence_that_says_what_to_do(catalog, rows, reason):
+    write_rows(catalog, rows)
+    with pytest.raises(UnusableDataError, match=reason) as raised:
+        trained(catalog)
+    assert "moderation_training" in str(raised.value)
+
+
+def test_a_missing_table_ends_in_the_same_sentence(catalog):
+    with pytest.raises(UnusableDataError, match="has no rows yet"):
+        trained(catalog)
+
+
+def test_held_out_rows_of_one_class_give_null_figures_with_the_reason(catalog):
+    rows = synthetic_rows(images=50)
+    for row in rows[-30:]:
+        row["label_needs_moderation_24h"] = 0
+    write_rows(catalog, rows)
+    document = orjson.loads(metadata_text(trained(catalog).package.metadata))["metrics"]
+    for whose in ("model", "heuristic"):
+        assert document[whose]["auc"] is None
+        assert "all of class 0" in document[whose]["undefined"]["auc"]
+        assert document[whose]["log_loss"] > 0
+
+
+def test_times_do_not_depend_on_the_machine(catalog):
+    write_rows(catalog, [row | {"anchor_time": row["anchor_time"].astimezone(UTC)} for row in synthetic_rows(20)])
+    split = split_by_upload(open_training_rows(catalog, 30))
+    assert split.held_out_from == datetime(2026, 3, 8, 14, 24, tzinfo=UTC)

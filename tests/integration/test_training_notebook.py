@@ -59,7 +59,7 @@ def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(catal
     write_rows(catalog, synthetic_rows(images=60))
     table = replace_large_table(catalog, 130_000)
     assert replace_large_table(catalog, 120_000).scan().count() == 120_000
-    assert len(list(table.io.fs_by_scheme("s3", "").get_file_info(folder_of(table)))) == 0
+    assert not [found for found in everything_below(table) if found.is_file]
     text = printed(executed("training_large_data_demo.ipynb", tmp_path, lake_environment))
     assert "LogisticRegression fitted on 180 rows" in text
     assert "120000 rows, memory in use" in text
@@ -68,9 +68,10 @@ def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(catal
     assert names == {"moderation_model_demo.joblib", "scaler_demo.joblib", "encoder_demo.joblib"}
 
 
-def folder_of(table):
-    """Everything below the place of a table."""
-    return pafs.FileSelector(table.location().removeprefix("s3://"), recursive=True, allow_not_found=True)
+def everything_below(table):
+    """What the object store holds at the place of a table."""
+    place = table.location().removeprefix("s3://")
+    return table.io.fs_by_scheme("s3", "").get_file_info(pafs.FileSelector(place, recursive=True, allow_not_found=True))
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(WORKSPACE.glob("*.ipynb"))])

@@ -1,0 +1,123 @@
+"""Rules and model side by side: the figures, the report, and the command."""
+
+import re
+import uuid
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from gourmetgram.cli import target
+from gourmetgram.cli.compare import compared
+from gourmetgram.cli.main import app
+from gourmetgram.comparison.report import held_out_disagreements, render
+from gourmetgram.features.definition import FEATURE_NAMES
+from gourmetgram.training.run import train
+from tests.support.scoring import People
+from tests.support.training_rows import synthetic_rows, write_rows
+
+pytestmark = pytest.mark.servers
+
+VIRAL = {**dict.fromkeys(FEATURE_NAMES, 0), "views_5min": 110}
+
+
+@pytest.fixture
+def people(lake_environment):
+    return People(lake_environment["DATABASE_URL"])
+
+
+@pytest.fixture
+def published(catalog, publisher):
+    """A model, published, and the figures of its training."""
+    write_rows(catalog, synthetic_rows(images=200))
+    run = train(catalog, version=1, provisional_minutes=30, passes=3)
+    publisher.publish(run.package)
+    return run
+
+
+def decide(people, mode, risk_score, recommendation, **values):
+    image_id = str(uuid.uuid4())
+    people.insert(
+        "moderation",
+        target_type="image",
+        target_id=image_id,
+        inference_mode=mode,
+        risk_score=risk_score,
+        recommendation=recommendation,
+        **{"trigger_type": "viral", "created_at": datetime.now(UTC), **values},
+    )
+    return image_id
+
+
+def test_held_out_figures_are_those_of_the_training_run(published, lake_environment):
+    found = compared(lake_environment, "gourmetgram trace {image_id}").held_out
+    assert found is not None
+    assert (found.model, found.rules, found.newest) == (published.model, published.rules, False)
+    assert found.scores.image_ids == published.scores.image_ids
+    for row in held_out_disagreements(found):
+        assert row.by_rules != row.by_model
+
+
+def test_when_the_snapshot_is_gone_the_newest_one_is_judged(published, publisher, lake_environment):
+    metadata = {**published.package.metadata, "snapshot_id": "1"}
+    publisher.publish(published.package._replace(metadata=metadata))
+    found = compared(lake_environment, "{image_id}").held_out
+    assert found is not None
+    assert (found.newest, found.snapshot_id) == (True, published.snapshot_id)
+    assert found.model == published.model
+
+
+def test_decisions_are_compared_where_both_gave_an_opinion(people, lake_environment):
+    shadow = decide(people, "shadow", 0.2, "SAFE", model_score=0.9, model_version="1")
+    by_model = decide(
+        people, "model", 0.25, "SAFE", model_score=0.25, model_version="1", features=orjson.dumps(VIRAL).decode()
+    )
+    decide(people, "heuristic", 0.6, "REVIEW", trigger_type="flagged")
+    comparison = compared(lake_environment, "gourmetgram trace {image_id}")
+    opinions = {each.image_id: (each.rules, each.model, each.disagree) for each in comparison.decisions.opinions}
+    # The rules' score of a row that the model decided follows from its features: 110 views, 0.2.
+    assert opinions == {shadow: (0.2, 0.9, True), by_model: (0.2, 0.25, False)}
+    assert [each.image_id for each in comparison.decisions.disagreements] == [shadow]
+    counts = [(row.mode, row.trigger, row.decisions, row.safe, row.review) for row in comparison.decisions.counts]
+    assert counts == [("heuristic", "flagged", 1, 0, 1), ("model", "viral", 1, 1, 0), ("shadow", "viral", 1, 1, 0)]
+    assert comparison.missing.startswith("No model is published")
+
+
+def test_the_report_needs_nothing_else(published, people, lake_environment):
+    shadow = decide(people, "shadow", 0.2, "SAFE", model_score=0.9, model_version="1", trigger_type="<b>odd</b>")
+    html = render(compared(lake_environment, "gourmetgram trace {image_id}"))
+    assert html.count('src="data:image/png;base64,') == 4
+    assert f"gourmetgram trace {shadow}" in html
+    assert not re.search(r"https?://|<script|<link|<b>odd", html)
+    for title in ("average precision", "calibration error", "held out of training", "Decisions", "&lt;b&gt;odd"):
+        assert title.lower() in html.lower()
+
+
+def test_a_report_without_model_and_decisions_says_what_to_do(lake_environment):
+    html = render(compared(lake_environment, "{image_id}"))
+    assert "gourmetgram train --publish" in html
+    assert "INFERENCE_MODE=shadow" in html
+
+
+def test_the_commands_go_from_training_to_the_report(catalog, lake_environment, tmp_path, monkeypatch):
+    for module in ("models", "compare"):
+        monkeypatch.setattr(f"gourmetgram.cli.{module}.environment", lambda *_: lake_environment)
+    assert target.environment is not None
+    write_rows(catalog, synthetic_rows(images=60))
+    folder, html = tmp_path / "models", tmp_path / "reports" / "comparison.html"
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, [str(each) for each in arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "Model version 1 is in" in run("train", "--folder", folder, "--passes", 2)
+    assert "Version 1 is in use" in run("models", "publish", "--folder", folder)
+    assert orjson.loads(run("train", "--folder", folder, "--passes", 1, "--publish", "--json"))["version"] == 2
+    assert re.search(r"● in use\s+2 ", run("models", "list"))
+    assert "Version 1 is in use" in run("models", "rollback")
+    assert "Version 2 is in use" in run("models", "activate", 2)
+    output = run("compare", "--html", html, "--examples", 1)
+    assert "average precision" in output
+    assert html.read_text().startswith("<!DOCTYPE html>")

@@ -1,0 +1,133 @@
+"""Versions in the object store: written once, pointed at last, never mixed."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import orjson
+import pytest
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.models.artifacts import ARTIFACT_NAMES, ArtifactError, load_model, parse_metadata
+from gourmetgram.models.package import ModelPackage
+from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.models.repository import MissingObjectError
+from gourmetgram.settings import ObjectStoreSettings
+from tests.support.models import artifacts
+from tests.support.training_fixtures import BUCKET
+
+pytestmark = pytest.mark.servers
+
+
+def package(seed=42, **changes):
+    files = artifacts(seed=seed, **changes)
+    metadata = orjson.loads(files.pop("metadata.json"))
+    return ModelPackage(files, metadata)
+
+
+def served(publisher):
+    """The model that a reader takes who knows only the four keys of the contract."""
+    metadata = parse_metadata(publisher.read("metadata.json"))
+    load_model(metadata, {name: publisher.read(name) for name in ARTIFACT_NAMES})
+    return metadata
+
+
+def test_versions_count_up_and_the_last_one_is_served(publisher):
+    first, second = publisher.publish(package(1)), publisher.publish(package(2))
+    assert (first.metadata["version"], second.metadata["version"]) == (1, 2)
+    assert second.metadata["updated_at"] > first.metadata["updated_at"]
+    assert served(publisher).version == 2
+    assert [(found.version, found.active) for found in publisher.versions()] == [(1, False), (2, True)]
+    assert publisher.read_active().files == second.files
+
+
+def test_a_version_after_one_that_was_put_there_by_hand_is_the_next(publisher):
+    by_hand = package(1)
+    for name, content in by_hand.files.items():
+        publisher._write(name, content)
+    publisher._write("metadata.json", orjson.dumps({**by_hand.metadata, "version": 6}))
+    assert publisher.publish(package(2)).metadata["version"] == 7
+
+
+def test_rollback_and_activate_point_at_stored_versions(publisher):
+    models = [publisher.publish(package(seed)) for seed in (1, 2, 3)]
+    assert publisher.rollback().version == 2
+    assert publisher.read_active().files == models[1].files
+    assert publisher.rollback().version == 1
+    with pytest.raises(PermanentError, match="Version 1 is the earliest"):
+        publisher.rollback()
+    publisher.activate(3)
+    assert served(publisher).version == 3
+    assert served(publisher).updated_at > parse_metadata(orjson.dumps(models[2].metadata)).updated_at
+
+
+def test_a_new_version_after_a_rollback_replaces_no_older_one(publisher):
+    publisher.publish(package(1))
+    second = publisher.publish(package(2))
+    publisher.rollback()
+    assert publisher.publish(package(3)).metadata["version"] == 3
+    assert publisher.read_version(2).files == second.files
+
+
+def test_a_model_that_the_scorer_would_refuse_is_not_published(publisher):
+    good = package(1)
+    damaged = {**good.files, "model.joblib": good.files["model.joblib"][:-1]}
+    with pytest.raises(ArtifactError, match=r"model\.joblib is not the file"):
+        publisher.publish(ModelPackage(damaged, good.metadata))
+    with pytest.raises(ArtifactError, match="other features"):
+        publisher.publish(package(1, feature_names=["a feature"]))
+    assert publisher.versions() == []
+    assert publisher.active_version() is None
+
+
+def test_an_unknown_or_damaged_version_is_not_activated(publisher):
+    publisher.publish(package(1))
+    publisher.publish(package(2))
+    publisher._write("versions/1/scaler.joblib", b"something else")
+    with pytest.raises(ArtifactError):
+        publisher.rollback()
+    with pytest.raises(MissingObjectError):
+        publisher.activate(9)
+    assert served(publisher).version == 2
+
+
+def test_two_publishers_at_once_get_versions_of_their_own(publisher, lake_environment):
+    settings = ObjectStoreSettings.load(lake_environment)
+    others = [ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"]) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda pair: pair[1].publish(package(pair[0])), enumerate(others)))
+    assert sorted(each.metadata["version"] for each in done) == [1, 2, 3, 4]
+    for each in done:
+        assert publisher.read_version(each.metadata["version"]).files == each.files
+    for other in others:
+        other.close()
+
+
+class DiedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(publisher, monkeypatch, step):
+    publisher.publish(package(1))
+    write, steps = publisher._write, iter(range(100))
+
+    def dying(name, content, **options):
+        if next(steps) == step:
+            raise DiedError
+        return write(name, content, **options)
+
+    monkeypatch.setattr(publisher, "_write", dying)
+    with pytest.raises(DiedError):
+        publisher.publish(package(2))
+    monkeypatch.undo()
+    found = publisher.read_active()
+    assert found.metadata["version"] == 1
+    for name, content in found.files.items():
+        assert hashlib.sha256(content).hexdigest() == found.metadata["sha256"][name]
+    # Who knows only the four keys finds digests that do not fit, or the old model, never a mixture.
+    try:
+        assert served(publisher).version == 1
+    except ArtifactError as error:
+        assert "SHA-256 differs" in str(error)
+    assert publisher.publish(package(3)).metadata["version"] in {2, 3}
+    assert served(publisher).version == publisher.active_version()

@@ -1,0 +1,65 @@
+"""Figures of model and rules against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gourmetgram.features.definition import FEATURE_NAMES
+from gourmetgram.training.evaluation import calibration, measure, rule_scores
+from gourmetgram.training.trainer import Balance, enough_passes
+
+LABELS = np.array([0, 0, 1, 1])
+
+
+def test_figures_are_those_of_the_definitions():
+    found = measure(LABELS, np.array([0.1, 0.6, 0.4, 0.9]))
+    # Three of four pairs are in order; ranked 1, 0, 1, 0: precision 1 at recall 1/2, 2/3 at recall 1.
+    assert found.auc == pytest.approx(3 / 4)
+    assert found.average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
+    assert found.log_loss == pytest.approx(-sum(map(math.log, (0.9, 0.4, 0.4, 0.9))) / 4)
+    assert found.brier == pytest.approx((0.01 + 0.36 + 0.36 + 0.01) / 4)
+    assert found.undefined == {}
+
+
+def test_a_certain_but_wrong_score_costs_much_and_not_infinitely_much():
+    found = measure(LABELS, np.array([0.0, 0.0, 0.0, 1.0]))
+    assert found.log_loss == pytest.approx(-math.log(1e-6) / 4, rel=1e-4)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_figures_that_need_both_classes_are_null_with_the_reason(only):
+    found = measure(np.full(3, only), np.array([0.2, 0.3, 0.4]))
+    assert (found.auc, found.average_precision) == (None, None)
+    assert found.log_loss is not None
+    assert found.undefined == dict.fromkeys(("auc", "average_precision"), f"the held-out rows are all of class {only}")
+
+
+def test_without_rows_every_figure_is_null_with_the_reason():
+    found = measure(np.empty(0, dtype=int), np.empty(0))
+    assert set(found.undefined) == {"auc", "average_precision", "log_loss", "brier", "calibration_error"}
+    assert found[:5] == (None,) * 5
+
+
+def test_calibration_groups_rows_by_score():
+    bins = calibration(np.array([0, 1, 1, 1]), np.array([0.11, 0.19, 0.95, 1.0]))
+    assert [(round(each.mean_score, 3), each.share_positive, each.rows) for each in bins] == [
+        (0.15, 0.5, 2),
+        (0.975, 1.0, 2),
+    ]
+
+
+def test_the_rules_score_rows_as_the_scorer_does():
+    matrix = np.zeros((2, len(FEATURE_NAMES)), dtype=np.float32)
+    matrix[1, FEATURE_NAMES.index("views_5min")] = 110
+    matrix[1, FEATURE_NAMES.index("total_flags")] = 2
+    assert rule_scores(matrix).tolist() == [0.0, 0.6]
+
+
+def test_short_tables_are_passed_over_more_often_than_long_ones():
+    assert [enough_passes(rows) for rows in (0, 1_000, 100_000, 6_000_000)] == [30, 30, 10, 3]
+
+
+def test_provisional_negatives_are_counted_apart():
+    assert Balance(5, 3, 2).document() == {"0": 5, "1": 3, "provisional_negatives": 2}
+    assert Balance(5, 3, 2).rows == 10
