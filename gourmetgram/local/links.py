@@ -35,7 +35,7 @@ def pages(ports: Ports, host: str = "localhost") -> list[Page]:
         Page("API: health", f"{api}/health"),
         Page("API: metrics", f"{api}/metrics"),
         Page(
-            "Airflow: DAGs and their runs",
+            "Airflow (after `up --with airflow`)",
             f"http://{host}:{ports.airflow}",
             airflow_login,
         ),
