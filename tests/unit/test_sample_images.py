@@ -1,0 +1,96 @@
+"""The bundled sample set: complete, small, made of valid pictures, and drawn by the code beside it."""
+
+import io
+import random
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from data_generator import sample_images
+from data_generator.dataset import open_pictures
+from data_generator.extract_data import SAMPLE_FOLDER
+from data_generator.food11 import CLASSES, SPLITS, count_images
+from data_generator.pictures import Choice
+from data_generator.sample_images import SampleImages, sample_file, write_set
+from gourmetgram.features.definition import CATEGORIES
+
+TRACKED_BYTES_LIMIT = 500_000
+UPLOAD_BYTES_LIMIT = 200_000
+
+
+def decoded(content: bytes) -> Image.Image:
+    """Decode a picture to its last pixel."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+def tracked_files() -> dict[str, bytes]:
+    return files_of(SAMPLE_FOLDER)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_class_names_are_the_platforms_categories() -> None:
+    assert CLASSES == CATEGORIES
+
+
+def test_every_class_is_in_every_split() -> None:
+    counts = count_images(SAMPLE_FOLDER)
+    assert set(counts) == set(SPLITS)
+    for numbers in counts.values():
+        assert all(numbers[number] >= 1 for number in range(len(CLASSES)))
+
+
+def test_every_tracked_picture_is_a_valid_jpeg_and_different_from_the_others() -> None:
+    files = tracked_files()
+    for content in files.values():
+        image = decoded(content)
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+    assert len(set(files.values())) == len(files)
+
+
+def test_the_tracked_set_is_small() -> None:
+    assert sum(map(len, tracked_files().values())) < TRACKED_BYTES_LIMIT
+
+
+def test_drawing_again_gives_the_tracked_files(tmp_path: Path) -> None:
+    assert write_set(tmp_path) == len(tracked_files())
+    assert files_of(tmp_path) == tracked_files()
+
+
+def test_another_seed_gives_other_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
+    assert picture == sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
+    monkeypatch.setattr(sample_images, "SEED", sample_images.SEED + 1)
+    assert picture != sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
+
+
+def test_uploads_from_the_sample_set_have_the_format_that_their_name_says() -> None:
+    formats = set()
+    for variant in (0, sample_images.VARIANTS - 1):
+        content = sample_file(9, "evaluation", variant)
+        formats.add(decoded(content).format)
+        assert len(content) < UPLOAD_BYTES_LIMIT
+    assert formats == {"JPEG", "PNG"}
+
+
+def test_every_class_is_chosen_and_named_like_its_category() -> None:
+    rng, source = random.Random(1), SampleImages()
+    choices = [source.choose(rng) for _ in range(2000)]
+    assert {choice.category for choice in choices} == set(CLASSES)
+    assert all(named_by_class(choice) for choice in choices)
+    endings = {choice.filename.rpartition(".")[2] for choice in choices}
+    assert endings == {"jpg", "png"}
+
+
+def named_by_class(choice: Choice) -> bool:
+    number = int(choice.filename.partition("_")[0])
+    return CLASSES[number] == choice.category
+
+
+def test_without_a_data_set_the_sample_set_is_used(tmp_path: Path) -> None:
+    assert isinstance(open_pictures(tmp_path / "Food-11"), SampleImages)
