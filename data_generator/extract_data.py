@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
@@ -139,8 +140,8 @@ def _fetch(job: Job) -> None:
 def _download(job: Job) -> None:
     try:
         response: HTTPResponse = urllib.request.urlopen(job.url, timeout=job.timeout_s)  # noqa: S310 - the URL is ours
-    except OSError as error:
-        # Includes refused, unknown host, time-out and every HTTP status that is no success.
+    except (OSError, HTTPException) as error:
+        # Refused, unknown host, time-out, every HTTP status that is no success, and an answer that is no HTTP.
         raise DataSetUnavailableError(f"{job.url} cannot be reached ({error})") from error
     with response, job.partial_zip.open("wb") as archive:
         expected = int(response.headers.get("Content-Length") or 0)
@@ -177,7 +178,8 @@ def _unpack(job: Job) -> None:
             if len(members) != job.expected_images:
                 raise DataSetUnavailableError(f"the archive has {len(members)} images instead of {job.expected_images}")
             _extract_members(archive, members, job.partial_folder)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        # RuntimeError: encrypted, or compressed in a way that Python does not know.
         raise DataSetUnavailableError(f"the archive is damaged ({error})") from error
     for split, numbers in count_images(job.partial_folder).items():
         missing = [CLASSES[number] for number in range(len(CLASSES)) if not numbers[number]]
