@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -197,6 +198,7 @@ class Handler:
         )
         new = self._facts.insert(decisions)
         now_us = time.time_ns() // 1_000
+        kinds: Counter[tuple[str, str]] = Counter()
         for (item, _, _), decision in zip(complete, decisions, strict=True):
             outcome.settled.append(item.record)
             if decision.request.request_id not in new:
@@ -206,5 +208,7 @@ class Handler:
             new.discard(decision.request.request_id)
             log.info("%s", decision.describe())
             log.info("Stored moderation decision for %s...", decision.request.image_id[:8])
-            metrics.decisions.labels(decision.inference_mode, decision.recommendation).inc()
+            kinds[decision.inference_mode, decision.recommendation] += 1
             metrics.latency.observe(max(0, now_us - item.record.broker_time_us) / 1_000_000)
+        for labels, number in kinds.items():
+            metrics.decisions.labels(*labels).inc(number)
