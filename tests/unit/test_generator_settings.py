@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from data_generator.main import main
 from data_generator.settings import GeneratorSettings
 from gourmetgram.errors import SettingsError
 
@@ -62,3 +63,12 @@ def test_an_empty_target_is_no_target() -> None:
 def test_a_value_that_is_not_allowed_is_refused_by_name(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         GeneratorSettings.load({variable: value})
+
+
+def test_a_mode_that_is_not_built_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GENERATOR_MODE", "backfill")
+    assert main() == 2
+    expected = "GENERATOR_MODE: backfill is not available yet; poisson and simulate_viral are.\n"
+    assert capsys.readouterr().err == expected
