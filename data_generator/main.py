@@ -27,6 +27,10 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_USE
+    if settings.generator_mode not in _MODES:
+        modes = " and ".join(_MODES)
+        sys.stderr.write(f"GENERATOR_MODE: {settings.generator_mode} is not available yet; {modes} are.\n")
+        return _WRONG_USE
     configure_logging(settings.generator_log_level)
     # One line per request is the generator's own business, in its own words.
     logging.getLogger("httpx").setLevel(logging.WARNING)
