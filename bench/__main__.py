@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import api, latency, streams
+from bench import api, latency, streams, training
 from bench.report import Row, markdown, write_section
 
 SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "consumer": lambda options: streams.consumer_rows(options.events),
     "scorer": lambda options: streams.scorer_rows(options.requests),
     "latency": lambda options: latency.run(options.bursts),
+    "training": lambda options: training.run(options.rows),
 }
 
 
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000, help="events for the consumer to drain (200000)")
     parser.add_argument("--requests", type=int, default=50_000, help="requests for the scorer to drain (50000)")
     parser.add_argument("--bursts", type=int, default=40, help="bursts of the latency suite (40)")
+    parser.add_argument("--rows", type=int, default=6_000_000, help="rows of the training table (6000000)")
     parser.add_argument("--no-write", action="store_true", help="print only, leave docs/performance.md as it is")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)
