@@ -6,6 +6,9 @@ import sys
 import pytest
 
 from gourmetgram.cli.main import main
+from gourmetgram.local.airflow import AIRFLOW
+from gourmetgram.local.blueprint import SERVERS
+from gourmetgram.local.services import SERVICES
 from gourmetgram.local.stack import Stack
 
 
@@ -65,7 +68,7 @@ def test_every_page_is_listed_in_one_piece_with_its_login(run):
 def test_a_stopped_stack_has_a_status(run):
     code, output, _errors = run("status")
     assert code == 0
-    assert output.count("STOPPED") == 9
+    assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW)
 
 
 def test_down_of_a_stack_that_is_not_up_is_no_error(run):
