@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from ibis import ir
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import BooleanExpression
 from pyiceberg.table import Table
 
 from gourmetgram.errors import PermanentError
@@ -18,6 +19,7 @@ from gourmetgram.features.definition import category_name
 from gourmetgram.features.engine import Engine
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, events_progress, parse_time
+from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, RAW_TABLES, RawTable, raw_path
 from gourmetgram.training_data.lake import Lake
@@ -47,6 +49,10 @@ _RAW_SCHEMAS: Final = {
 
 
 _CATEGORY_NAMES: Final = ibis.schema({"text": "string", "name": "string"})
+
+
+EVENT_COLUMNS: Final = tuple("event_time" if name == "time_us" else name for name in offline.EVENTS.names)
+"""The columns of bronze that features are computed from."""
 
 
 class RawRows(NamedTuple):
@@ -138,24 +144,25 @@ def open_event_history(catalog: Catalog) -> EventHistory | None:
     return EventHistory(table, snapshot.snapshot_id if snapshot else None, max(known))
 
 
-def load_events(engine: Engine, name: str, history: EventHistory, row_filter: str) -> ir.Table:
-    """Load the events of a history that match a PyIceberg filter, as a table of schema `offline.EVENTS`."""
-    fields = tuple("event_time" if column == "time_us" else column for column in offline.EVENTS.names)
+def load_events(engine: Engine, name: str, history: EventHistory, row_filter: BooleanExpression) -> ir.Table:
+    """Load the events of a history that match a filter, as a table of schema `offline.EVENTS`.
+
+    Raises:
+        TransientError: the object store is away.
+    """
     if history.snapshot_id is None:
         return load_no_events(engine, name)
-    with named_outages("the event history could not be read"):
-        scan = history.table.scan(row_filter=row_filter, selected_fields=fields, snapshot_id=history.snapshot_id)
-        return load_event_rows(engine, name, scan.to_arrow_batch_reader())
-
-
-def load_event_rows(engine: Engine, name: str, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
-    """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are not needed."""
-    return engine.load(name, offline.EVENTS, rows, _EVENTS_QUERY)
+    return load_event_rows(engine, name, stream_rows(history.table, EVENT_COLUMNS, row_filter, history.snapshot_id))
 
 
 def load_no_events(engine: Engine, name: str) -> ir.Table:
     """An empty table of schema `offline.EVENTS`."""
     return engine.load(name, offline.EVENTS, offline.EVENTS.to_pyarrow().empty_table())
+
+
+def load_event_rows(engine: Engine, name: str, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
+    """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are not needed."""
+    return engine.load(name, offline.EVENTS, rows, _EVENTS_QUERY)
 
 
 def to_us(moment: datetime) -> int:

@@ -12,6 +12,7 @@ from pyiceberg.table import Table
 from pyiceberg.types import DoubleType, IcebergType, LongType, NestedField, StringType, TimestamptzType
 
 from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import PROPERTIES, TableDefinition
 from gourmetgram.training_data.rows import ROWS
 
@@ -70,8 +71,7 @@ def load_stored_rows(engine: Engine, name: str, table: Table | None) -> ir.Table
     """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table."""
     if table is None:
         return engine.load(name, ROWS, ROWS.to_pyarrow().empty_table())
-    stored = table.scan(selected_fields=tuple(ROWS.names)).to_arrow_batch_reader()
-    return engine.load(name, ROWS, stored, _ROWS_QUERY + "FROM loading")
+    return engine.load(name, ROWS, stream_rows(table, ROWS.names), _ROWS_QUERY + "FROM loading")
 
 
 def load_file_rows(engine: Engine, name: str, path: Path) -> ir.Table:

@@ -22,6 +22,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
 from gourmetgram.features.definition import HOUR_US
 from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.lakehouse.filters import between, equals
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import format_time
 from gourmetgram.lakehouse.schemas import EVENTS
@@ -30,7 +31,6 @@ from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, write
 from gourmetgram.training_data.inputs import (
     RawFiles,
     fetch_raw_files,
-    from_us,
     load_events,
     load_no_events,
     load_raw_rows,
@@ -150,7 +150,7 @@ class _Run:
         """Add the last reason, which only the event history knows."""
         if self._history is None:
             return points
-        events = load_events(self._engine, "uploads", self._history, "event_type = 'upload'")
+        events = load_events(self._engine, "uploads", self._history, equals("event_type", "upload"))
         uploaded = events.select(uploaded_id="image_id").distinct()
         marked = points.left_join(uploaded, points.image_id == uploaded.uploaded_id)
         missing = ibis.cases((marked.uploaded_id.isnull(), training.NO_UPLOAD_EVENT), else_=ibis.null("string"))
@@ -172,7 +172,8 @@ class _Run:
         first, last = self._engine.scalar(points.time_us.min()), self._engine.scalar(points.time_us.max())
         if self._history is None or first is None:
             return load_no_events(self._engine, "events")
-        reach = f"event_time > '{from_us(first - HOUR_US).isoformat()}' and event_time <= '{from_us(last).isoformat()}'"
+        # (first - 1 h, last], in whole microseconds.
+        reach = between("event_time", first - HOUR_US + 1, last + 1)
         return load_events(self._engine, "events", self._history, reach)
 
     def _dropped(self, judged: ir.Table) -> dict[str, int]:
