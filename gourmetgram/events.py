@@ -40,6 +40,7 @@ MAX_TRIGGER_LENGTH: Final = 30
 MAX_DEAD_LETTER_VALUE_BYTES: Final = 65_536
 MAX_DEAD_LETTER_ERROR_LENGTH: Final = 500
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_FIELDS: Final = ("viewed_at", "created_at", "uploaded_at")
 _is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _EVENT_KINDS: Final[frozenset[str]] = frozenset(EVENT_KINDS)
@@ -244,8 +245,9 @@ def parse_time(value: object) -> int | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    # A float of seconds holds today's microseconds exactly (2^53 > 10^15), so rounding restores the integer.
-    microseconds = round(moment.timestamp() * 1_000_000)
+    since_epoch = moment - _EPOCH
+    # Integers all the way: a float of seconds loses microseconds from the year 2106 on.
+    microseconds = (since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds
     # An offset can push a time of the first or last day out of the calendar.
     return microseconds if _MIN_US <= microseconds <= _MAX_US else None
 

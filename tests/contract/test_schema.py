@@ -84,7 +84,8 @@ def test_a_decision_can_be_inserted_by_hand_as_the_lab_text_does(engine):
     with engine.connect() as connection:
         connection.execute(
             text(
-                "INSERT INTO moderation (target_type, target_id, inference_mode, model_version, risk_score, trigger_type) "
+                "INSERT INTO moderation "
+                "(target_type, target_id, inference_mode, model_version, risk_score, trigger_type) "
                 "VALUES ('image', gen_random_uuid(), 'heuristic', NULL, 0.5, 'manual')"
             )
         )
