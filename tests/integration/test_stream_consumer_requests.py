@@ -1,11 +1,14 @@
 """From events to requests: what is asked, when, how often, and with which counts."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gourmetgram.events import request_uuid
+from gourmetgram.settings import KafkaSettings
+from gourmetgram.topics import ensure_topics
 from tests.support.consumer_platform import ConsumerPlatform, event, new_image, now_us
 from tests.support.waiting import wait_until
 
@@ -187,13 +190,26 @@ def test_windows_are_kept_for_an_anchor_that_is_still_undecided(platform: Consum
         wait_until(lambda: platform.redis.zcard(f"image:{image}:views:1hr") == 1, 10, "the window to be trimmed")
 
 
-def test_commits_follow_confirmed_requests(platform: ConsumerPlatform):
-    image = new_image()
-    platform.publish(burst(image, now_us()))
+def test_commits_wait_for_confirmed_requests(platform: ConsumerPlatform, unique_name: Callable[[str], str]):
+    """The moderation topic is missing, so no request is confirmed until it is made."""
+    image, missing = new_image(), unique_name("late-requests")
+    platform.environment["MODERATION_TOPIC"] = missing
     with platform.consumer():
-        platform.wait_settled()
+        platform.publish(burst(image, now_us(), views=50, comments=0, flags=0))
         ends = {partition: end for partition, end in platform.end_offsets().items() if end}
-        wait_until(lambda: platform.committed().items() >= ends.items(), 10, "Kafka's offsets to follow")
+        wait_until(lambda: platform.committed().items() >= ends.items(), 20, "Kafka's offsets to follow")
+        platform.publish(burst(image, now_us(), views=60, comments=5, flags=0))
+        platform.wait_applied()
+        comments = {
+            place: end for place, end in platform.end_offsets().items() if place[0] == platform.topic("comment")
+        }
+        wait_until(lambda: platform.committed().items() >= {p: e for p, e in comments.items() if e}.items(), 20)
+        # The record that raised the request, and all after it, would come again.
+        (views,) = ends
+        assert platform.committed()[views] == 99
+        ensure_topics(KafkaSettings.load(platform.environment), [missing], 4)
+        wait_until(lambda: platform.committed()[views] == 110, 90, "the request to be confirmed")
+    assert triggers(platform) == [(image, "viral")]
 
 
 def test_popular_and_milestones_ask_for_nothing(platform: ConsumerPlatform):
