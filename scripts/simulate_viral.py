@@ -1,21 +1,16 @@
 #!/usr/bin/env python3
-"""Make one image go viral: publish 110 view events straight to Kafka, past the API.
+"""Make one image look viral: publish 110 view events for it straight to Kafka, past the API.
 
-    pip install kafka-python psycopg2-binary
-    python3 scripts/simulate_viral.py [image_id]
+Needs nothing of this repository:  pip install kafka-python psycopg2-binary
 
-Without an image id a random image of the database is taken, one that has no `viral` request of the last hour (each
-image raises at most one an hour). `images.views` does not move: these views exist in the stream only.
+The counter `images.views` does not move, because no view went through the API.
 """
 
 import argparse
 import json
-import logging
-import random
 import sys
 import time
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg2
@@ -24,166 +19,116 @@ from kafka.errors import KafkaError
 
 TOPIC = "gourmetgram.views"
 VIEWS = 110
-SPREAD_SECONDS = 240
-# An hour between two `viral` requests of an image, counted from the events' times, which begin up to
-# SPREAD_SECONDS before the request is made.
-COOL_DOWN_SECONDS = 3600 + SPREAD_SECONDS
-DELIVERY_SECONDS = 30
+SPREAD_SECONDS = 240.0
+"""The views lie this far back, all of them inside the window of five minutes."""
 
-DOCKER_FOLDER = Path(__file__).resolve().parent.parent / "docker"
+SETTINGS_FILES = [Path(__file__).resolve().parent.parent / "docker" / name for name in (".env.example", ".env")]
+"""The lab's login; what one has changed in the second wins."""
 
-NO_IMAGES = "No images found in the database. Run the data generator first."
-
-# Images out of cool-down first; among the others those that leave it soonest. Ties are broken at random.
+# An image that was judged viral within the last hour is in cool-down: a burst on it would raise no request. The hour
+# counts from event to event, and the events of this burst begin four minutes ago.
 CHOOSE_IMAGE = """
-    SELECT i.id::text, max(m.created_at) IS NOT NULL AS in_cool_down
-    FROM images i
-    LEFT JOIN moderation m
-        ON m.target_type = 'image' AND m.target_id = i.id AND m.trigger_type = 'viral'
-        AND m.created_at > now() - make_interval(secs => %s)
-    WHERE i.deleted_at IS NULL
-    GROUP BY i.id
-    ORDER BY max(m.created_at) NULLS FIRST, random()
-    LIMIT 1
+SELECT i.id::text FROM images AS i
+WHERE i.deleted_at IS NULL
+ORDER BY EXISTS (
+    SELECT FROM moderation AS m
+    WHERE m.target_type = 'image' AND m.target_id = i.id AND m.trigger_type = 'viral'
+      AND m.created_at > now() - interval '64 minutes'
+), random()
+LIMIT 1
 """
 
-log = logging.getLogger("simulate_viral")
 
-
-class SimulationError(Exception):
-    """The simulation cannot go on; the text says why and what to do."""
-
-
-def database_url() -> str:
-    """The lab's database, with the login of docker/.env, else of docker/.env.example."""
-    login = {"POSTGRES_USER": "user", "POSTGRES_PASSWORD": "", "POSTGRES_DB": "gourmetgram"}
-    for name in (".env.example", ".env"):
-        login.update(read_assignments(DOCKER_FOLDER / name))
-    user, password, database = (login[name] for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"))
-    return psycopg2.extensions.make_dsn(
-        host="localhost", port=5432, user=user, password=password or None, dbname=database
-    )
-
-
-def read_assignments(path: Path) -> dict[str, str]:
-    """NAME=VALUE lines of a file, without quotes around the values; nothing when there is no such file."""
-    if not path.exists():
-        return {}
-    pairs = (
-        line.partition("=")
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if "=" in line and not line.lstrip().startswith("#")
-    )
-    return {name.strip(): value.strip().strip("'\"") for name, _equals, value in pairs}
-
-
-def choose_image(dsn: str) -> str:
-    """A random image that is not deleted, if possible one that is not in `viral` cool-down.
-
-    Raises:
-        SimulationError: there is none, or the database cannot be read.
-    """
+def main() -> int:
+    """Run the script; returns the exit code."""
+    options = parse_arguments()
     try:
-        connection = psycopg2.connect(dsn, connect_timeout=5)
+        image_id = str(options.image_id) if options.image_id else choose_image(options.database_url or lab_database())
     except psycopg2.Error as error:
-        raise SimulationError(f"The database cannot be reached: {one_line(error)} (see --database-url)") from error
+        return failed(f"PostgreSQL cannot be asked for an image ({first_line(error)}). Is the platform up?")
+    if image_id is None:
+        return failed("No images found in the database. Run the data generator first.")
+    print(f"Simulating viral burst for image: {image_id}")
+    print(f"Publishing {VIEWS} view events to '{TOPIC}'...")
     try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute(CHOOSE_IMAGE, (COOL_DOWN_SECONDS,))
-            row = cursor.fetchone()
-    except psycopg2.Error as error:
-        raise SimulationError(f"The database cannot be read: {one_line(error)}") from error
-    finally:
-        connection.close()
-    if row is None:
-        raise SimulationError(NO_IMAGES)
-    image_id, in_cool_down = row
-    if in_cool_down:
-        log.warning("Every image had a viral request within the last hour: this burst will raise no new one.")
-    return str(image_id)
-
-
-def one_line(error: Exception) -> str:
-    """An error's text without line breaks."""
-    return " ".join(str(error).split())
-
-
-def view_events(image_id: str, now: float, rng: random.Random) -> list[dict[str, object]]:
-    """The burst: views at random times of the last minutes, in their order."""
-    times = sorted(now - rng.uniform(0, SPREAD_SECONDS) for _ in range(VIEWS))
-    return [
-        {"event_type": "view", "image_id": image_id, "user_id": f"sim-user-{number}", "timestamp": moment}
-        for number, moment in enumerate(times)
-    ]
-
-
-def publish(bootstrap: str, image_id: str, events: Sequence[dict[str, object]]) -> None:
-    """Send the events, keyed by image, and wait until the broker has confirmed each.
-
-    Raises:
-        SimulationError: the broker is away or did not confirm them all.
-    """
-    try:
-        producer = KafkaProducer(
-            bootstrap_servers=bootstrap.split(","), acks="all", bootstrap_timeout_ms=10_000, max_block_ms=10_000
-        )
-        try:
-            sent = [producer.send(TOPIC, key=image_id.encode(), value=json.dumps(event).encode()) for event in events]
-            producer.flush(timeout=DELIVERY_SECONDS)
-            for future in sent:
-                future.get(timeout=DELIVERY_SECONDS)
-        finally:
-            producer.close(timeout=5)
+        publish(options.bootstrap, image_id)
     except KafkaError as error:
-        raise SimulationError(f"The views could not be published to {bootstrap}: {error} (see --bootstrap)") from error
+        return failed(f"The broker at {options.bootstrap} did not take the events ({error!r}). Is the platform up?")
+    print(f"Done. {VIEWS} view events published.")
+    print("\nSee what follows:\n  docker logs -f stream-consumer\n  docker logs -f risk-scoring-service")
+    return 0
 
 
-def image_id_argument(text: str) -> str:
-    """An image id as the platform writes it: hyphenated, lower case."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a UUID") from error
-
-
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Publish a burst of view events for one image.")
-    parser.add_argument("image_id", nargs="?", type=image_id_argument, help="UUID; a random image when left out")
-    parser.add_argument("--bootstrap", default="localhost:19092", help="Kafka server (default: %(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image_id", nargs="?", type=uuid.UUID, help="image to simulate (default: a random one)")
+    parser.add_argument("--bootstrap", default="localhost:19092", help="Kafka broker (%(default)s)")
     parser.add_argument(
         "--database-url",
-        help="libpq URL (default: localhost:5432 with the login of docker/.env or docker/.env.example)",
+        default=None,
+        help="PostgreSQL, asked for a random image (localhost:5432 with the login of docker/.env)",
     )
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
-def simulate(options: argparse.Namespace) -> None:
-    """Choose the image, publish its burst, and say where to look."""
-    image_id = options.image_id or choose_image(options.database_url or database_url())
-    log.info("Simulating viral burst for image: %s", image_id)
-    log.info("Publishing %d view events to '%s'...", VIEWS, TOPIC)
-    publish(options.bootstrap, image_id, view_events(image_id, time.time(), random.Random()))
-    log.info("Done. %d view events published.", VIEWS)
-    log.info("")
-    log.info("Now watch:")
-    log.info("  docker logs -f stream-consumer")
-    log.info("  docker logs -f risk-scoring-service")
+def lab_database() -> str:
+    """The lab's PostgreSQL with the login of docker/.env, else of docker/.env.example: no password stands here."""
+    login = {"POSTGRES_USER": "user", "POSTGRES_PASSWORD": "", "POSTGRES_DB": "gourmetgram"}
+    for path in SETTINGS_FILES:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
+        login.update({name.strip(): value.strip().strip("'\"") for name, _equals, value in pairs})
+    return psycopg2.extensions.make_dsn(
+        host="localhost",
+        port=5432,
+        user=login["POSTGRES_USER"],
+        password=login["POSTGRES_PASSWORD"] or None,
+        dbname=login["POSTGRES_DB"],
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    options = parse_arguments(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
-    log.setLevel(logging.INFO)
-    # Its own notes on lost connections would only hide the sentence below.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+def choose_image(database_url: str) -> str | None:
+    """A random image that is not deleted, one out of cool-down if there is any; None when there is no image."""
+    connection = psycopg2.connect(database_url, connect_timeout=10)
     try:
-        simulate(options)
-    except SimulationError as error:
-        log.error("%s", error)
-        return 1
-    return 0
+        with connection.cursor() as cursor:
+            cursor.execute(CHOOSE_IMAGE)
+            row = cursor.fetchone()
+    finally:
+        connection.close()
+    return row[0] if row else None
+
+
+def publish(bootstrap: str, image_id: str) -> None:
+    """Publish the views, the oldest first, and wait until the broker has confirmed all of them."""
+    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_block_ms=10_000, bootstrap_timeout_ms=10_000)
+    try:
+        now = time.time()
+        sent = []
+        for number in range(VIEWS):
+            event = {
+                "event_type": "view",
+                "image_id": image_id,
+                "user_id": f"sim-user-{number}",
+                "timestamp": now - SPREAD_SECONDS * (VIEWS - 1 - number) / (VIEWS - 1),
+            }
+            sent.append(producer.send(TOPIC, key=image_id.encode(), value=json.dumps(event).encode()))
+        for future in sent:
+            future.get(timeout=30)
+    finally:
+        producer.close(timeout=10)
+
+
+def first_line(error: Exception) -> str:
+    """The part of a driver's message that people read."""
+    return str(error).strip().split("\n", 1)[0]
+
+
+def failed(sentence: str) -> int:
+    """Say what is wrong and what to do."""
+    print(sentence, file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

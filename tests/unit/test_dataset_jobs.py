@@ -1,225 +1,336 @@
-"""Fetching and sorting the data set: against a real HTTP server, in a Python without any package."""
+"""Fetching and sorting the data set: complete or not at all, never twice, and without any installed package."""
 
-import http.server
 import io
+import itertools
+import logging
+import random
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from data_generator import extract_data, transform_data
-from data_generator.extract_data import Job, run
-from data_generator.food11 import CLASSES, SPLITS, count_images
+from data_generator.dataset import Food11
+from data_generator.extract_data import SAMPLE_MARKER, Job, run
+from data_generator.food11 import CLASSES, SPLITS, class_folder, class_of_name, count_images
 from gourmetgram.settings import PROJECT_ROOT
+from tests.support.waiting import wait_until
 
-IMAGES = len(SPLITS) * len(CLASSES) * 2
+PER_CLASS = 2
+IMAGES = len(SPLITS) * len(CLASSES) * PER_CLASS
+JPEG_START = b"\xff\xd8\xff"
 
 
-def archive(prefix: str = "", leave_out: str = "") -> bytes:
+def archive_of(prefix: str = "", images: int = IMAGES, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip in the layout of Food-11 with as many images, and things that do not belong to it."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for split in SPLITS:
-            for number in range(len(CLASSES)):
-                for index in range(2):
-                    name = f"{prefix}{split}/{number}_{index}.jpg"
-                    if name != leave_out:
-                        file.writestr(name, f"{split} {number} {index} ".encode() * 500)
-        file.writestr("__MACOSX/training/._0_0.jpg", b"shadow")
-        file.writestr("readme.txt", b"not an image")
+    places = itertools.product(SPLITS, range(len(CLASSES)), range(PER_CLASS))
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr(f"{prefix}readme.txt", "not an image")
+        archive.writestr(f"__MACOSX/{prefix}training/0_0.jpg", "a shadow")
+        for split, number, index in itertools.islice(places, images):
+            content = JPEG_START + f"{split} {number} {index}".encode() * 50
+            archive.writestr(f"{prefix}{split}/{number}_{index}.jpg", content)
     return buffer.getvalue()
 
 
-class Box:
-    """A server of one archive that may break off."""
+class ArchiveServer:
+    """Serves one file over HTTP, badly if asked to.
+
+    Attributes:
+        content: what it serves.
+        cut_after: bytes after which the connection breaks, for the first `cuts` requests.
+        stall: stops sending there instead of breaking the connection.
+        requests: how many came.
+    """
 
     def __init__(self) -> None:
-        self.content = archive()
-        self.status = 200
-        self.break_off_times = 0
+        self.content = archive_of()
+        self.cut_after = 0
+        self.cuts = 0
+        self.stall: threading.Event | None = None
         self.requests = 0
-        box = self
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/food.zip"
+
+    def close(self) -> None:
+        if self.stall:
+            self.stall.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(served: "ArchiveServer") -> type[BaseHTTPRequestHandler]:  # noqa: N805 - `self` is the handler's
+        class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                box.requests += 1
-                self.send_response(box.status)
-                self.send_header("Content-Length", str(len(box.content)))
+                served.requests += 1
+                cut = served.requests <= served.cuts
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(served.content)))
                 self.end_headers()
-                broken = box.requests <= box.break_off_times
-                self.wfile.write(box.content[: len(box.content) // 2] if broken else box.content)
+                self.wfile.write(served.content[: served.cut_after] if cut else served.content)
+                self.wfile.flush()
+                if cut and served.stall:
+                    served.stall.wait()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Stay silent."""
+                """Nobody needs to read it."""
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/food.zip"
-
-
-@pytest.fixture
-def box() -> Iterator[Box]:
-    box = Box()
-    thread = threading.Thread(target=box.server.serve_forever)
-    thread.start()
-    yield box
-    box.server.shutdown()
-    box.server.server_close()
-    thread.join()
+        return Handler
 
 
-@pytest.fixture
-def job(box: Box, tmp_path: Path) -> Job:
-    return Job(target=tmp_path / "data", url=box.url, expected_images=IMAGES, timeout_s=5)
+@pytest.fixture(name="server")
+def server_fixture() -> Iterator[ArchiveServer]:
+    server = ArchiveServer()
+    yield server
+    server.close()
 
 
-def total(dataset: Path) -> int:
-    return sum(numbers.total() for numbers in count_images(dataset).values())
+@pytest.fixture(name="job")
+def job_fixture(server: ArchiveServer, tmp_path: Path) -> Job:
+    return Job(tmp_path / "data", server.url, expected_images=IMAGES, timeout_s=5.0)
 
 
-def is_sample(job: Job) -> bool:
-    return (job.dataset / extract_data.SAMPLE_MARKER).exists()
+@pytest.fixture(autouse=True)
+def _keep_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
 
 
-def assert_nothing_half_done(job: Job) -> None:
-    assert [path.name for path in job.target.iterdir()] == ["Food-11"]
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("prefix", ["", "Food-11/", "some/folder/"])
-def test_the_archive_is_downloaded_checked_and_unpacked(job: Job, box: Box, prefix: str) -> None:
-    box.content = archive(prefix)
-    run(job)
-    assert total(job.dataset) == IMAGES
-    assert not is_sample(job)
-    assert (job.dataset / "validation" / "7_1.jpg").read_bytes().startswith(b"validation 7 1 ")
-    assert_nothing_half_done(job)
+def unused_url() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/food.zip"
 
 
-def test_a_second_run_downloads_nothing_and_changes_nothing(job: Job, box: Box) -> None:
-    run(job)
-    transform_data.sort_images(job.dataset)
-    before = sorted((path, path.stat().st_mtime_ns) for path in job.dataset.rglob("*"))
-    run(job)
-    assert box.requests == 1
-    assert sorted((path, path.stat().st_mtime_ns) for path in job.dataset.rglob("*")) == before
-
-
-def test_a_download_that_breaks_off_is_tried_again(job: Job, box: Box) -> None:
-    box.break_off_times = 2
-    run(job)
-    assert box.requests == 3
-    assert total(job.dataset) == IMAGES
-    assert not is_sample(job)
-
-
-def test_a_download_that_always_breaks_off_gives_the_sample_set(job: Job, box: Box) -> None:
-    box.break_off_times = 99
-    run(job)
-    assert is_sample(job)
-    assert_nothing_half_done(job)
-
-
-@pytest.mark.parametrize("trouble", ["status", "no archive", "too few images", "damaged", "class missing"])
-def test_what_cannot_be_used_never_takes_the_data_sets_place(
-    job: Job, box: Box, trouble: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("prefix", ["", "Food-11/", "some/where/"])
+def test_the_archive_is_unpacked_whatever_folder_it_keeps_the_splits_in(
+    server: ArchiveServer, job: Job, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if trouble == "status":
-        box.status = 404
-    elif trouble == "no archive":
-        box.content = b"<html>please log in</html>"
-    elif trouble == "too few images":
-        box.content = archive(leave_out="training/3_1.jpg")
-    elif trouble == "damaged":
-        place = box.content.index(b"evaluation 5 0 ") + 3000
-        box.content = box.content[:place] + b"\xff\xff\xff" + box.content[place + 3 :]
-    else:
-        box.content = archive().replace(b"evaluation/10_", b"evaluation/99_")
+    server.content = archive_of(prefix)
     run(job)
-    assert is_sample(job)
-    assert "not available" in caplog.text
-    counts = count_images(job.dataset)
-    assert all(counts[split][number] for split in SPLITS for number in range(len(CLASSES)))
-    assert_nothing_half_done(job)
+    files = contents(job.target)
+    assert len(files) == IMAGES
+    assert files["Food-11/evaluation/10_1.jpg"].startswith(JPEG_START + b"evaluation 10 1")
+    assert f"training: {len(CLASSES) * PER_CLASS} images" in caplog.messages
+    assert f"total: {IMAGES} images" in caplog.messages
 
 
-def test_leftovers_of_a_killed_run_are_no_obstacle(job: Job) -> None:
-    job.partial_folder.mkdir(parents=True)
-    (job.partial_folder / "junk").write_bytes(b"half")
-    job.partial_zip.write_bytes(b"half")
+def test_a_second_run_neither_downloads_nor_changes_a_file(
+    server: ArchiveServer, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
     run(job)
-    assert total(job.dataset) == IMAGES
-    assert_nothing_half_done(job)
-
-
-def test_files_that_are_no_data_set_are_never_wiped(job: Job, box: Box) -> None:
-    job.dataset.mkdir(parents=True)
-    (job.dataset / "thesis.txt").write_text("years of work", encoding="utf-8")
-    assert extract_data.main(["--target", str(job.target), "--url", job.url]) == 1
-    assert (job.dataset / "thesis.txt").exists()
-    assert box.requests == 0
-
-
-def test_a_sample_set_stays_until_its_replacement_is_asked_for(job: Job, box: Box) -> None:
-    box.status = 503
+    own = job.dataset / "training" / "notes.txt"
+    own.write_text("mine")
+    before = contents(job.target)
+    caplog.clear()
     run(job)
     transform_data.sort_images(job.dataset)
-    box.status = 200
+    after_sorting = contents(job.target)
     run(job)
-    assert is_sample(job)
-    assert box.requests == 1
-    run(job, replace_sample=True)
-    assert not is_sample(job)
-    assert total(job.dataset) == IMAGES
-    assert_nothing_half_done(job)
+    assert server.requests == 1
+    assert own.read_text() == "mine"
+    assert sorted(before.values()) == sorted(after_sorting.values())
+    assert contents(job.target) == after_sorting
+    assert caplog.messages.count(f"total: {IMAGES} images") == 2
 
 
-def test_a_failed_replacement_leaves_the_sample_set(job: Job, box: Box) -> None:
-    box.status = 503
+def test_a_download_that_breaks_off_is_tried_again(server: ArchiveServer, job: Job) -> None:
+    server.cut_after, server.cuts = 1000, 2
     run(job)
-    before = total(job.dataset)
+    assert server.requests == 3
+    assert len(contents(job.target)) == IMAGES
+
+
+def test_a_download_that_always_breaks_off_ends_in_the_sample_set(
+    server: ArchiveServer, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.cut_after, server.cuts = 1000, 99
+    run(job)
+    assert server.requests == 3
+    assert_sample(job)
+    assert f"1000 of {len(server.content)} bytes arrived" in caplog.text
+
+
+def test_an_unreachable_source_is_said_and_replaced_by_the_sample_set(
+    job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    unreachable = Job(job.target, unused_url())
+    run(unreachable)
+    assert_sample(unreachable)
+    assert "cannot be reached" in caplog.text
+    assert "SAMPLE SET" in caplog.text
+
+
+def test_an_answer_that_is_no_http_counts_as_unreachable(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer = threading.Thread(target=answer_nonsense, args=(listener,))
+        answer.start()
+        job = Job(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/food.zip", timeout_s=5.0)
+        run(job)
+        answer.join()
+    assert_sample(job)
+
+
+def answer_nonsense(listener: socket.socket) -> None:
+    connection, _address = listener.accept()
+    with connection:
+        connection.recv(10_000)
+        connection.sendall(b"220 a mail server\r\n")
+
+
+def changed_byte(content: bytes) -> bytes:
+    """The archive with another byte in the compressed data of an image."""
+    place = content.rindex(b"evaluation/9_0.jpg", 0, content.index(b"PK\x01\x02")) + 25
+    return content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[], bytes]] = {
+    "a web page instead of an archive": lambda: b"<html>This link has expired</html>",
+    "one image too few": lambda: archive_of(images=IMAGES - 1),
+    "a wrong byte in compressed data": lambda: changed_byte(archive_of()),
+    "a wrong byte in stored data": lambda: changed_byte(archive_of(method=zipfile.ZIP_STORED)),
+    "only the first half": lambda: archive_of()[: len(archive_of()) // 2],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_archive_leaves_nothing_of_it_behind(server: ArchiveServer, job: Job, damage: str) -> None:
+    server.content = DAMAGES[damage]()
+    run(job)
+    assert_sample(job)
+
+
+def test_a_class_without_images_in_a_split_counts_as_damage(server: ArchiveServer, job: Job) -> None:
+    fewer = Job(job.target, job.url, expected_images=IMAGES - PER_CLASS)
+    server.content = archive_of(images=IMAGES - PER_CLASS)
+    run(fewer)
+    assert_sample(fewer)
+
+
+def assert_sample(job: Job) -> None:
+    """The sample set is there, complete, and nothing else."""
+    assert [path.name for path in job.target.iterdir()] == ["Food-11"]
+    files = contents(job.dataset)
+    del files[SAMPLE_MARKER]
+    assert files == contents(job.sample)
+
+
+def test_the_sample_set_makes_room_for_the_data_set_only_when_asked_and_only_when_it_arrives(
+    server: ArchiveServer, job: Job
+) -> None:
+    run(Job(job.target, unused_url()))
+    run(job)
+    assert server.requests == 0
+    run(Job(job.target, unused_url()), replace_sample=True)
+    assert_sample(job)
     run(job, replace_sample=True)
-    assert is_sample(job)
-    assert total(job.dataset) == before
+    assert len(contents(job.target)) == IMAGES
+    run(job, replace_sample=True)
+    assert server.requests == 1
 
 
-def test_images_are_sorted_into_class_folders_and_nothing_else_is_touched(tmp_path: Path) -> None:
-    (tmp_path / "training").mkdir()
-    for name in ("0_1.jpg", "10_2.jpg", "11_3.jpg", "notes.txt", "x_1.jpg"):
-        (tmp_path / "training" / name).write_bytes(name.encode())
-    assert transform_data.sort_images(tmp_path) == 2
-    assert (tmp_path / "training" / "class_00" / "0_1.jpg").read_bytes() == b"0_1.jpg"
-    assert (tmp_path / "training" / "class_10" / "10_2.jpg").exists()
-    assert {path.name for path in (tmp_path / "training").iterdir() if path.is_file()} == {
-        "11_3.jpg",
-        "notes.txt",
-        "x_1.jpg",
+def test_a_folder_with_other_things_is_not_touched(
+    server: ArchiveServer, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    job.dataset.mkdir(parents=True)
+    (job.dataset / "thesis.txt").write_text("the only copy")
+    assert extract_data.main(["--target", str(job.target), "--url", server.url]) == 1
+    assert contents(job.target) == {"Food-11/thesis.txt": b"the only copy"}
+    assert "move it away first" in caplog.text
+
+
+def test_a_killed_download_leaves_no_data_set_and_the_next_run_completes_it(server: ArchiveServer, job: Job) -> None:
+    server.cut_after, server.cuts, server.stall = 1000, 1, threading.Event()
+    # -S: without any installed package, as in a plain Python image.
+    command = [sys.executable, "-S", "-m", "data_generator.extract_data", "--target", str(job.target)]
+    command += ["--url", server.url, "--expected-images", str(IMAGES)]
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL) as process:
+        wait_until(job.partial_zip.exists, 20.0, "the download's begin")
+        process.kill()
+    assert not job.dataset.exists()
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert f"total: {IMAGES} images" in done.stdout
+    assert len(contents(job.target)) == IMAGES
+
+
+def test_images_are_sorted_into_class_folders_and_counted(
+    server: ArchiveServer, job: Job, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    run(job)
+    before = sorted(contents(job.dataset).values())
+    caplog.clear()
+    assert transform_data.main(["--dataset", str(job.dataset)]) == 0
+    assert f"Sorted {IMAGES} images of {job.dataset} into class folders" in caplog.messages
+    assert f"total: {IMAGES} images" in caplog.messages
+    expected = {
+        f"{split}/class_{number:02d}/{number}_{index}.jpg"
+        for split, number, index in itertools.product(SPLITS, range(11), range(PER_CLASS))
     }
-    assert transform_data.sort_images(tmp_path) == 0
+    files = contents(job.dataset)
+    assert set(files) == expected
+    assert sorted(files.values()) == before
+    caplog.clear()
+    assert transform_data.main(["--dataset", str(job.dataset)]) == 0
+    assert f"Sorted 0 images of {job.dataset} into class folders" in caplog.messages
+    assert contents(job.dataset) == files
 
 
-def plain_python(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a job without site packages: what a plain Python image has."""
-    program = [sys.executable, "-S", "-E", "-m", module, *arguments]
-    return subprocess.run(program, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False, timeout=60)
+def test_an_interrupted_sorting_goes_on_where_it_stopped(server: ArchiveServer, job: Job) -> None:
+    run(job)
+    folder = job.dataset / "training" / class_folder(6)
+    folder.mkdir()
+    (job.dataset / "training" / "6_0.jpg").rename(folder / "6_0.jpg")
+    assert transform_data.sort_images(job.dataset) == IMAGES - 1
+    assert count_images(job.dataset).keys() == set(SPLITS)
+    assert all(numbers[number] == PER_CLASS for numbers in count_images(job.dataset).values() for number in range(11))
 
 
-def test_both_jobs_run_in_a_plain_python_and_print_their_counts(tmp_path: Path) -> None:
-    arguments = ("--target", str(tmp_path), "--url", "http://127.0.0.1:9/unreachable.zip")
-    for _ in range(2):
-        extracted = plain_python("data_generator.extract_data", *arguments)
-        sorted_ = plain_python("data_generator.transform_data", "--dataset", str(tmp_path / "Food-11"))
-        assert (extracted.returncode, sorted_.returncode) == (0, 0), extracted.stderr + sorted_.stderr
-        assert "SAMPLE SET" in extracted.stdout
-        for output in (extracted.stdout, sorted_.stdout):
-            assert output.count("Noodles/Pasta") == len(SPLITS)
-            assert "training: 22 images" in output
-            assert "total: 66 images" in output
-    assert len(list((tmp_path / "Food-11").rglob("class_??/*.jpg"))) == 66
+def test_class_names_with_a_slash_are_names_and_never_paths(server: ArchiveServer, job: Job) -> None:
+    run(job)
+    transform_data.sort_images(job.dataset)
+    assert {path.name for path in (job.dataset / "training").iterdir()} == {class_folder(n) for n in range(11)}
+    index = Food11.index(job.dataset)
+    assert index is not None and len(index) == IMAGES
+    rng = random.Random(1)
+    choices = [index.choose(rng) for _ in range(500)]
+    assert {choice.category for choice in choices} == set(CLASSES)
+    noodles = next(choice for choice in choices if choice.category == "Noodles/Pasta")
+    assert noodles.filename in {"6_0.jpg", "6_1.jpg"}
+    assert b" 6 " in noodles.read()
 
 
-def test_sorting_without_a_data_set_fails_with_a_sentence(tmp_path: Path) -> None:
-    result = plain_python("data_generator.transform_data", "--dataset", str(tmp_path / "nothing"))
-    assert result.returncode == 1
-    assert "run extract_data first" in result.stdout
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("0_1.jpg", 0), ("10_999.JPG", 10), ("03_x_y.jpeg", 3), ("11_1.jpg", None), ("x_1.jpg", None), ("1-1.jpg", None)],
+)
+def test_the_class_is_the_number_before_the_underscore(name: str, number: int | None) -> None:
+    assert class_of_name(name) == number
+
+
+def test_sorting_says_when_there_is_nothing_to_sort_or_a_class_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert transform_data.main(["--dataset", str(tmp_path / "nowhere")]) == 1
+    assert "run extract_data first" in caplog.text
+    shutil.copytree(extract_data.SAMPLE_FOLDER, tmp_path / "Food-11")
+    for path in (tmp_path / "Food-11" / "evaluation").glob("4_*"):
+        path.unlink()
+    assert transform_data.main(["--dataset", str(tmp_path / "Food-11")]) == 1
+    assert "no images in evaluation/class_04" in caplog.text

@@ -1,6 +1,5 @@
-"""The drawn sample set: complete, valid, different by category, and always the same."""
+"""The bundled sample set: complete, small, made of valid pictures, and drawn by the code beside it."""
 
-import hashlib
 import io
 import itertools
 import random
@@ -9,71 +8,103 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
+from data_generator import sample_images
+from data_generator.dataset import open_pictures
 from data_generator.extract_data import SAMPLE_FOLDER
-from data_generator.food11 import CLASSES, SPLITS, class_of_name
-from data_generator.sample_images import SampleImages, draw, main, sample_file
+from data_generator.food11 import CLASSES, SPLITS, count_images
+from data_generator.pictures import Choice
+from data_generator.sample_images import SampleImages, sample_file, write_set
 from gourmetgram.features.definition import CATEGORIES
 
-MAX_TRACKED_BYTES = 300_000
+TRACKED_BYTES_LIMIT = 500_000
+UPLOAD_BYTES_LIMIT = 200_000
 
 
-def difference(first: Image.Image, second: Image.Image) -> float:
-    """Mean distance of the pixels' channels, 0 to 255."""
-    return sum(ImageStat.Stat(ImageChops.difference(first.convert("RGB"), second.convert("RGB"))).mean) / 3
+def decoded(content: bytes) -> Image.Image:
+    """Decode a picture to its last pixel."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
 
 
-def test_classes_are_the_platforms_categories() -> None:
+def tracked_files() -> dict[str, bytes]:
+    return files_of(SAMPLE_FOLDER)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_class_names_are_the_platforms_categories() -> None:
     assert CLASSES == CATEGORIES
 
 
-@pytest.mark.parametrize("variant", [0, 3], ids=["jpeg", "png"])
-@pytest.mark.parametrize("class_number", range(len(CLASSES)), ids=CLASSES)
-def test_pictures_are_valid_and_of_the_size_of_a_photo(class_number: int, variant: int) -> None:
-    content = sample_file(class_number, "training", variant)
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
-        assert image.format == ("PNG" if variant == 3 else "JPEG")
-        assert image.size >= (320, 240)
-    assert 10_000 <= len(content) <= 80_000
+def test_every_class_is_in_every_split() -> None:
+    counts = count_images(SAMPLE_FOLDER)
+    assert set(counts) == set(SPLITS)
+    for numbers in counts.values():
+        assert all(numbers[number] >= 1 for number in range(len(CLASSES)))
 
 
-def test_the_same_name_gives_the_same_picture_and_another_name_another() -> None:
-    first, again, other = (draw(9, name, (160, 120)) for name in ("training/0", "training/0", "training/1"))
-    assert first.tobytes() == again.tobytes()
-    assert difference(first, other) > 3
+def test_every_tracked_picture_is_a_valid_jpeg_and_different_from_the_others() -> None:
+    files = tracked_files()
+    for content in files.values():
+        image = decoded(content)
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+    assert len(set(files.values())) == len(files)
 
 
-def test_categories_differ_in_what_is_on_the_table() -> None:
-    pictures = [draw(number, "same table", (160, 120)) for number in range(len(CLASSES))]
-    for first, second in itertools.combinations(pictures, 2):
-        # The middle, without the table around it.
-        assert difference(first.crop((40, 30, 120, 90)), second.crop((40, 30, 120, 90))) > 12
+def test_the_tracked_set_is_small() -> None:
+    assert sum(map(len, tracked_files().values())) < TRACKED_BYTES_LIMIT
 
 
-def test_every_picture_of_the_tracked_set_can_be_drawn_again(tmp_path: Path) -> None:
-    assert main(["--out", str(tmp_path)]) == 0
-    names = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.jpg"))
-    assert names == sorted(path.relative_to(SAMPLE_FOLDER) for path in SAMPLE_FOLDER.rglob("*.*"))
-    for name in names:
-        with Image.open(tmp_path / name) as drawn, Image.open(SAMPLE_FOLDER / name) as tracked:
-            # Not byte by byte: another version of the JPEG library may round differently.
-            assert difference(drawn, tracked) < 3, name
+def test_drawing_again_gives_the_tracked_files(tmp_path: Path) -> None:
+    assert write_set(tmp_path) == len(tracked_files())
+    assert files_of(tmp_path) == tracked_files()
 
 
-def test_the_tracked_set_has_every_class_in_every_split_and_stays_small() -> None:
-    for split in SPLITS:
-        classes = [class_of_name(path.name) for path in (SAMPLE_FOLDER / split).iterdir()]
-        assert sorted(set(classes)) == list(range(len(CLASSES)))
-    files = list(SAMPLE_FOLDER.rglob("*.jpg"))
-    digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    assert len(digests) == len(files)
-    assert sum(path.stat().st_size for path in files) <= MAX_TRACKED_BYTES
+def test_another_seed_gives_other_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
+    assert picture == sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
+    monkeypatch.setattr(sample_images, "SEED", sample_images.SEED + 1)
+    assert picture != sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
 
 
-def test_the_sample_set_is_a_source_of_pictures_of_all_categories() -> None:
-    rng = random.Random(1)
-    choices = [SampleImages().choose(rng) for _ in range(300)]
+def test_uploads_from_the_sample_set_have_the_format_that_their_name_says() -> None:
+    formats = set()
+    for variant in (0, sample_images.VARIANTS - 1):
+        content = sample_file(9, "evaluation", variant)
+        formats.add(decoded(content).format)
+        assert len(content) < UPLOAD_BYTES_LIMIT
+    assert formats == {"JPEG", "PNG"}
+
+
+def test_every_class_is_chosen_and_named_like_its_category() -> None:
+    rng, source = random.Random(1), SampleImages()
+    choices = [source.choose(rng) for _ in range(2000)]
     assert {choice.category for choice in choices} == set(CLASSES)
-    assert {choice.filename.rpartition(".")[2] for choice in choices} == {"jpg", "png"}
-    with Image.open(io.BytesIO(choices[0].read())) as image:
-        image.verify()
+    assert all(named_by_class(choice) for choice in choices)
+    endings = {choice.filename.rpartition(".")[2] for choice in choices}
+    assert endings == {"jpg", "png"}
+
+
+def named_by_class(choice: Choice) -> bool:
+    number = int(choice.filename.partition("_")[0])
+    return CLASSES[number] == choice.category
+
+
+def test_pictures_have_the_size_of_a_photo() -> None:
+    for number, variant in itertools.product(range(len(CLASSES)), (0, sample_images.VARIANTS - 1)):
+        assert 10_000 <= len(sample_file(number, "training", variant)) <= 80_000
+
+
+def test_categories_look_different() -> None:
+    pictures = [sample_images.draw(number, "same table", (160, 120)) for number in range(len(CLASSES))]
+    for first, second in itertools.combinations(pictures, 2):
+        # The middle of the picture, without the table around it: 255 is black against white.
+        middles = (first.crop((40, 30, 120, 90)), second.crop((40, 30, 120, 90)))
+        assert sum(ImageStat.Stat(ImageChops.difference(*middles)).mean) / 3 > 12
+
+
+def test_without_a_data_set_the_sample_set_is_used(tmp_path: Path) -> None:
+    assert isinstance(open_pictures(tmp_path / "Food-11"), SampleImages)
