@@ -8,10 +8,12 @@ from typing import Final
 from data_generator.client import ApiCallError, ApiClient
 from data_generator.handlers import Actors, attempt
 from data_generator.settings import GeneratorSettings
-from data_generator.world import START_WEIGHT, VIEW_WEIGHT, World
+from data_generator.world import START_WEIGHT, VIEW_WEIGHT, KnownComment, World
 
 _RETRY_S: Final = 1.0
 _REMIND_EVERY_S: Final = 15.0
+# One request each: the comments of the newest images are enough to begin with.
+_COMMENTS_OF_IMAGES: Final = 20
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +48,18 @@ async def wait_until_ready(api: ApiClient, url: str, give_up_after_s: float | No
 
 
 async def learn(api: ApiClient, world: World) -> None:
-    """Go on with the images of earlier runs, and with their uploaders; their views so far are their engagement."""
+    """Go on with the images of earlier runs, their uploaders and comments; their views so far are their engagement."""
     try:
         images = await api.recent_images()
+        # Oldest first, since the memory gives up what it got to know first.
+        for image in reversed(images):
+            world.images.add(image.id, START_WEIGHT + VIEW_WEIGHT * image.views)
+            world.users.add(image.user_id)
+        for image in reversed(images[:_COMMENTS_OF_IMAGES]):
+            for comment in await api.comments_of(image.id):
+                world.comments.add(KnownComment(comment.id, image.id))
     except ApiCallError as error:
-        log.warning("The images of earlier runs could not be listed: %s", error)
-        return
-    # Oldest first, since the memory gives up what it got to know first.
-    for image in reversed(images):
-        world.images.add(image.id, START_WEIGHT + VIEW_WEIGHT * image.views)
-        world.users.add(image.user_id)
+        log.warning("Not everything that earlier runs left could be listed: %s", error)
     log.info("Going on with what is there: %s", world.sizes())
 
 
