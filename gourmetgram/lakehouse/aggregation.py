@@ -9,11 +9,12 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -56,9 +57,18 @@ class Sources(NamedTuple):
     postgres: PostgresSettings
 
     @classmethod
-    def load(cls) -> "Sources":
-        """As the process's environment names them."""
-        return cls(IcebergSettings.load(), KafkaSettings.load(), PostgresSettings.load())
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Read the settings of all three.
+
+        Args:
+            environment: variables to read instead of the process's own.
+
+        Raises:
+            SettingsError: a variable has a value that is not allowed.
+        """
+        return cls(
+            IcebergSettings.load(environment), KafkaSettings.load(environment), PostgresSettings.load(environment)
+        )
 
 
 @dataclass(frozen=True)
@@ -169,22 +179,27 @@ def _write_rows(
     table: Table, consumer: Consumer, ranges: Sequence[PartitionRange], ingested_at: datetime, on_step: Step
 ) -> tuple[list[DataFile], _Tally]:
     """Read the ranges and write their rows into files that are in no snapshot yet."""
-    writer = DataFileWriter(table, EVENTS_DEFINITION.sort_by)
+    writer = DataFileWriter(table, EVENTS_DEFINITION)
     parser = MessageParser()
     tally = _Tally()
     total = sum(item.records for item in ranges)
     log.info("Reading %d records of %d partitions", total, len(ranges))
     said = time.monotonic()
     try:
-        for messages in broker.read_ranges(consumer, ranges):
-            rows, skipped = parser.parse(messages)
-            tally.skipped += skipped
-            tally.kinds += _count_kinds(rows)
-            writer.write(_with_ingested_at(rows, ingested_at))
-            on_step("batch written")
-            if time.monotonic() - said > _PROGRESS_EVERY_S:
-                said = time.monotonic()
-                log.info("Read %d of %d records", tally.records + tally.skipped.total(), total)
+        # Arrow compresses one batch outside of the interpreter's lock while the next one is parsed.
+        with ThreadPoolExecutor(1, "write") as pool:
+            written = pool.submit(lambda: None)
+            for messages in broker.read_ranges(consumer, ranges):
+                rows, skipped = parser.parse(messages)
+                tally.skipped += skipped
+                tally.kinds += _count_kinds(rows)
+                written.result()
+                written = pool.submit(writer.write, _with_ingested_at(rows, ingested_at))
+                on_step("batch read")
+                if time.monotonic() - said > _PROGRESS_EVERY_S:
+                    said = time.monotonic()
+                    log.info("Read %d of %d records", tally.records + tally.skipped.total(), total)
+            written.result()
         files = writer.finish()
         on_step("files written")
     except BaseException:

@@ -51,10 +51,12 @@ def create_reader(settings: KafkaSettings) -> Consumer:
             "enable.partition.eof": True,
             # An offset that retention took away between the look and the read is an error, not a jump.
             "auto.offset.reset": "error",
-            # A run that can hold little in memory must be asked for more at once, not a second later.
-            "fetch.queue.backoff.ms": 10,
+            # Compressed bytes a partition and request: what is fetched is kept whole, decompressed, until it is read.
+            "fetch.message.max.bytes": 131_072,
+            "queued.max.messages.kbytes": 4_096,
             "queued.min.messages": 20_000,
-            "queued.max.messages.kbytes": 8_192,
+            # With so little ahead, more is asked for at once when there is room, not a second later.
+            "fetch.queue.backoff.ms": 10,
         },
     )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import duckdb
 
-MEMORY_LIMIT: Final = "128MB"
+MEMORY_LIMIT: Final = "64MB"
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def duckdb_engine(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyC
     """An empty DuckDB; what does not fit into the limit goes to a temporary folder.
 
     Args:
-        memory_limit: with a unit, e.g. `128MB`.
+        memory_limit: with a unit, e.g. `64MB`.
     """
     with TemporaryDirectory(prefix="gourmetgram-duckdb-") as folder:
         connection = duckdb.connect(

@@ -1,12 +1,13 @@
 """Data files of partitioned tables, written in bounded memory.
 
-Rows wait in one buffer a day. When the buffers are full, the fullest day's rows become a sorted row group of that
+Rows wait in one buffer a day. When the buffers are full, the fullest day's rows become sorted row groups of that
 day's open file. So few files come out however the days are mixed, which PyIceberg's own writer cannot do: it wants
 all rows of a commit in memory.
 """
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -25,7 +26,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.locations import load_location_provider
 
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.schemas import arrow_schema
+from gourmetgram.lakehouse.schemas import TableDefinition, arrow_schema
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +52,20 @@ class DataFileWriter:
 
     Args:
         table: a table that is partitioned by the day of one time column.
-        sort_by: order of the rows within a row group.
+        definition: how its rows are arranged.
         limits: memory and sizes.
     """
 
-    def __init__(self, table: Table, sort_by: tuple[str, ...], limits: WriterLimits | None = None) -> None:
+    def __init__(self, table: Table, definition: TableDefinition, limits: WriterLimits | None = None) -> None:
         self._table = table
-        self._sort_by = [(column, "ascending") for column in sort_by]
+        self._sort_by = [(column, "ascending") for column in definition.sort_by]
+        self._row_groups_by = definition.row_groups_by
         self._limits = limits or WriterLimits()
         self._schema = arrow_schema(table.schema())
         self._time_column = table.schema().find_column_name(table.spec().fields[0].source_id) or ""
         self._waiting: dict[int, list[pa.Table]] = {}
+        self._waiting_rows: Counter[int] = Counter()
+        self._waiting_bytes: Counter[int] = Counter()
         self._open: dict[int, _OpenFile] = {}
         self._finished: list[DataFile] = []
 
@@ -78,8 +82,10 @@ class DataFileWriter:
             return
         for day, part in _by_day(rows.select(self._schema.names).cast(self._schema), self._time_column):
             self._waiting.setdefault(day, []).append(part)
+            self._waiting_rows[day] += part.num_rows
+            self._waiting_bytes[day] += part.nbytes
         while self._full():
-            self._flush(max(self._waiting, key=self._waiting_rows))
+            self._flush(max(self._waiting, key=self._waiting_rows.__getitem__))
 
     def finish(self) -> list[DataFile]:
         """Write what still waits, close all files, and return them."""
@@ -100,22 +106,19 @@ class DataFileWriter:
         delete_files(self._table, paths)
 
     def _full(self) -> bool:
-        parts = [part for waiting in self._waiting.values() for part in waiting]
-        rows = sum(part.num_rows for part in parts)
-        size = sum(int(part.nbytes) for part in parts)
+        rows, size = self._waiting_rows.total(), self._waiting_bytes.total()
         return rows >= self._limits.buffered_rows or size >= self._limits.buffered_bytes
 
-    def _waiting_rows(self, day: int) -> int:
-        return sum(part.num_rows for part in self._waiting[day])
-
     def _flush(self, day: int) -> None:
-        """Make the rows that wait for a day a row group."""
-        rows = pa.concat_tables(self._waiting.pop(day)).sort_by(self._sort_by)
+        """Write the rows that wait for a day as one row group, or one a value of a column."""
+        rows = pa.concat_tables(self._waiting.pop(day))
+        del self._waiting_rows[day], self._waiting_bytes[day]
         file = self._open.pop(day, None) or self._create(day)
         # The last one used comes last: the first is closed when too many are open.
         self._open[day] = file
         with named_outages("a data file could not be written"):
-            file.write(rows)
+            for part in _by_value(rows, self._row_groups_by):
+                file.write(part.sort_by(self._sort_by))
         if file.size >= self._limits.file_bytes:
             self._close(day)
 
@@ -209,6 +212,13 @@ def _by_day(rows: pa.Table, time_column: str) -> Iterable[tuple[int, pa.Table]]:
     if len(distinct) == 1:
         return [(distinct[0], rows)]
     return [(day, rows.filter(pc.equal(days, day))) for day in distinct]
+
+
+def _by_value(rows: pa.Table, column: str | None) -> Iterable[pa.Table]:
+    if column is None:
+        return [rows]
+    values = rows[column]
+    return [rows.filter(pc.equal(values, value)) for value in sorted(pc.unique(values).to_pylist())]
 
 
 def _partition_key(table: Table, day: int) -> PartitionKey:

@@ -114,7 +114,7 @@ def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int
     if not old:
         return 0, 0
     started = time.monotonic()
-    writer = DataFileWriter(table, DEFINITIONS[".".join(table.name())].sort_by)
+    writer = DataFileWriter(table, DEFINITIONS[".".join(table.name())])
     try:
         for batch in stream_files(table, old, table.schema().column_names):
             writer.write(pa.Table.from_batches([batch]))

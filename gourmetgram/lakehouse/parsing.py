@@ -51,6 +51,7 @@ class _Columns(NamedTuple):
     user_ids: list[Any]
     comment_ids: list[Any]
     flag_ids: list[Any]
+    record_ms: list[int]
     eligible: list[bool]
     times: list[Any]
 
@@ -63,7 +64,7 @@ class MessageParser:
 
     def parse(self, messages: Iterable[Message]) -> ParsedBatch:
         """Read consumed messages (without errors) of the event topics."""
-        columns = _Columns([], [], [], [], [], [], [], [], [])
+        columns = _Columns([], [], [], [], [], [], [], [], [], [])
         unusual = self._collect(messages, columns)
         rows, refused = _convert(columns)
         unusual += refused
@@ -78,14 +79,17 @@ class MessageParser:
             self._image_ids.clear()
         # Local names: this loop is the aggregation's hottest.
         known, loads, not_available = self._image_ids, orjson.loads, TIMESTAMP_NOT_AVAILABLE
-        sources, event_ids, event_types, image_ids, user_ids, comment_ids, flag_ids, eligible, times = columns
+        sources, event_ids, event_types, image_ids, user_ids, comment_ids, flag_ids, record_ms, eligible, times = (
+            columns
+        )
         unusual = []
         for message in messages:
             try:
                 get = loads(message.value()).get  # type: ignore[arg-type] # None raises what is caught below
                 kind = get("event_type")
                 image_id = known.get(get("image_id")) or self._well_formed(get("image_id"))
-                usual = kind in _KINDS and image_id is not None and message.timestamp()[0] != not_available
+                stamp, stamp_ms = message.timestamp()
+                usual = kind in _KINDS and image_id is not None and stamp != not_available
             except (orjson.JSONDecodeError, AttributeError, TypeError):
                 # Not JSON, not an object, or a field that cannot be a key.
                 usual = False
@@ -100,6 +104,7 @@ class MessageParser:
             user_ids.append(get("user_id"))
             comment_ids.append(get("comment_id"))
             flag_ids.append(get("flag_id"))
+            record_ms.append(stamp_ms)
             eligible.append(get("actor_eligible") is not False)
             times.append(get("created_at") if time is None else time)
         return unusual
@@ -123,8 +128,7 @@ def _convert(columns: _Columns) -> tuple[pa.Table, list[Message]]:
         ids = [_text_ids(values) for values in (columns.user_ids, columns.comment_ids, columns.flag_ids)]
     except (pa.ArrowException, TypeError):
         return _SCHEMA.empty_table(), list(sources)
-    record_ms = pa.array([message.timestamp()[1] for message in sources], pa.int64())
-    record_times = pc.multiply(record_ms, 1000)
+    record_times = pc.multiply(pa.array(columns.record_ms, pa.int64()), 1000)
     ahead = pc.subtract(event_times.cast(pa.int64()), record_times)
     passed = pc.and_(pc.match_substring_regex(event_ids, _LOWER_UUID), pc.less_equal(ahead, MAX_FUTURE_US))
     rows = pa.Table.from_arrays(

@@ -51,11 +51,13 @@ class TableDefinition(NamedTuple):
         schema: its columns.
         day_of: the time column whose day (UTC) partitions the table.
         sort_by: order of the rows within each row group of a file.
+        row_groups_by: a column that is the same in all rows of a row group; who wants one value reads only those.
     """
 
     schema: Schema
     day_of: str
     sort_by: tuple[str, ...]
+    row_groups_by: str | None = None
 
     @property
     def partition_spec(self) -> PartitionSpec:
@@ -89,6 +91,7 @@ EVENTS_DEFINITION: Final = TableDefinition(
     ),
     day_of="event_time",
     sort_by=("event_time",),
+    row_groups_by="event_type",
 )
 
 WINDOWS_DEFINITION: Final = TableDefinition(

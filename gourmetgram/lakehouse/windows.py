@@ -52,21 +52,22 @@ _SCHEMA: Final = WINDOWS_DEFINITION.arrow_schema
 _SLICE_ROWS: Final = 300_000
 """About how many events are counted in one go: each takes some 100 bytes of memory meanwhile."""
 
-# First one row an event, whatever its copies; then events by image and window. An id as UUID takes 16 bytes, not 36.
+# First one row an event, whatever its copies (they are identical); then events by image and window. As UUID an id takes
+# 16 bytes, not 36. This form took half the time of one that groups by image, window and event at once.
 _COUNT: Final = f"""
-SELECT image_id::VARCHAR AS image_id, window_us, count(*) AS event_count,
-       count(*) FILTER (WHERE actor_eligible) AS eligible_count
+SELECT image::VARCHAR AS image_id, window_us, count(*) AS event_count,
+       count(*) FILTER (WHERE eligible) AS eligible_count
 FROM (
-    SELECT image_id::UUID AS image_id, event_id::UUID AS event_id, window_us, bool_and(actor_eligible) AS actor_eligible
+    SELECT event, any_value(image) AS image, any_value(window_us) AS window_us, bool_and(eligible) AS eligible
     FROM (
-        SELECT image_id, event_id, actor_eligible,
+        SELECT event_id::UUID AS event, image_id::UUID AS image, actor_eligible AS eligible,
                epoch_us(event_time) - (epoch_us(event_time) % {WINDOW_US} + {WINDOW_US}) % {WINDOW_US} AS window_us
         FROM bronze
     )
     WHERE window_us IN (SELECT window_us FROM touched)
-    GROUP BY ALL
+    GROUP BY event
 )
-GROUP BY ALL
+GROUP BY image, window_us
 """  # noqa: S608 - nothing but a constant is put in
 
 
@@ -163,7 +164,7 @@ class _Rewrite:
     def _write(self, touched: NDArray[np.int64]) -> tuple[list[DataFile], list[DataFile]]:
         """Write the files of each touched day anew; returns the files they replace, and the new ones."""
         old: list[DataFile] = []
-        writer = DataFileWriter(self._windows, WINDOWS_DEFINITION.sort_by)
+        writer = DataFileWriter(self._windows, WINDOWS_DEFINITION)
         try:
             with duckdb_engine() as engine:
                 for day in np.unique(touched // US_PER_DAY).tolist():

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.chaos]
 KILL_AFTER = [
     "events: tables exist",
     "events: ranges frozen",
-    "events: batch written",
+    "events: batch read",
     "events: files written",
     "events: committed",
     "view: windows found",

@@ -75,7 +75,7 @@ def test_a_run_killed_after_any_statement_changes_no_count(lakehouse: LakehouseP
         else:
             break
     assert set(killed_at) == {
-        "tables exist", "time frozen", "ranges frozen", "batch written", "files written", "committed",
+        "tables exist", "time frozen", "ranges frozen", "batch read", "files written", "committed",
     }  # fmt: skip
     lakehouse.write_windows()
     lakehouse.assert_exact()

@@ -244,7 +244,9 @@ def test_a_commit_prepared_for_too_long_is_refused(
 def test_files_are_split_by_day_and_size_and_sorted_within_row_groups(lakehouse: LakehousePlatform) -> None:
     lakehouse.publish(
         *(
-            lakehouse.make("view", at=lakehouse.now - timedelta(hours=number * 7 % 96, seconds=number))
+            lakehouse.make(
+                ("view", "flag")[number % 2], at=lakehouse.now - timedelta(hours=number * 7 % 96, seconds=number)
+            )
             for number in range(400)
         )
     )
@@ -252,7 +254,7 @@ def test_files_are_split_by_day_and_size_and_sorted_within_row_groups(lakehouse:
     with lakehouse.catalog() as catalog:
         table = catalog.load_table(EVENTS)
         limits = WriterLimits(buffered_rows=50, file_bytes=9_000, open_files=2)
-        writer = DataFileWriter(table, EVENTS_DEFINITION.sort_by, limits)
+        writer = DataFileWriter(table, EVENTS_DEFINITION, limits)
         rows = stream_rows(table, DEFINITIONS[EVENTS].schema.column_names).read_all()
         for start in range(0, 400, 20):
             writer.write(rows.slice(start, 20))
@@ -269,6 +271,7 @@ def test_files_are_split_by_day_and_size_and_sorted_within_row_groups(lakehouse:
             for group in groups:
                 times = group["event_time"].to_pylist()
                 assert times == sorted(times)
+                assert len(set(group["event_type"].to_pylist())) == 1
                 assert {(time - EPOCH).days for time in times} == {file.partition[0]}
         writer.discard()
         assert {file.file_path for file in files}.isdisjoint(files_in_bucket(table))
