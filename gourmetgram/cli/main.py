@@ -12,6 +12,7 @@ from gourmetgram.cli.compare import compare
 from gourmetgram.cli.console import errors
 from gourmetgram.cli.demo import demo
 from gourmetgram.cli.models import models, train
+from gourmetgram.cli.skew import skew
 from gourmetgram.cli.trace import trace
 from gourmetgram.errors import PlatformError
 
@@ -59,6 +60,7 @@ app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")
 app.command()(compare)
+app.command()(skew)
 
 
 def main() -> None:

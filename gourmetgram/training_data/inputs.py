@@ -17,6 +17,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
 from gourmetgram.features.definition import category_name
 from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.filters import equals
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, events_progress, parse_time
 from gourmetgram.lakehouse.reading import stream_rows
@@ -48,6 +49,7 @@ _RAW_SCHEMAS: Final = {
 }
 
 
+_IMAGE_IDS: Final = ibis.schema({"image_id": "string"})
 _CATEGORY_NAMES: Final = ibis.schema({"text": "string", "name": "string"})
 
 
@@ -153,6 +155,18 @@ def load_events(engine: Engine, name: str, history: EventHistory, row_filter: Bo
     if history.snapshot_id is None:
         return load_no_events(engine, name)
     return load_event_rows(engine, name, stream_rows(history.table, EVENT_COLUMNS, row_filter, history.snapshot_id))
+
+
+def load_uploaded_images(engine: Engine, name: str, history: EventHistory) -> ir.Table:
+    """The images that have an upload event: a table of distinct `image_id`.
+
+    Raises:
+        TransientError: the object store is away.
+    """
+    if history.snapshot_id is None:
+        return engine.load(name, _IMAGE_IDS, _IMAGE_IDS.to_pyarrow().empty_table())
+    uploads = stream_rows(history.table, _IMAGE_IDS.names, equals("event_type", "upload"), history.snapshot_id)
+    return engine.load(name, _IMAGE_IDS, uploads).distinct()
 
 
 def load_no_events(engine: Engine, name: str) -> ir.Table:

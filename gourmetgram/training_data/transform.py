@@ -22,7 +22,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
 from gourmetgram.features.definition import HOUR_US
 from gourmetgram.features.engine import Engine, open_engine
-from gourmetgram.lakehouse.filters import between, equals
+from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import format_time
 from gourmetgram.lakehouse.schemas import EVENTS
@@ -34,6 +34,7 @@ from gourmetgram.training_data.inputs import (
     load_events,
     load_no_events,
     load_raw_rows,
+    load_uploaded_images,
     open_event_history,
     to_us,
 )
@@ -150,8 +151,7 @@ class _Run:
         """Add the last reason, which only the event history knows."""
         if self._history is None:
             return points
-        events = load_events(self._engine, "uploads", self._history, equals("event_type", "upload"))
-        uploaded = events.select(uploaded_id="image_id").distinct()
+        uploaded = load_uploaded_images(self._engine, "uploads", self._history).rename(uploaded_id="image_id")
         marked = points.left_join(uploaded, points.image_id == uploaded.uploaded_id)
         missing = ibis.cases((marked.uploaded_id.isnull(), training.NO_UPLOAD_EVENT), else_=ibis.null("string"))
         return marked.mutate(reason=ibis.coalesce(marked.reason, missing)).drop("uploaded_id")

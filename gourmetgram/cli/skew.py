@@ -1,0 +1,38 @@
+"""`gourmetgram skew`: are the features that were served those that training would compute?"""
+
+from typing import Annotated
+
+import typer
+
+from gourmetgram.cli.console import errors
+from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+
+
+def skew(
+    context: typer.Context,
+    examples: Annotated[int, typer.Option(min=0, help="Differences shown.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    stack: StackOption = None,
+    target: TargetOption = Target.LOCAL,
+) -> None:
+    """Compute every stored feature vector again offline and compare; exit 1 when they differ."""
+    # Imported when it runs: PyIceberg, Ibis and DuckDB take seconds that `status` need not wait for.
+    from gourmetgram.cli.output import page, print_json
+    from gourmetgram.cli.skew_view import print_skew
+    from gourmetgram.features.skew import measure_skew
+    from gourmetgram.lakehouse.catalog import open_catalog
+    from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
+
+    variables = environment(context, stack, target)
+    with errors.status("Skew") as status, open_catalog(IcebergSettings.load(variables)) as catalog:
+
+        def report(text: str) -> None:
+            status.update(f"Skew: {text}")
+
+        result = measure_skew(PostgresSettings.load(variables), KafkaSettings.load(variables), catalog, report)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print_skew(page(), result, examples)
+    if result.differences:
+        raise typer.Exit(1)
