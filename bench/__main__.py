@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import api, latency, streams, training
+from bench import aggregation, api, latency, streams, training
 from bench.report import Row, markdown, write_section
 
 SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "consumer": lambda options: streams.consumer_rows(options.events),
     "scorer": lambda options: streams.scorer_rows(options.requests),
     "latency": lambda options: latency.run(options.bursts),
+    "aggregation": lambda _options: aggregation.run(),
     "training": lambda options: training.run(options.rows),
 }
 
