@@ -140,16 +140,18 @@ def parse_event(record: Record) -> Event | BadMessage:
         return message
     kind = message.get("event_type")
     if not isinstance(kind, str) or kind not in _EVENT_KINDS:
-        return BadMessage(f"unknown event_type {_shown(kind)}")
+        return BadMessage(f"unknown event_type {_shown(kind)}", "unknown event_type")
     image_id = parse_uuid(message.get("image_id"))
     if image_id is None:
-        return BadMessage(f"missing or invalid image_id {_shown(message.get('image_id'))}")
+        return _bad_image_id(message)
     broker_time_us = record.broker_time_us
     time_us = _event_time(message)
     if time_us is None:
         time_us = broker_time_us
     elif time_us - broker_time_us > MAX_FUTURE_US:
-        return BadMessage("event time is more than 60 seconds after the broker's time of the record")
+        return BadMessage(
+            "event time is more than 60 seconds after the broker's time of the record", "event time in the future"
+        )
     # Positional: naming the seven fields would cost more than reading a time.
     return Event(
         cast(EventKind, kind),
