@@ -1,11 +1,14 @@
 """Training rows from a made-up month: extract, transform and load, once and with twice the input."""
 
 import io
+import multiprocessing
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import boto3
 import numpy as np
@@ -38,23 +41,41 @@ _Integers = NDArray[np.int64]
 
 
 def run(images: int, events: int) -> list[Row]:
-    """Measure with the asked size and with twice that, each in its own database and warehouse."""
+    """Measure with the asked size and with twice that, each in a process, a database and a warehouse of its own."""
     with bench_stack([]) as stack:
-        once = _measure(stack, images, events)
-        twice = _measure(stack, 2 * images, 2 * events)
+        once, twice = (_in_new_process(stack.name, factor * images, factor * events) for factor in (1, 2))
     name = f"{images:,} images, {events:,} events"
-    growth = twice["transform"] / once["transform"]
+    growth = twice["transform"].wall / once["transform"].wall
     return [
-        Row(f"training transform, {name}", f"{once['transform']:.1f} s", target="<= 10 s"),
-        Row("training transform, twice the input", f"{twice['transform']:.1f} s, {growth:.2f} x", target="<= 2.3 x"),
-        Row(f"extract, {name}", f"{once['extract']:.1f} s"),
-        Row("load of all rows", f"{once['load']:.1f} s"),
-        Row("load of the same rows again: no commit", f"{once['load again']:.1f} s"),
+        Row(f"training transform, {name}", once["transform"].text, target="<= 10 s"),
+        Row("training transform, twice the input", f"{twice['transform'].text}, {growth:.2f} x", target="<= 2.3 x"),
+        Row(f"extract, {name}", once["extract"].text),
+        Row("load of all rows", once["load"].text),
+        Row("load of the same rows again: no commit", once["load again"].text),
     ]
 
 
-def _measure(stack: Stack, images: int, events: int) -> dict[str, float]:
-    seconds: dict[str, float] = {}
+class Seconds(NamedTuple):
+    """How long a step took, by the clock and in processor time of this process."""
+
+    wall: float
+    cpu: float
+
+    @property
+    def text(self) -> str:
+        """Both, for a table."""
+        return f"{self.wall:.1f} s ({self.cpu:.1f} s of CPU)"
+
+
+def _in_new_process(stack_name: str, images: int, events: int) -> "dict[str, Seconds]":
+    """Measure as a task of a DAG would run: nothing is warm."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_measure, stack_name, images, events).result()
+
+
+def _measure(stack_name: str, images: int, events: int) -> dict[str, Seconds]:
+    stack = Stack.load(stack_name)
+    seconds: dict[str, Seconds] = {}
     with _fresh_lakehouse(stack) as (database_url, settings), open_catalog(settings) as catalog:
         _write_month(database_url, catalog, images, events)
         lake = Lake(settings)
@@ -65,9 +86,9 @@ def _measure(stack: Stack, images: int, events: int) -> dict[str, float]:
             "load again": lambda: load(lake, catalog),
         }
         for name, step in steps.items():
-            started = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             step()
-            seconds[name] = time.perf_counter() - started
+            seconds[name] = Seconds(time.perf_counter() - wall, time.process_time() - cpu)
         rows = catalog.load_table(TRAINING_TABLE).scan().count()
         assert rows == 3 * images, f"{rows} rows instead of {3 * images}"
     return seconds
