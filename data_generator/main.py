@@ -27,19 +27,26 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_USE
-    if settings.generator_mode not in _MODES:
-        modes = " and ".join(_MODES)
-        sys.stderr.write(f"GENERATOR_MODE: {settings.generator_mode} is not available yet; {modes} are.\n")
-        return _WRONG_USE
     configure_logging(settings.generator_log_level)
     # One line per request is the generator's own business, in its own words.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     log.info("Data generator starts: %s", _shown(settings))
     try:
+        if settings.generator_mode == "backfill":
+            return _backfill(settings)
         return asyncio.run(_run(settings))
     except OSError as error:
         log.error("The generator cannot start: %s", error)
         return _FAILURE
+
+
+def _backfill(settings: GeneratorSettings) -> int:
+    # Imported here: what writes to the stores is of no use to the modes that speak HTTP only.
+    from data_generator.backfill.run import run_backfill
+
+    # As with Ctrl-C: the transaction is undone.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run_backfill(settings)
 
 
 async def _run(settings: GeneratorSettings) -> int:
@@ -55,5 +62,7 @@ def _shown(settings: GeneratorSettings) -> str:
     names = ["generator_api_url", "generator_dataset_path"]
     if settings.generator_mode == "poisson":
         names += ["generator_arrival_rate", "generator_initial_users", "generator_initial_images"]
+    if settings.generator_mode == "backfill":
+        names = [f"generator_backfill_{name}" for name in ("days", "images", "events", "seed", "truth_path")]
     values = ", ".join(f"{name.removeprefix('generator_')}={getattr(settings, name)}" for name in names)
     return f"mode={settings.generator_mode}, {values}"

@@ -71,13 +71,14 @@ def png(image: Image.Image) -> bytes:
 def sample_file(class_number: int, split: str, variant: int) -> bytes:
     """One picture of the set as a file, drawn on first use and kept (10 to 80 KB each, 132 of them)."""
     name = f"{split}/{variant}"
-    if _is_png(variant):
+    if picture_format(variant) == "png":
         return png(draw(class_number, name, _PNG_SIZE))
     return jpeg(draw(class_number, name))
 
 
-def _is_png(variant: int) -> bool:
-    return variant == VARIANTS - 1
+def picture_format(variant: int) -> str:
+    """Ending of a file's name: `jpg` or `png`."""
+    return "png" if variant == VARIANTS - 1 else "jpg"
 
 
 class SampleImages:
@@ -88,8 +89,11 @@ class SampleImages:
         split = rng.choice(SPLITS)
         number = rng.randrange(len(CLASSES))
         variant = rng.randrange(VARIANTS)
-        suffix = "png" if _is_png(variant) else "jpg"
-        return Choice(CLASSES[number], f"{number}_{variant}.{suffix}", lambda: sample_file(number, split, variant))
+        return Choice(
+            CLASSES[number],
+            f"{number}_{variant}.{picture_format(variant)}",
+            lambda: sample_file(number, split, variant),
+        )
 
 
 def write_set(

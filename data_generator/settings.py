@@ -1,10 +1,10 @@
 """Settings of the data generator, named like their environment variables in lower case."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gourmetgram.settings import LogLevel, Seconds, WorkerSettings
 
@@ -41,8 +41,16 @@ class GeneratorSettings(WorkerSettings):
     generator_burst_flags: Count = 2
 
     generator_backfill_days: Annotated[int, Field(ge=1, le=3650)] = 7
-    """How many days before today the past begins."""
+    """Length of the past, which ends between one and two hours ago."""
     generator_backfill_images: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     generator_backfill_events: EventCount = 200_000
-    """Views, comments and flags together."""
+    """Uploads, views, comments and flags together."""
     generator_backfill_seed: int = 42
+    generator_backfill_truth_path: Path = Path("ground-truth.csv")
+    """Where the file with what only the behaviour model knows is written."""
+
+    @model_validator(mode="after")
+    def _an_upload_is_an_event(self) -> Self:
+        if self.generator_mode == "backfill" and self.generator_backfill_events < self.generator_backfill_images:
+            raise ValueError("GENERATOR_BACKFILL_EVENTS must be at least GENERATOR_BACKFILL_IMAGES: uploads are events")
+        return self

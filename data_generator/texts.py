@@ -44,16 +44,21 @@ class Texts:
 
     Args:
         rng: makes every choice, Faker's included, so the same seed gives the same texts.
+        faker: to use instead of a new one, which takes a while to make; it is seeded anew.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, faker: Faker | None = None) -> None:
         self._rng = rng
-        self._faker = Faker()
+        self._faker = faker or Faker()
         self._faker.seed_instance(rng.getrandbits(64))
 
     def username(self) -> str:
         """A name with a number, such as `brandon72_4711`."""
-        return f"{self._faker.user_name()}_{self._rng.randint(10, 9999)}"
+        return f"{self.name()}_{self._rng.randint(10, 9999)}"
+
+    def name(self) -> str:
+        """A name without a number of ours: many people share it."""
+        return str(self._faker.user_name())
 
     def country(self) -> str:
         """Two capital letters."""
@@ -62,15 +67,16 @@ class Texts:
     def caption(self, category: str) -> str:
         """Opener, adjective, category and a few words: `Look at my crispy bread - road table far`."""
         opener, adjective = self._rng.choice(CAPTION_OPENERS), self._rng.choice(ADJECTIVES)
-        return f"{opener} {adjective} {category.lower()} - {self._words(3, 7)}"
+        return f"{opener} {adjective} {category.lower()} - {self.words(self._rng.randint(3, 7))}"
 
     def comment(self) -> str:
         """Prefix and a few words: `Yum! road table far off`."""
-        return f"{self._rng.choice(COMMENT_PREFIXES)} {self._words(4, 9)}"
+        return f"{self._rng.choice(COMMENT_PREFIXES)} {self.words(self._rng.randint(4, 9))}"
 
     def flag_reason(self) -> str:
         """One of eight reasons."""
         return self._rng.choice(FLAG_REASONS)
 
-    def _words(self, fewest: int, most: int) -> str:
-        return " ".join(self._faker.words(self._rng.randint(fewest, most)))
+    def words(self, number: int) -> str:
+        """So many words."""
+        return " ".join(self._faker.words(number))

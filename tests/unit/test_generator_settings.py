@@ -5,7 +5,6 @@ from uuid import UUID
 
 import pytest
 
-from data_generator.main import main
 from data_generator.settings import GeneratorSettings
 from gourmetgram.errors import SettingsError
 
@@ -33,6 +32,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "generator_backfill_images": 2000,
         "generator_backfill_events": 200_000,
         "generator_backfill_seed": 42,
+        "generator_backfill_truth_path": Path("ground-truth.csv"),
     }
 
 
@@ -65,10 +65,8 @@ def test_a_value_that_is_not_allowed_is_refused_by_name(variable: str, value: st
         GeneratorSettings.load({variable: value})
 
 
-def test_a_mode_that_is_not_built_is_refused_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("GENERATOR_MODE", "backfill")
-    assert main() == 2
-    expected = "GENERATOR_MODE: backfill is not available yet; poisson and simulate_viral are.\n"
-    assert capsys.readouterr().err == expected
+def test_a_history_needs_an_event_for_each_upload() -> None:
+    variables = {"GENERATOR_BACKFILL_IMAGES": "10", "GENERATOR_BACKFILL_EVENTS": "9"}
+    assert GeneratorSettings.load(variables).generator_mode == "poisson"
+    with pytest.raises(SettingsError, match="GENERATOR_BACKFILL_EVENTS must be at least GENERATOR_BACKFILL_IMAGES"):
+        GeneratorSettings.load({**variables, "GENERATOR_MODE": "backfill"})

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import Record, request_uuid
-from gourmetgram.inspection.history import Accepted, History
+from gourmetgram.inspection.event_log import Accepted, AcceptedEvents
+from gourmetgram.inspection.history import History, ImageHistory
 from gourmetgram.inspection.kafka_reading import Keyed, partition_of
 from gourmetgram.inspection.platform import TriggerRules
 from gourmetgram.inspection.triggers import (
@@ -34,6 +35,21 @@ def event(seconds: float, *, delay_s: float = 0.01, number: int = 0) -> Accepted
     """An event `seconds` after T0 that the broker stored `delay_s` later."""
     time_us = T0 + round(seconds * SECOND_US)
     return Accepted("flags", number, time_us, time_us + round(delay_s * SECOND_US), f"event-{seconds:g}")
+
+
+def recorded(kind: str, *seconds: float) -> AcceptedEvents:
+    """Events of IMAGE at these seconds after T0, as read from Kafka 10 ms later."""
+    records = []
+    for offset, second in enumerate(seconds):
+        message = {
+            "event_type": kind,
+            "event_id": str(uuid.uuid4()),
+            "image_id": IMAGE,
+            "timestamp": T0 / SECOND_US + second,
+        }
+        time_us = T0 + round(second * SECOND_US) + 10_000
+        records.append(Keyed(IMAGE.encode(), Record(f"{kind}s", 0, offset, time_us, json.dumps(message).encode())))
+    return History.of(records, 4).images[IMAGE].accepted[kind]
 
 
 def times(events: list[Accepted], rule: Rule = FLAGGED) -> list[float]:
@@ -82,9 +98,9 @@ def test_each_image_and_each_kind_has_its_own_count():
         return Keyed(image_id.encode(), place)
 
     other = IMAGE.replace("1111-4111", "1112-4111")
-    history = History.of([record("flag", IMAGE, 0), record("flag", other, 0), record("comment", IMAGE, 0)], 4)
-    assert list(all_raised(history, TriggerRules())) == []
-    history.add(*record("flag", other, 1))
+    records = [record("flag", IMAGE, 0), record("flag", other, 0), record("comment", IMAGE, 0)]
+    assert list(all_raised(History.of(records, 4), TriggerRules())) == []
+    history = History.of([*records, record("flag", other, 1)], 4)
     assert [(rule.trigger, raised.image_id) for rule, raised in all_raised(history, TriggerRules())] == [
         ("flagged", other)
     ]
@@ -139,10 +155,8 @@ def test_an_upload_that_is_not_eligible_or_history_makes_none(changes):
 
 
 def test_counts_hold_what_was_read_and_nothing_after_t():
-    history = History(4)
-    history.add(*upload_record())
-    image = history.images[IMAGE]
-    image.accepted["flag"] = [event(0, number=0), event(100, number=1), event(301, number=2), event(310, number=3)]
+    image = ImageHistory()
+    image.accepted["flag"] = recorded("flag", 0, 100, 301, 310)
     t = T0 + 301 * SECOND_US
     assert count_as_of(image, "flags_5min", t, {"flags": 99}) == 2
     assert count_as_of(image, "flags_1hr", t, {"flags": 99}) == 3
@@ -155,9 +169,10 @@ def test_counts_hold_what_was_read_and_nothing_after_t():
 
 def test_milestones_start_again_when_the_counter_has_expired():
     idle_us = 7 * 24 * 3600 * SECOND_US
-    views = [event(second) for second in range(9)]
-    assert milestones(views, idle_us) == set()
-    assert milestones([*views, event(9)], idle_us) == {10}
-    assert milestones([*views, event(8 * 24 * 3600)], idle_us) == set()
-    assert [len(piece) for piece in since_gaps([*views, event(8 * 24 * 3600)], idle_us)] == [9, 1]
-    assert since_gaps([], idle_us) == []
+    later = 8 * 24 * 3600
+    assert milestones(recorded("view", *range(9)), idle_us) == set()
+    assert milestones(recorded("view", *range(10)), idle_us) == {10}
+    assert milestones(recorded("view", *range(9), later), idle_us) == set()
+    pieces = since_gaps(recorded("view", *range(9), later), idle_us)
+    assert [[event.offset for event in piece] for piece in pieces] == [list(range(9)), [9]]
+    assert since_gaps(recorded("view", 0)[:0], idle_us) == []

@@ -1,0 +1,68 @@
+"""Pictures for images that nobody uploaded: a few of each category in the object store, shared by all of them."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from data_generator.food11 import CLASSES
+from data_generator.sample_images import VARIANTS, picture_format, sample_file
+from gourmetgram.errors import TransientError
+from gourmetgram.settings import ObjectStoreSettings
+
+SPLIT: Final = "training"
+FOLDER: Final = "synthetic"
+NUMBER: Final = len(CLASSES) * VARIANTS
+"""Pictures in all: four of each category, 3 MB."""
+
+
+def store_pictures(settings: ObjectStoreSettings, each: Callable[[], None]) -> dict[str, list[str]]:
+    """Store the pictures, where they are not there already.
+
+    Args:
+        settings: where.
+        each: called after each of the `NUMBER` pictures.
+
+    Returns:
+        addresses (for images.s3_url) by category.
+
+    Raises:
+        TransientError: the object store is away or has no such bucket.
+    """
+    client: Any = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        region_name=settings.aws_region,
+        config=Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 3}, s3={"addressing_style": "path"}),
+    )
+    base = f"{settings.s3_endpoint_url.rstrip('/')}/{settings.s3_bucket_name}"
+    addresses: dict[str, list[str]] = {name: [] for name in CLASSES}
+    try:
+        there = _stored(client, settings.s3_bucket_name)
+        for number, category in enumerate(CLASSES):
+            for variant in range(VARIANTS):
+                key = f"{FOLDER}/class_{number:02d}_{variant}.{picture_format(variant)}"
+                # Drawing is what takes time.
+                if key not in there:
+                    _store(client, settings.s3_bucket_name, key, sample_file(number, SPLIT, variant))
+                addresses[category].append(f"{base}/{key}")
+                each()
+    except (BotoCoreError, ClientError) as error:
+        raise TransientError(f"The pictures could not be stored at {base}: {error}") from error
+    finally:
+        client.close()
+    return addresses
+
+
+def _stored(client: Any, bucket: str) -> set[str]:  # noqa: ANN401 - made at run time by boto3
+    answer = client.list_objects_v2(Bucket=bucket, Prefix=f"{FOLDER}/")
+    return {item["Key"] for item in answer.get("Contents", ())}
+
+
+def _store(client: Any, bucket: str, key: str, data: bytes) -> None:  # noqa: ANN401 - made at run time by boto3
+    content_type = "image/png" if key.endswith(".png") else "image/jpeg"
+    client.put_object(Bucket=bucket, Key=key, Body=data, ContentType=content_type)

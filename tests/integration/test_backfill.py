@@ -1,0 +1,203 @@
+"""The backfill: one consistent history in rows and outbox, all of it or nothing, and written once."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from gourmetgram.settings import PROJECT_ROOT
+from tests.support.databases import create_database, drop_database
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.servers
+
+IMAGES, EVENTS = 60, 3000
+
+
+@pytest.fixture(name="database")
+def database_fixture(stack, unique_name):
+    """URL of an empty database for each test."""
+    name = unique_name("backfill")
+    yield create_database(stack, name)
+    drop_database(stack, name)
+
+
+@pytest.fixture(name="environment")
+def environment_fixture(database, s3_environment, tmp_path: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GENERATOR_")},
+        **s3_environment,
+        "DATABASE_URL": database,
+        "GENERATOR_MODE": "backfill",
+        "GENERATOR_BACKFILL_IMAGES": str(IMAGES),
+        "GENERATOR_BACKFILL_EVENTS": str(EVENTS),
+        "GENERATOR_BACKFILL_SEED": "5",
+        "GENERATOR_BACKFILL_TRUTH_PATH": str(tmp_path / "truth" / "seed-5.csv"),
+    }
+
+
+def _run(environment: dict[str, str], **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "data_generator"],
+        cwd=PROJECT_ROOT,
+        env={**environment, **changes},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def _query(database: str, sql: str) -> list[tuple]:
+    connection = psycopg2.connect(database)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def _counts(database: str) -> dict[str, int]:
+    tables = ("users", "images", "comments", "flags", "event_outbox")
+    return {table: _query(database, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+
+
+def test_rows_and_events_tell_the_same_history(environment, database):
+    done = _run(environment)
+    assert done.returncode == 0, done.stderr
+    assert "Backfill complete" in done.stderr
+    assert "rows and events: 100 %" in done.stderr
+    events = Counter(dict(_query(database, "SELECT payload->>'event_type', count(*) FROM event_outbox GROUP BY 1")))
+    counts = _counts(database)
+    assert events.total() == EVENTS == counts["event_outbox"]
+    assert events["upload"] == IMAGES == counts["images"]
+    assert events["comment"] == counts["comments"] > 0
+    assert events["flag"] == counts["flags"] > 0
+    assert _query(database, "SELECT sum(views)::int FROM images") == [(events["view"],)]
+    assert _query(database, "SELECT DISTINCT source FROM images") == [("synthetic",)]
+    differing = """
+        SELECT count(*) FROM images AS i JOIN (
+            SELECT message_key, count(*) AS views FROM event_outbox WHERE topic = 'gourmetgram.views' GROUP BY 1
+        ) AS e ON e.message_key = i.id::text WHERE e.views <> i.views"""
+    assert _query(database, differing) == [(0,)]
+
+
+def test_an_events_row_and_payload_agree_field_by_field(environment, database):
+    assert _run(environment).returncode == 0
+    same_comments = """
+        SELECT count(*) FROM comments AS c JOIN event_outbox AS e ON e.payload->>'comment_id' = c.id::text
+        WHERE e.payload->>'event_type' = 'comment' AND e.payload->>'content' = c.content
+          AND (e.payload->>'created_at')::timestamptz = c.created_at AND e.created_at = c.created_at
+          AND (e.payload->>'actor_eligible')::boolean = c.actor_eligible AND e.message_key = c.image_id::text"""
+    same_flags = """
+        SELECT count(*) FROM flags AS f JOIN event_outbox AS e ON e.payload->>'flag_id' = f.id::text
+        LEFT JOIN comments AS c ON c.id = f.comment_id
+        WHERE (e.payload->>'created_at')::timestamptz = f.created_at
+          AND e.message_key = COALESCE(f.image_id, c.image_id)::text AND e.payload->>'image_id' = e.message_key
+          AND e.payload->>'comment_id' IS NOT DISTINCT FROM f.comment_id::text"""
+    counts = _counts(database)
+    assert _query(database, same_comments) == [(counts["comments"],)]
+    assert _query(database, same_flags) == [(counts["flags"],)]
+    # Published in the order of `sequence`, which is the order of time.
+    times = [time for (time,) in _query(database, "SELECT created_at FROM event_outbox ORDER BY sequence")]
+    assert times == sorted(times)
+
+
+def test_the_ground_truth_is_in_the_file_only(environment, database):
+    assert _run(environment).returncode == 0
+    with Path(environment["GENERATOR_BACKFILL_TRUTH_PATH"]).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["harmful"] for line in lines} == {"0", "1"}
+    assert {line["image_id"] for line in lines} == {row[0] for row in _query(database, "SELECT id::text FROM images")}
+    leaked = "SELECT count(*) FROM event_outbox WHERE payload::text ~ '(harm|severity|popularity|viral)'"
+    assert _query(database, leaked) == [(0,)]
+
+
+def test_pictures_can_be_looked_at(environment, database, s3_environment):
+    import boto3
+
+    assert _run(environment).returncode == 0
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_environment["S3_ENDPOINT_URL"],
+        aws_access_key_id=s3_environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=s3_environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=s3_environment["AWS_REGION"],
+    )
+    base = f"{s3_environment['S3_ENDPOINT_URL']}/{s3_environment['S3_BUCKET_NAME']}/"
+    for (url,) in _query(database, "SELECT DISTINCT s3_url FROM images"):
+        assert url.startswith(base)
+        head = client.head_object(Bucket=s3_environment["S3_BUCKET_NAME"], Key=url.removeprefix(base))
+        assert head["ContentType"] in ("image/jpeg", "image/png")
+    client.close()
+
+
+def test_a_second_run_changes_nothing_and_another_seed_adds(environment, database):
+    assert _run(environment).returncode == 0
+    before = _counts(database)
+    again = _run(environment)
+    assert again.returncode == 0
+    assert "in the database already" in again.stderr
+    assert _counts(database) == before
+    assert _run(environment, GENERATOR_BACKFILL_SEED="6").returncode == 0
+    assert _counts(database)["images"] == 2 * before["images"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_half_way_leaves_nothing(environment, database, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data_generator"],
+        cwd=PROJECT_ROOT,
+        env={**environment, "GENERATOR_BACKFILL_EVENTS": "150000"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr
+        for line in process.stderr:
+            if "rows and events: 10 %" in line:
+                process.send_signal(number)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 1)
+    assert "Traceback" not in rest
+    wait_until(
+        lambda: _query(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backfill'") == [(0,)],
+        what="the end of the run's connection",
+    )
+    assert set(_counts(database).values()) == {0}
+    assert _run(environment).returncode == 0
+
+
+def test_two_runs_at_once_write_one_history(environment, database):
+    connection = psycopg2.connect(database)
+    with connection.cursor() as cursor:
+        # What another run holds while it writes.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (0x6261636B66696C,))
+        refused = _run(environment)
+    connection.close()
+    assert refused.returncode == 1
+    assert "Another backfill is writing" in refused.stderr
+    assert _counts(database)["images"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "sentence"),
+    [
+        ({"GENERATOR_BACKFILL_EVENTS": "59"}, 2, "GENERATOR_BACKFILL_EVENTS must be at least"),
+        ({"GENERATOR_BACKFILL_TRUTH_PATH": "/proc/truth.csv"}, 1, "set GENERATOR_BACKFILL_TRUTH_PATH"),
+        ({"DATABASE_URL": "postgresql://user:wrong@127.0.0.1:1/none"}, 1, "nothing was written"),
+        ({"S3_ENDPOINT_URL": "http://127.0.0.1:1"}, 1, "could not be stored"),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_sentence(environment, changes, code, sentence):
+    done = _run(environment, **changes)
+    assert done.returncode == code
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
