@@ -2,6 +2,13 @@
 # Airflow's one-shot set-up: metadata tables, the lab's login, the connections that the DAGs use.
 # Safe to run again: existing things are brought up to date, and every failure ends it.
 set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+
+# Half a minute of work, which each `docker compose up` would repeat: the database remembers what was set up.
+if python "$here/setup_note.py" check; then
+    echo "Airflow is set up already: nothing to do."
+    exit 0
+fi
 
 airflow db migrate
 
@@ -29,3 +36,5 @@ print(json.dumps({
 }))
 PYTHON
 airflow connections import --overwrite "$connections"
+
+python "$here/setup_note.py" write

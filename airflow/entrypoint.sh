@@ -1,0 +1,7 @@
+#!/bin/sh
+# `init` sets Airflow up once; everything else is a command of Airflow: api-server, scheduler, dag-processor ...
+set -eu
+if [ "${1:-}" = init ]; then
+    exec bash /opt/setup/init.sh
+fi
+exec airflow "$@"

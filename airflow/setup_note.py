@@ -1,0 +1,79 @@
+"""Remember in Airflow's own database what `init.sh` has set up: `python setup_note.py check` or `write`.
+
+`check` exits with 0 when nothing is to be done: this version of Airflow and of the script has run to its end with the
+same settings, and what it made is still there. It looks with SQL, since importing Airflow alone takes seconds.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+
+import psycopg2
+
+_WHAT_IT_DEPENDS_ON = ("AIRFLOW_ADMIN_PASSWORD", "AIRFLOW__CORE__FERNET_KEY", "DATABASE_URL")
+_PREFIX = "PYICEBERG_CATALOG__GOURMETGRAM__S3__"
+_STILL_THERE = """
+    SELECT EXISTS (SELECT FROM ab_user WHERE username = 'admin')
+       AND (SELECT count(*) FROM connection WHERE conn_id IN ('gourmetgram_postgres', 'gourmetgram_minio')) = 2
+       AND EXISTS (SELECT FROM gourmetgram_setup WHERE fingerprint = %s)
+"""
+
+
+def fingerprint() -> str:
+    """SHA-256 over everything that the set-up depends on; a change of any of it means to set up again."""
+    scripts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("init.sh"))]
+    versions = [importlib.metadata.version(name) for name in ("apache-airflow", "apache-airflow-providers-fab")]
+    settings = {
+        name: value for name, value in os.environ.items() if name in _WHAT_IT_DEPENDS_ON or name.startswith(_PREFIX)
+    }
+    return hashlib.sha256(json.dumps([scripts, versions, settings], sort_keys=True).encode()).hexdigest()
+
+
+def _connect() -> "psycopg2.extensions.connection":
+    url = os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    return psycopg2.connect("postgresql://" + url.split("://", 1)[1], connect_timeout=10)
+
+
+def is_done() -> bool:
+    """Tell whether there is nothing to set up."""
+    connection = _connect()
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(_STILL_THERE, (fingerprint(),))
+            return bool(cursor.fetchone()[0])
+    except psycopg2.errors.UndefinedTable:
+        return False
+    finally:
+        connection.close()
+
+
+def write() -> None:
+    """Note that the set-up has run to its end."""
+    connection = _connect()
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE IF NOT EXISTS gourmetgram_setup (fingerprint TEXT NOT NULL)")
+            cursor.execute("DELETE FROM gourmetgram_setup")
+            cursor.execute("INSERT INTO gourmetgram_setup VALUES (%s)", (fingerprint(),))
+    finally:
+        connection.close()
+
+
+def main(command: str) -> int:
+    """Entry point; returns the exit code."""
+    if command == "write":
+        write()
+        return 0
+    try:
+        return 0 if is_done() else 1
+    except psycopg2.OperationalError as error:
+        # The commands of Airflow that follow fail with the same, at length; this is the sentence to read.
+        sys.stderr.write(f"Airflow's database cannot be used: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
