@@ -1,0 +1,1 @@
+"""The lab on Docker Compose, walked step by step on a machine that reaches no image registry."""

@@ -1,0 +1,49 @@
+"""`python -m rehearsal`: walk the student path of the lab with the real compose file, and write a report."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gourmetgram.cli.console import ConsoleProgress, console, errors
+from gourmetgram.errors import PlatformError
+from rehearsal.places import OUTPUT
+from rehearsal.run import QUICK, STAGES, rehearse
+from rehearsal.steps import Result
+
+_MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[yellow]not tried[/]"}
+
+
+def main() -> int:
+    """Run the command; returns the exit code."""
+    keys = [stage.key for stage in STAGES]
+    parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="stages 2 to 4 only, without Airflow and Jupyter")
+    parser.add_argument("--stages", nargs="+", choices=keys, metavar="STAGE", help=f"some of {', '.join(keys)}")
+    parser.add_argument(
+        "--report", type=Path, default=OUTPUT / "report.md", help="where to write the report (%(default)s)"
+    )
+    options = parser.parse_args()
+    wanted = options.stages or (QUICK if options.quick else keys)
+    chosen = [stage for stage in STAGES if stage.key in wanted]
+    try:
+        passed = rehearse(chosen, options.quick, options.report, ConsoleProgress(), _tell)
+    except PlatformError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        errors.print("Interrupted; the rehearsal's containers are removed at its next start.", style="red")
+        return 130
+    console.print(f"Report: {options.report}", highlight=False)
+    return 0 if passed else 1
+
+
+def _tell(result: Result) -> None:
+    console.print(f"{_MARKS[result.passed]} {result.stage.split()[0]} ", end="")
+    console.print(f"{result.step.command} ({result.seconds:.1f} s)", markup=False, highlight=False, soft_wrap=True)
+    if result.passed is False:
+        text = f"    expected: {result.step.expected}\n    seen: {result.seen}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

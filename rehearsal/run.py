@@ -1,0 +1,100 @@
+"""A whole rehearsal: Docker, images, the walk, the report."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from gourmetgram.local.progress import Progress
+from rehearsal import checkout, engine, images, shell
+from rehearsal.errors import RehearsalError
+from rehearsal.lab import PROJECT, Lab
+from rehearsal.places import COMMAND_LOG, LOGS
+from rehearsal.report import Findings, write
+from rehearsal.steps import Result, Stage, walk
+from rehearsal.walk import stage2, stage3, stage4
+
+STAGES: Final = (stage2.STAGE, stage3.STAGE, stage4.STAGE)
+QUICK: Final = ("2", "3", "4")
+"""Stages of the quick rehearsal."""
+_NOT_QUICK: Final = ("airflow-init", "jupyter")
+
+
+def rehearse(
+    stages: Sequence[Stage], quick: bool, path: Path, progress: Progress, tell: Callable[[Result], None]
+) -> bool:
+    """Do it all; containers and volumes of the rehearsal are gone at the end.
+
+    Args:
+        stages: what to walk.
+        quick: build only the images of stages 2 to 4.
+        path: where to write the report.
+        progress: told the preparations.
+        tell: told each step's result.
+
+    Returns:
+        Whether every step passed.
+
+    Raises:
+        RehearsalError: the preparations failed.
+    """
+    COMMAND_LOG.unlink(missing_ok=True)
+    with progress.step("Docker") as report:
+        engine.ensure(report)
+    with progress.step("copy of the checkout"):
+        findings = Findings(checkout.refresh(), engine.versions())
+    lab = Lab()
+    _refuse_a_running_lab(lab)
+    with progress.step("official images, from packages") as report:
+        findings.images += images.provide_official(lab, report)
+    with progress.step("images of the lab") as report:
+        findings.images += images.build_own(lab, lambda name: not quick or name not in _heavy(lab), report)
+    wipe(lab)
+    try:
+        findings.results = walk(stages, lab, tell)
+        findings.memory = _memory()
+    finally:
+        write(findings, path)
+        _keep_logs(lab)
+        with progress.step("stopping the containers"):
+            wipe(lab)
+    return findings.passed
+
+
+def wipe(lab: Lab) -> None:
+    """Remove the rehearsal's containers and volumes, and nothing else."""
+    answer = lab.compose("--profile '*' down -v --remove-orphans --timeout 20", timeout=180)
+    if answer.code != 0:
+        raise RehearsalError(f"The rehearsal's containers cannot be removed:\n{answer.tail}")
+
+
+def _heavy(lab: Lab) -> set[str]:
+    """Services whose images take minutes to build and that the quick rehearsal does without."""
+    heavy = {lab.services[name]["image"] for name in _NOT_QUICK}
+    return {name for name, service in lab.services.items() if service.get("image") in heavy}
+
+
+def _refuse_a_running_lab(lab: Lab) -> None:
+    """The container names are the lab's own: a lab that runs here for real would be in the way, and must not suffer."""
+    for service in lab.services.values():
+        name = service["container_name"]
+        form = '{{index .Config.Labels "com.docker.compose.project"}}'
+        answer = shell.run(["docker", "inspect", "--format", form, name])
+        if answer.code == 0 and answer.output.strip() != PROJECT:
+            raise RehearsalError(
+                f"A container {name} of another project is here: the rehearsal uses the same names and ports. Stop "
+                "that lab first (docker compose down; its data stays), or rehearse on another machine."
+            )
+
+
+def _keep_logs(lab: Lab) -> None:
+    """Keep what every container wrote: the containers are about to be removed."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    for service in lab.services:
+        if lab.state(service) != "absent":
+            (LOGS / f"{lab.container(service)}.log").write_text(lab.logs(service), encoding="utf-8")
+
+
+def _memory() -> list[tuple[str, str]]:
+    listing = shell.check(["docker", "stats", "--no-stream", "--format", "{{.Name}}|{{.MemUsage}}"])
+    rows = [line.split("|") for line in listing.splitlines()]
+    return sorted((name, memory) for name, memory in rows)

