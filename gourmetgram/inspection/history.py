@@ -5,25 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from gourmetgram.events import EVENT_KINDS, LATE_AFTER_US, BadMessage, Event, EventKind, Record, parse_event, parse_uuid
+import numpy as np
+from numpy.typing import NDArray
+
+from gourmetgram.events import EVENT_KINDS, BadMessage, Event, EventKind, Record, parse_event, parse_uuid
+from gourmetgram.inspection.event_log import KIND_CODES, Accepted, AcceptedEvents, EventLog, uuid_text
 from gourmetgram.inspection.kafka_reading import Keyed, Place, partition_of
 
+_NO_EVENTS: Final = AcceptedEvents(EventLog(), np.empty(0, np.int32))
 _ROW_ID_FIELD: Final[dict[EventKind, str]] = {"comment": "comment_id", "flag": "flag_id", "upload": "image_id"}
-
-
-class Accepted(NamedTuple):
-    """An event that counts: by an eligible actor, and the first of its copies."""
-
-    topic: str
-    offset: int
-    time_us: int
-    broker_time_us: int
-    event_id: str
-
-    @property
-    def is_history(self) -> bool:
-        """Whether it was too old to alert when the broker received it."""
-        return self.broker_time_us - self.time_us > LATE_AFTER_US
 
 
 class Upload(NamedTuple):
@@ -55,7 +45,7 @@ class ImageHistory:
         scattered: some of its events are not in its own partition, so that their order is not defined.
     """
 
-    accepted: dict[EventKind, list[Accepted]] = field(default_factory=lambda: {kind: [] for kind in EVENT_KINDS})
+    accepted: dict[EventKind, AcceptedEvents] = field(default_factory=lambda: dict.fromkeys(EVENT_KINDS, _NO_EVENTS))
     api_views: int = 0
     scattered: bool = False
 
@@ -66,6 +56,8 @@ class History:
 
     Attributes:
         partitions: how many partitions the topics have.
+        log: every readable record.
+        first: for each record of the log, whether it is the first of its event.
         images: by image id, for every image id of a readable event.
         row_events: for comments, flags and uploads: how many distinct events name each row's id.
         events: distinct events by kind.
@@ -78,6 +70,8 @@ class History:
     """
 
     partitions: int
+    log: EventLog = field(default_factory=EventLog)
+    first: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     images: dict[str, ImageHistory] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     row_events: dict[EventKind, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in EVENT_KINDS})
@@ -88,7 +82,6 @@ class History:
     misplaced: list[str] = field(default_factory=list)
     unkeyed: list[str] = field(default_factory=list)
     first_broker_time_us: dict[Place, int] = field(default_factory=dict)
-    _seen: set[bytes] = field(default_factory=set)
     _home: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -101,10 +94,11 @@ class History:
         """
         history = cls(partitions)
         for key, record in records:
-            history.add(key, record)
+            history._add(key, record)
+        history._count()
         return history
 
-    def add(self, key: bytes | None, record: Record) -> None:
+    def _add(self, key: bytes | None, record: Record) -> None:
         """Take in the next record."""
         place = (record.topic, record.partition)
         if place not in self.first_broker_time_us:
@@ -118,35 +112,45 @@ class History:
             image = self.images[event.image_id] = ImageHistory()
         if not self._is_home(key, record, event):
             image.scattered = True
-        identity = bytes.fromhex(event.event_id.replace("-", ""))
-        if identity in self._seen:
-            self.copies.append(event.event_id)
+        if event.kind == "view":
+            self.log.append(record, event, None, by_hand=not is_api_view(event.payload))
             return
-        self._seen.add(identity)
-        self._count(event, image, record)
+        row_id = parse_uuid(event.payload.get(_ROW_ID_FIELD[event.kind]))
+        self.log.append(record, event, row_id, by_hand=row_id is None)
+        if event.kind == "upload" and event.image_id not in self.uploads:
+            self._note_upload(record, event)
 
-    def _count(self, event: Event, image: ImageHistory, record: Record) -> None:
-        kind = event.kind
-        self.events[kind] += 1
+    def _note_upload(self, record: Record, event: Event) -> None:
         accepted = Accepted(record.topic, record.offset, event.time_us, event.broker_time_us, event.event_id)
-        if event.actor_eligible:
-            image.accepted[kind].append(accepted)
-        if kind == "view":
-            if is_api_view(event.payload):
-                image.api_views += 1
-            else:
-                self.by_hand.append(event.event_id)
-            return
-        row_id = parse_uuid(event.payload.get(_ROW_ID_FIELD[kind]))
-        if row_id is None:
-            self.by_hand.append(event.event_id)
-        else:
-            self.row_events[kind][row_id] += 1
-        if kind == "upload" and event.image_id not in self.uploads:
-            payload = event.payload
-            self.uploads[event.image_id] = Upload(
-                accepted, event.actor_eligible, payload.get("user_id"), payload.get("category"), payload.get("caption")
-            )
+        payload = event.payload
+        self.uploads[event.image_id] = Upload(
+            accepted, event.actor_eligible, payload.get("user_id"), payload.get("category"), payload.get("caption")
+        )
+
+    def _count(self) -> None:
+        """Tell copies from events, and count these, once every record is in."""
+        log = self.log
+        self.first = first = log.first_copies()
+        self.copies = [log.event_id(index) for index in np.flatnonzero(~first).tolist()]
+        self.by_hand = [log.event_id(index) for index in np.flatnonzero(first & log.by_hand).tolist()]
+        kinds = log.kind
+        for kind, code in KIND_CODES.items():
+            number = int(np.count_nonzero(first & (kinds == code)))
+            if number:
+                self.events[kind] = number
+        api_views = np.bincount(log.image[first & (kinds == KIND_CODES["view"]) & ~log.by_hand])
+        for number in np.flatnonzero(api_views).tolist():
+            self.images[log.images[number]].api_views = int(api_views[number])
+        for image_id, kind, events in log.accepted(first & log.eligible):
+            self.images[image_id].accepted[kind] = events
+        self._count_row_events()
+
+    def _count_row_events(self) -> None:
+        rows = self.log.row_of
+        kinds, first = self.log.kind[rows].tolist(), self.first[rows].tolist()
+        for number, (code, is_first) in enumerate(zip(kinds, first, strict=True)):
+            if is_first:
+                self.row_events[EVENT_KINDS[code]][uuid_text(self.log.row_id(number))] += 1
 
     def _is_home(self, key: bytes | None, record: Record, event: Event) -> bool:
         """Whether the record is where the platform's producers put events of its image; notes what is not."""

@@ -5,11 +5,15 @@ error in the fast one cannot hide.
 """
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from gourmetgram.events import EventKind, request_uuid
-from gourmetgram.inspection.history import Accepted, History, ImageHistory, Upload
+from gourmetgram.inspection.event_log import Accepted, AcceptedEvents
+from gourmetgram.inspection.history import History, ImageHistory, Upload
 from gourmetgram.inspection.platform import TriggerRules
 
 SECOND_US: Final = 1_000_000
@@ -131,20 +135,15 @@ def count_as_of(image: ImageHistory, name: str, time_us: int, read_to: Mapping[s
     )
 
 
-def milestones(views: Sequence[Accepted], idle_us: int) -> set[int]:
+def milestones(views: AcceptedEvents, idle_us: int) -> set[int]:
     """The milestones that an image's views reached; the counter starts again after `idle_us` without a view."""
     most = max(map(len, since_gaps(views, idle_us)), default=0)
     return {milestone for milestone in MILESTONES if most >= milestone}
 
 
-def since_gaps(events: Sequence[Accepted], idle_us: int) -> list[Sequence[Accepted]]:
+def since_gaps(events: AcceptedEvents, idle_us: int) -> list[AcceptedEvents]:
     """Cut a history where the broker saw nothing for `idle_us` or longer: a key of that idle time expires there."""
-    pieces = []
-    begin = 0
-    for index in range(1, len(events)):
-        if events[index].broker_time_us - events[index - 1].broker_time_us >= idle_us:
-            pieces.append(events[begin:index])
-            begin = index
-    if events:
-        pieces.append(events[begin:])
-    return pieces
+    if not events:
+        return []
+    cuts = [0, *(np.flatnonzero(np.diff(events.broker_times) >= idle_us) + 1).tolist(), len(events)]
+    return [events[begin:end] for begin, end in pairwise(cuts)]

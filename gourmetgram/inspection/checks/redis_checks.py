@@ -7,7 +7,8 @@ from typing import Final
 from gourmetgram.events import EventKind
 from gourmetgram.features.definition import CATEGORIES, UNKNOWN_CATEGORY
 from gourmetgram.inspection.checks.facts import Check, Facts, check
-from gourmetgram.inspection.history import Accepted, Upload
+from gourmetgram.inspection.event_log import Accepted, AcceptedEvents
+from gourmetgram.inspection.history import Upload
 from gourmetgram.inspection.redis_state import Members, Window, microseconds
 from gourmetgram.inspection.triggers import SECOND_US, since_gaps
 
@@ -86,11 +87,11 @@ def windows(facts: Facts) -> Check:
     return check("windows", "1hr windows hold just their hour's events", expected, actual, differences)
 
 
-def _last_hour(kind: EventKind, events: Sequence[Accepted]) -> Members:
+def _last_hour(kind: EventKind, events: AcceptedEvents) -> Members:
     """Members that a `1hr` set must hold: the last hour of event time, as far as the set cannot have expired within."""
-    newest = max(event.time_us for event in events)
+    after_us = int(events.times.max()) - HOUR_US
     alive = since_gaps(events, HOUR_US)[-1]
-    return {member_of(kind, event): event.time_us for event in alive if event.time_us > newest - HOUR_US}
+    return {member_of(kind, event): event.time_us for event in alive.since(after_us)}
 
 
 def _surplus_members(facts: Facts) -> Iterator[str]:
@@ -99,7 +100,7 @@ def _surplus_members(facts: Facts) -> Iterator[str]:
         if not facts.is_complete(window.image_id):
             continue
         kind = KINDS[window.kind]
-        events = image.accepted[kind] if image else []
+        events = image.accepted[kind] if image else ()
         real = {member_of(kind, event): event.time_us for event in events}
         key = f"image:{window.image_id}:{window.kind}:{window.width}"
         for member, score_us in members.items():

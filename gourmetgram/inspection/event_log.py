@@ -1,0 +1,239 @@
+"""Millions of events in columns: some 50 bytes each, where objects would take ten times as much."""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gourmetgram.events import EVENT_KINDS, LATE_AFTER_US, Event, EventKind, Record
+from gourmetgram.inspection.kafka_reading import Place
+
+Indexes = NDArray[np.int32]
+"""Numbers of events of a log, from 0."""
+
+KIND_CODES: Final[dict[EventKind, int]] = {kind: code for code, kind in enumerate(EVENT_KINDS)}
+
+_KIND_BITS: Final = 3
+_ELIGIBLE: Final = 4
+_BY_HAND: Final = 8
+
+
+class Accepted(NamedTuple):
+    """An event that counts: by an eligible actor, and the first of its copies."""
+
+    topic: str
+    offset: int
+    time_us: int
+    broker_time_us: int
+    event_id: str
+
+    @property
+    def is_history(self) -> bool:
+        """Whether it was too old to alert when the broker received it."""
+        return self.broker_time_us - self.time_us > LATE_AFTER_US
+
+
+class EventLog:
+    """Readable records of the event topics, copies included, in the order in which they were read.
+
+    Attributes:
+        places: the partitions seen; `place` is an index of this list.
+        images: the image ids seen; `image` is an index of this list.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[Place] = []
+        self.images: list[str] = []
+        self._place_numbers: dict[Place, int] = {}
+        self._image_numbers: dict[str, int] = {}
+        self._place = array("H")
+        self._image = array("i")
+        self._code = array("B")
+        self._offset = array("q")
+        self._time = array("q")
+        self._broker_time = array("q")
+        self._ids = bytearray()
+        self._row_of = array("i")
+        self._row_ids = bytearray()
+
+    def append(self, record: Record, event: Event, row_id: str | None, by_hand: bool) -> None:
+        """Add a record.
+
+        Args:
+            record: where it stood.
+            event: what it says.
+            row_id: id of the comment, flag or image that was written with it; None when it names none.
+            by_hand: no service of the platform wrote it.
+        """
+        if row_id is not None:
+            self._row_of.append(len(self._code))
+            self._row_ids += uuid_bytes(row_id)
+        place = (record.topic, record.partition)
+        number = self._place_numbers.get(place)
+        if number is None:
+            number = self._place_numbers[place] = len(self.places)
+            self.places.append(place)
+        self._place.append(number)
+        self._image.append(self._image_number(event.image_id))
+        self._code.append(KIND_CODES[event.kind] | _ELIGIBLE * event.actor_eligible | _BY_HAND * by_hand)
+        self._offset.append(record.offset)
+        self._time.append(event.time_us)
+        self._broker_time.append(event.broker_time_us)
+        self._ids += uuid_bytes(event.event_id)
+
+    def _image_number(self, image_id: str) -> int:
+        number = self._image_numbers.get(image_id)
+        if number is None:
+            number = self._image_numbers[image_id] = len(self.images)
+            self.images.append(image_id)
+        return number
+
+    def __len__(self) -> int:
+        return len(self._code)
+
+    # Views of the columns: nothing may be added while one of them is alive.
+
+    @property
+    def place(self) -> NDArray[np.uint16]:
+        """Number of the partition."""
+        return np.frombuffer(self._place, np.uint16)
+
+    @property
+    def image(self) -> NDArray[np.int32]:
+        """Number of the image."""
+        return np.frombuffer(self._image, np.int32)
+
+    @property
+    def _codes(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self._code, np.uint8)
+
+    @property
+    def kind(self) -> NDArray[np.uint8]:
+        """Code of the kind, see `KIND_CODES`."""
+        return self._codes & np.uint8(_KIND_BITS)
+
+    @property
+    def eligible(self) -> NDArray[np.bool_]:
+        """Whether the actor's events may be used."""
+        return (self._codes & _ELIGIBLE).astype(np.bool_)
+
+    @property
+    def by_hand(self) -> NDArray[np.bool_]:
+        """Whether no service of the platform wrote it."""
+        return (self._codes & _BY_HAND).astype(np.bool_)
+
+    @property
+    def offset(self) -> NDArray[np.int64]:
+        """Offset in the partition."""
+        return np.frombuffer(self._offset, np.int64)
+
+    @property
+    def time(self) -> NDArray[np.int64]:
+        """Event time, microseconds."""
+        return np.frombuffer(self._time, np.int64)
+
+    @property
+    def broker_time(self) -> NDArray[np.int64]:
+        """When the broker stored the record, microseconds."""
+        return np.frombuffer(self._broker_time, np.int64)
+
+    @property
+    def ids(self) -> NDArray[np.uint64]:
+        """The event ids as two numbers each: shape (events, 2)."""
+        return np.frombuffer(self._ids, np.uint64).reshape(-1, 2)
+
+    @property
+    def row_of(self) -> NDArray[np.int32]:
+        """The events that were written together with a row."""
+        return np.frombuffer(self._row_of, np.int32)
+
+    def row_id(self, number: int) -> bytes:
+        """The id of the row of event `row_of[number]`, 16 bytes."""
+        return bytes(self._row_ids[16 * number : 16 * number + 16])
+
+    def event_id(self, index: int) -> str:
+        """The id of an event."""
+        return uuid_text(bytes(self._ids[16 * index : 16 * index + 16]))
+
+    def first_copies(self) -> NDArray[np.bool_]:
+        """For each record, whether no earlier one has its event id."""
+        first = np.ones(len(self), np.bool_)
+        if not len(self):
+            return first
+        high, low = self.ids[:, 0], self.ids[:, 1]
+        # A stable sort: of equal ids the earliest record comes first.
+        order = np.lexsort((low, high))
+        high, low = high[order], low[order]
+        repeats = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
+        first[order[1:][repeats]] = False
+        return first
+
+    def accepted(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, EventKind, "AcceptedEvents"]]:
+        """The chosen events of each image and kind, in the order of the log."""
+        indexes = np.flatnonzero(chosen).astype(np.int32)
+        if not len(indexes):
+            return
+        keys = self.image[indexes].astype(np.int64) * len(EVENT_KINDS) + self.kind[indexes]
+        order = np.argsort(keys, kind="stable")
+        keys, indexes = keys[order], indexes[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        for key, part in zip(keys[starts].tolist(), np.split(indexes, starts[1:]), strict=True):
+            image, code = divmod(key, len(EVENT_KINDS))
+            yield self.images[image], EVENT_KINDS[code], AcceptedEvents(self, part)
+
+
+class AcceptedEvents(Sequence[Accepted]):
+    """Some events of a log, in its order; each becomes an object only when it is looked at."""
+
+    __slots__ = ("_indexes", "_log")
+
+    def __init__(self, log: EventLog, indexes: Indexes) -> None:
+        self._log = log
+        self._indexes = indexes
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    @overload
+    def __getitem__(self, item: int) -> Accepted: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> "AcceptedEvents": ...
+
+    def __getitem__(self, item: int | slice) -> "Accepted | AcceptedEvents":
+        if isinstance(item, slice):
+            return AcceptedEvents(self._log, self._indexes[item])
+        return next(iter(AcceptedEvents(self._log, self._indexes[[item]])))
+
+    def __iter__(self) -> Iterator[Accepted]:
+        log, chosen = self._log, self._indexes
+        columns = (log.place[chosen], log.offset[chosen], log.time[chosen], log.broker_time[chosen], chosen)
+        for place, offset, time_us, broker_us, index in zip(*(column.tolist() for column in columns), strict=True):
+            yield Accepted(log.places[place][0], offset, time_us, broker_us, log.event_id(index))
+
+    def since(self, time_us: int) -> "AcceptedEvents":
+        """Those with an event time later than this."""
+        return AcceptedEvents(self._log, self._indexes[self.times > time_us])
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """Their event times."""
+        return self._log.time[self._indexes]
+
+    @property
+    def broker_times(self) -> NDArray[np.int64]:
+        """Their broker times."""
+        return self._log.broker_time[self._indexes]
+
+
+def uuid_bytes(text: str) -> bytes:
+    """The 16 bytes of a hyphenated UUID."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
+def uuid_text(content: bytes) -> str:
+    """The hyphenated UUID of 16 bytes."""
+    text = content.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
