@@ -42,6 +42,8 @@ def print_audit(console: Console, result: AuditResult, examples: int = 5) -> Non
     for note in result.notes:
         shown = f", e.g. {note.examples[0]}" if note.examples else ""
         console.print(Text(f"Note: {note.count:,} {note.name}{shown}"), style="dim")
+    for text in result.skipped:
+        console.print(Text(f"Not compared: {text}."), style="dim")
     verdict = "The stores agree." if not result.differences else f"{result.differences} differences."
     console.print(
         Text.assemble(

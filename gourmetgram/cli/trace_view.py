@@ -13,13 +13,14 @@ from rich.text import Text
 from gourmetgram.events import COUNT_NAMES
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.inspection.event_trace import EventTrace
-from gourmetgram.inspection.timeline import Moment, distinct, milliseconds
+from gourmetgram.inspection.timeline import MANY, Moment, distinct, milliseconds
 from gourmetgram.inspection.trace import Trace
 from gourmetgram.inspection.trace_kafka import RequestRecord
+from gourmetgram.inspection.trace_lakehouse import LakeEvent, LakeImage, LakeWindow
 from gourmetgram.inspection.trace_redis import RedisKey
 from gourmetgram.inspection.trace_rows import DecisionRow
 
-_STORE_STYLES: Final = {"PostgreSQL": "cyan", "Kafka": "magenta", "Redis": "red", "MinIO": "yellow"}
+_STORE_STYLES: Final = {"PostgreSQL": "cyan", "Kafka": "magenta", "Redis": "red", "MinIO": "yellow", "Iceberg": "blue"}
 _VERDICT_STYLES: Final = {"SAFE": "green", "REVIEW": "yellow", "FLAG": "bold red"}
 _FEATURE_COLUMNS: Final = 3
 
@@ -30,6 +31,8 @@ def print_trace(console: Console, trace: Trace) -> None:
     console.print(_timeline(trace))
     if trace.keys:
         console.print(_redis(trace.image_id, trace.keys))
+    if trace.lakehouse:
+        console.print(_lakehouse(trace.lakehouse))
     decided = {row.request_id: row for row in trace.rows.decisions}
     requested = [request for request in trace.records.requests if not request.copy]
     for request in requested:
@@ -142,6 +145,32 @@ def _content(key: RedisKey) -> str:
     return key.value or ""
 
 
+def _lakehouse(image: LakeImage) -> Table:
+    counts = ", ".join(f"{number} {kind}s" for kind, number in image.events.items()) or "no event yet"
+    title = f"Iceberg: {counts} in {image.records} rows of event_aggregations.events"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1), expand=True, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    shown = image.windows if len(image.windows) <= MANY else [*image.windows[: MANY - 1], image.windows[-1]]
+    for window in shown:
+        eligible = "" if window.eligible_count == window.event_count else f", {window.eligible_count} eligible"
+        table.add_row(f"{window.kind} window", f"{_window(window)}: {window.event_count} events{eligible}")
+    if len(image.windows) > len(shown):
+        table.add_row("", Text(f"({len(image.windows) - len(shown)} more windows before the last)", style="dim"))
+    for row in image.training:
+        label = "not known yet" if row.label_needs_moderation_24h is None else row.label_needs_moderation_24h
+        table.add_row(
+            f"training row {row.decision_point_minutes} min",
+            f"as of {_clock(row.anchor_time, date=True)}: label {label}, views_5min={row.views_5min}, "
+            f"comments_5min={row.comments_5min}, flags_5min={row.flags_5min}, total_flags={row.total_flags}",
+        )
+    return table
+
+
+def _window(window: LakeWindow) -> str:
+    return f"{window.window_start.astimezone(UTC):%Y-%m-%d %H:%M}-{window.window_end.astimezone(UTC):%H:%M}"
+
+
 def print_request(console: Console, request: RequestRecord, decision: DecisionRow | None) -> None:
     """Print a request with its counts, and its decision."""
     console.print(Text.assemble("\nRequest ", (request.trigger, "bold"), f"  {request.request_id}"))
@@ -227,6 +256,22 @@ def _event_lines(event: EventTrace) -> list[tuple[str, str]]:
         lines.append(("Redis", f"{window.key}: {window.member}, expires in {_duration(window.ttl_s)}"))
     if not event.windows and event.kind != "upload":
         lines.append(("Redis", "in no window (expired, or not counted)"))
+    lines.extend(_lakehouse_lines(event.lakehouse))
     triggers = ", ".join(request.trigger for request in event.triggered) or "none"
     counted = ", ".join(f"{request.trigger} ({request.place})" for request in event.counted_in) or "none"
     return [*lines, ("Triggered", triggers), ("Counted in", counted)]
+
+
+def _lakehouse_lines(event: LakeEvent | None) -> list[tuple[str, str]]:
+    if event is None:
+        return []
+    lines = [
+        ("Iceberg", f"row of {record.topic}/{record.partition}@{record.offset}, "
+                    f"ingested {_clock(record.ingested_at, date=True)}")
+        for record in event.records
+    ]  # fmt: skip
+    if not lines:
+        return [("Iceberg", "not aggregated yet")]
+    if event.window:
+        lines.append(("", f"counted in the window {_window(event.window)} ({event.window.event_count} events)"))
+    return lines

@@ -15,12 +15,14 @@ from gourmetgram.inspection.checks import Check, Facts, Note, notes, run_checks
 from gourmetgram.inspection.checks.facts import coverage
 from gourmetgram.inspection.history import History
 from gourmetgram.inspection.kafka_reading import Place, Range, read, reader
+from gourmetgram.inspection.lakehouse import read_lakehouse
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.quiescence import DEFAULT_DEADLINE_S, look, wait_for_rest
 from gourmetgram.inspection.redis_state import connect as connect_redis
 from gourmetgram.inspection.redis_state import read_redis
 from gourmetgram.inspection.requests import DeadLetter, Requests, dead_letter_of
 from gourmetgram.inspection.rows import read_rows
+from gourmetgram.lakehouse.catalog import table_versions
 
 Report = Callable[[str], None]
 
@@ -30,6 +32,7 @@ class AuditResult:
     """All checks and notes.
 
     Attributes:
+        skipped: sentences about stores that do not exist yet.
         events: distinct events compared.
         waited_s: how long the platform took to come to rest.
         read_s: how long reading and comparing took.
@@ -37,6 +40,7 @@ class AuditResult:
 
     checks: tuple[Check, ...]
     notes: tuple[Note, ...]
+    skipped: tuple[str, ...]
     events: int
     waited_s: float
     read_s: float
@@ -56,6 +60,7 @@ class AuditResult:
             "read_s": round(self.read_s, 3),
             "checks": [{**asdict(check), "ok": check.ok} for check in self.checks],
             "notes": [asdict(note) for note in self.notes],
+            "skipped": list(self.skipped),
         }
 
 
@@ -87,12 +92,17 @@ def audit(
             report("reading the stores")
             facts = read_facts(platform, engine, before.ends, strict)
             # Something arrived while the stores were being read: what was read does not belong together.
-            if before == look(platform, engine):
+            if before == look(platform, engine) and facts.lakehouse.versions == table_versions(platform.iceberg):
                 break
         report("comparing")
         checks = tuple(run_checks(facts))
         return AuditResult(
-            checks, tuple(notes(facts)), facts.history.events.total(), waited, time.monotonic() - started - waited
+            checks=checks,
+            notes=tuple(notes(facts)),
+            skipped=facts.lakehouse.skipped(),
+            events=facts.history.events.total(),
+            waited_s=waited,
+            read_s=time.monotonic() - started - waited,
         )
     finally:
         engine.dispose()
@@ -135,6 +145,7 @@ def read_facts(platform: Platform, engine: Engine, ends: Mapping[Place, Range], 
         consumer_group=platform.consumer_group,
         rules=platform.rules,
         event_ranges=events,
+        lakehouse=read_lakehouse(platform.iceberg, history, events),
         coverage=coverage(history, events, rows, now_us),
         now_us=now_us,
         strict=strict,

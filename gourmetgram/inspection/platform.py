@@ -5,7 +5,14 @@ from typing import Annotated, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field
 
-from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, PostgresSettings, RedisSettings, Settings
+from gourmetgram.settings import (
+    IcebergSettings,
+    KafkaSettings,
+    ObjectStoreSettings,
+    PostgresSettings,
+    RedisSettings,
+    Settings,
+)
 
 
 def _minutes(value: object) -> object:
@@ -48,6 +55,7 @@ class Platform(NamedTuple):
     kafka: KafkaSettings
     redis: RedisSettings
     objects: ObjectStoreSettings
+    iceberg: IcebergSettings
     api_url: str
     consumer_group: str
     scorer_group: str
@@ -72,6 +80,7 @@ class Platform(NamedTuple):
             kafka=KafkaSettings.load(variables),
             redis=RedisSettings.load(variables),
             objects=ObjectStoreSettings.load(variables),
+            iceberg=IcebergSettings.load(variables),
             api_url=_Api.load(variables).generator_api_url,
             consumer_group=_Group.load(consumer).kafka_consumer_group,
             scorer_group=_Group.load(scorer).kafka_consumer_group,

@@ -8,18 +8,20 @@ from sqlalchemy.exc import OperationalError
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import COUNT_NAMES
+from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
 
 _MICROSECONDS: Final = "(EXTRACT(EPOCH FROM {}) * 1000000)::bigint"
 
 
 class ImageRow(NamedTuple):
-    """An image. Times in microseconds since the epoch."""
+    """An image. Times in microseconds since the epoch; `uploader_eligible`: its events may be learned from."""
 
     s3_url: str
     source: str
     created_at_us: int
     deleted_at_us: int | None
     views: int
+    uploader_eligible: bool
 
 
 class ActionRow(NamedTuple):
@@ -62,9 +64,9 @@ CONTEXT_FEATURES: Final = tuple(name for name in COUNT_NAMES if name != "comment
 """The counts of a context that are features under the same name."""
 
 _IMAGES = f"""
-    SELECT id::text, s3_url, source, {_MICROSECONDS.format("created_at")}, {_MICROSECONDS.format("deleted_at")},
-           COALESCE(views, 0)
-    FROM images"""  # noqa: S608 - no outside text
+    SELECT i.id::text, s3_url, source, {_MICROSECONDS.format("i.created_at")}, {_MICROSECONDS.format("deleted_at")},
+           COALESCE(views, 0), {ACTOR_ELIGIBLE_SQL.format(event_time="i.created_at")}
+    FROM images i JOIN users u ON u.id = i.user_id"""  # noqa: S608 - no outside text
 _COMMENTS = f"SELECT id::text, image_id::text, {_MICROSECONDS.format('created_at')} FROM comments"  # noqa: S608
 _FLAGS = f"""
     SELECT f.id::text, COALESCE(f.image_id, c.image_id)::text, {_MICROSECONDS.format("f.created_at")}

@@ -15,6 +15,7 @@ from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.redis_state import connect as connect_redis
 from gourmetgram.inspection.timeline import Moment, build_timeline, distinct, notable
 from gourmetgram.inspection.trace_kafka import ImageRecords, read_image_records
+from gourmetgram.inspection.trace_lakehouse import LakeImage, read_lake_image
 from gourmetgram.inspection.trace_redis import RedisKey, read_image_keys
 from gourmetgram.inspection.trace_rows import ImageRow, ImageRows, find_image_id, read_image_rows
 
@@ -28,6 +29,7 @@ class Trace:
     picture: StoredObject | None
     records: ImageRecords
     keys: list[RedisKey]
+    lakehouse: LakeImage | None
     timeline: list[Moment]
 
     @property
@@ -54,6 +56,7 @@ class Trace:
             "requests": [asdict(request) for request in self.records.requests],
             "dead_letters": [asdict(letter) for letter in self.records.dead_letters],
             "redis": [asdict(key) for key in self.keys],
+            "iceberg": asdict(self.lakehouse) if self.lakehouse else None,
             "timeline": [asdict(moment) for moment in self.timeline],
         }
 
@@ -79,12 +82,13 @@ def trace(platform: Platform, image: str) -> Trace:
     finally:
         engine.dispose()
     since = rows.image.created_at if rows.image else datetime.fromtimestamp(0, UTC)
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         records = pool.submit(read_image_records, platform.kafka, image_id, round(since.timestamp() * 1_000_000))
         keys = pool.submit(_keys, platform, image_id)
         picture = pool.submit(_picture, platform, rows.image)
+        lakehouse = pool.submit(read_lake_image, platform.iceberg, image_id, since)
         found = (picture.result(), records.result(), keys.result())
-    return Trace(image_id, rows, *found, build_timeline(rows, *found))
+        return Trace(image_id, rows, *found, lakehouse.result(), build_timeline(rows, *found))
 
 
 def _keys(platform: Platform, image_id: str) -> list[RedisKey]:

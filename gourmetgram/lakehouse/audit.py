@@ -1,6 +1,6 @@
 """What the tables hold, counted for the audit and for readers that want events, not records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -8,9 +8,10 @@ import duckdb
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression
 
+from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.engine import duckdb_engine
 from gourmetgram.lakehouse.reading import stream_rows
-from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES
+from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 
 # A table, because records can be streamed only once and a relation may be asked several times.
 _DISTINCT: Final = """
@@ -79,13 +80,13 @@ def event_counts(catalog: Catalog, snapshot_id: int | None = None) -> dict[str, 
         return {row[0]: EventCount(*row[1:]) for row in engine.sql(_EVENT_COUNTS).fetchall()}
 
 
-def window_sums(catalog: Catalog) -> dict[str, WindowSum]:
-    """Sum each window table, by kind of event (view, comment, flag)."""
-    sums: dict[str, WindowSum] = {}
+def window_sums(catalog: Catalog, kinds: Iterable[EventKind] = WINDOWED_KINDS) -> dict[EventKind, WindowSum]:
+    """Sum the window tables of some kinds of events."""
+    sums: dict[EventKind, WindowSum] = {}
     columns = ["image_id", "window_start", "event_count", "eligible_count"]
     with duckdb_engine() as engine:
-        for kind, name in WINDOW_TABLES.items():
-            engine.register("records", stream_rows(catalog.load_table(name), columns))
+        for kind in kinds:
+            engine.register("records", stream_rows(catalog.load_table(WINDOW_TABLES[kind]), columns))
             (row,) = engine.sql(_WINDOW_SUMS).fetchall()
             sums[kind] = WindowSum(*row)
             engine.unregister("records")

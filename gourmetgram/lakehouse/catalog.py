@@ -6,6 +6,7 @@ from typing import Final
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
@@ -13,6 +14,11 @@ from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.settings import IcebergSettings
 
 CATALOG_NAME: Final = "gourmetgram"
+
+_VERSIONS: Final = text(
+    "SELECT table_namespace || '.' || table_name, metadata_location FROM iceberg_tables "
+    "WHERE catalog_name = :catalog AND metadata_location IS NOT NULL"
+)
 
 
 @contextmanager
@@ -44,6 +50,24 @@ def catalog_properties(settings: IcebergSettings) -> dict[str, str]:
         "s3.connect-timeout": "5",
         "s3.request-timeout": "60",
     }
+
+
+def table_versions(settings: IcebergSettings) -> dict[str, str]:
+    """The current metadata file of each table, by the table's name; none before anything has used the catalog.
+
+    Unlike opening the catalog, this creates nothing in its database.
+
+    Raises:
+        TransientError: the catalog's database is away.
+    """
+    engine = create_engine(settings.uri)
+    try:
+        with named_outages("the Iceberg catalog could not be read"), engine.connect() as connection:
+            if not inspect(connection).has_table("iceberg_tables"):
+                return {}
+            return {row[0]: row[1] for row in connection.execute(_VERSIONS, {"catalog": CATALOG_NAME})}
+    finally:
+        engine.dispose()
 
 
 # Two processes that open a new catalog at once both create its tables; the one that loses finds them next time.

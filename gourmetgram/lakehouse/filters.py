@@ -20,6 +20,11 @@ def after(column: str, moment: datetime) -> BooleanExpression:
     return GreaterThan(column, moment.isoformat())  # type: ignore[call-arg, misc]
 
 
+def at_or_after(column: str, moment: datetime) -> BooleanExpression:
+    """Rows whose time is not earlier than a moment."""
+    return GreaterThanOrEqual(column, moment.isoformat())  # type: ignore[call-arg, misc]
+
+
 def between(column: str, start_us: int, end_us: int) -> BooleanExpression:
     """Rows whose time is in [start, end), microseconds since 1970."""
     first, end = from_us(start_us).isoformat(), from_us(end_us).isoformat()
@@ -29,6 +34,11 @@ def between(column: str, start_us: int, end_us: int) -> BooleanExpression:
 def on_day(column: str, day: int) -> BooleanExpression:
     """Rows whose time is on a day (since 1970, UTC)."""
     return between(column, day * US_PER_DAY, (day + 1) * US_PER_DAY)
+
+
+def to_us(moment: datetime) -> int:
+    """Whole microseconds since 1970."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def from_us(time_us: int) -> datetime:

@@ -84,6 +84,20 @@ def events_progress(table: Table) -> EventsProgress | None:
     return None
 
 
+def complete_through(table: Table) -> datetime | None:
+    """Up to when the history in `events` is complete; None before the first run.
+
+    Raises:
+        PermanentError: as `events_progress`.
+    """
+    progress = events_progress(table)
+    # Both are of the same version of the table's metadata; a run without new events may move only the property.
+    known = [] if progress is None else [progress.complete_through]
+    if COMPLETE_THROUGH in table.properties:
+        known.append(parse_time(table.properties[COMPLETE_THROUGH]))
+    return max(known, default=None)
+
+
 def summary_of(snapshot: Snapshot | None) -> dict[str, str]:
     """The properties of a snapshot's summary; empty for None."""
     if snapshot is None or snapshot.summary is None:

@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.lakehouse.progress import format_time
+from gourmetgram.training_data import names
 from gourmetgram.training_data.lake import Lake
 
 log = logging.getLogger(__name__)
 
 EXTRACTION_ID: Final = "gourmetgram.extraction_id"
-EXTRACTED_AT: Final = "gourmetgram.extracted_at"
+EXTRACTED_AT: Final = names.EXTRACTED_AT
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _CSV_BLOCK_BYTES: Final = 4 << 20

@@ -19,7 +19,7 @@ from gourmetgram.features.definition import category_name
 from gourmetgram.features.engine import Engine
 from gourmetgram.lakehouse.filters import equals
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, events_progress, parse_time
+from gourmetgram.lakehouse.progress import complete_through, parse_time
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, RAW_TABLES, RawTable, raw_path
@@ -135,15 +135,11 @@ def open_event_history(catalog: Catalog) -> EventHistory | None:
             table = catalog.load_table(EVENTS)
         except NoSuchTableError:
             return None
-        progress = events_progress(table)
-    # Both are of the same version of the table's metadata; a run without new events may move only the property.
-    known = [] if progress is None else [progress.complete_through]
-    if COMPLETE_THROUGH in table.properties:
-        known.append(parse_time(table.properties[COMPLETE_THROUGH]))
-    if not known:
+        moment = complete_through(table)
+    if moment is None:
         return None
     snapshot = table.current_snapshot()
-    return EventHistory(table, snapshot.snapshot_id if snapshot else None, max(known))
+    return EventHistory(table, snapshot.snapshot_id if snapshot else None, moment)
 
 
 def load_events(engine: Engine, name: str, history: EventHistory, row_filter: BooleanExpression) -> ir.Table:

@@ -14,10 +14,11 @@ from pyiceberg.types import DoubleType, IcebergType, LongType, NestedField, Stri
 from gourmetgram.features.engine import Engine
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import PROPERTIES, TableDefinition
+from gourmetgram.training_data import names
 from gourmetgram.training_data.rows import ROWS
 
 NAMESPACE: Final = "moderation"
-TRAINING_TABLE: Final = "moderation.training_data"
+TRAINING_TABLE: Final = names.TRAINING_TABLE
 TIME_COLUMNS: Final = ("label_observed_until", "anchor_time")
 
 _TIME: Final = pa.timestamp("us", tz="UTC")

@@ -26,6 +26,7 @@ from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import format_time
 from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.training_data import names
 from gourmetgram.training_data import rows as training
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, write_parquet
 from gourmetgram.training_data.inputs import (
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 PROCESSED_FILE: Final = "processed/training_data.parquet"
 EVENTS_SNAPSHOT_ID: Final = "gourmetgram.events_snapshot_id"
-ROWS_KEPT: Final = "gourmetgram.rows_kept"
+ROWS_KEPT: Final = names.ROWS_KEPT
 ROWS_DROPPED: Final = "gourmetgram.rows_dropped"
 
 

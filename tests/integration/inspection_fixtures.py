@@ -61,7 +61,13 @@ def small_platform_fixture(stack: Stack, unique_name) -> Iterator[SmallPlatform]
     name = unique_name("inspection")
     environment = stack.environment()
     environment |= {variable: f"{name}.{topic}" for variable, topic in _TOPICS.items()}
-    environment |= {"DATABASE_URL": create_database(stack, name), "S3_BUCKET_NAME": name}
+    url = create_database(stack, name)
+    environment |= {
+        "DATABASE_URL": url,
+        "S3_BUCKET_NAME": name,
+        "PYICEBERG_CATALOG__GOURMETGRAM__URI": url.replace("postgresql://", "postgresql+psycopg2://"),
+        "PYICEBERG_CATALOG__GOURMETGRAM__WAREHOUSE": f"s3://gourmetgram-datalake/{name}/warehouse",
+    }
     with redis_library.Redis(host=environment["REDIS_HOST"], port=int(environment["REDIS_PORT"])) as counter:
         environment["REDIS_DB"] = str(1 + int(counter.incr("tests:databases")) % 1000)
     _bucket(environment, name)

@@ -16,6 +16,7 @@ from gourmetgram.inspection.platform import TriggerRules
 from gourmetgram.inspection.timeline import build_timeline, milliseconds, notable
 from gourmetgram.inspection.trace import Trace
 from gourmetgram.inspection.trace_kafka import EventRecord, ImageRecords, RequestRecord, moment
+from gourmetgram.inspection.trace_lakehouse import LakeImage, LakeTrainingRow, LakeWindow
 from gourmetgram.inspection.trace_redis import RedisKey
 from gourmetgram.inspection.trace_rows import CommentRow, DecisionRow, ImageRow, ImageRows
 
@@ -103,9 +104,18 @@ def test_microseconds_become_exact_times():
     assert moment(-1) == datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
+LAKE = LakeImage(
+    events={"upload": 1, "view": 40},
+    records=42,
+    windows=[LakeWindow("view", at(300 * n), at(300 * n + 300), 2, 2 - n % 2) for n in range(20)],
+    training=[LakeTrainingRow(minutes, at(60 * minutes), label, at(86_400), 1, 2, 3, 4)
+              for minutes, label in ((0, 1), (5, 0), (30, None))],
+)  # fmt: skip
+
+
 def text_of(width: int = 100) -> str:
     output = StringIO()
-    found = Trace(IMAGE, ROWS, None, RECORDS, [], build_timeline(ROWS, None, RECORDS, []))
+    found = Trace(IMAGE, ROWS, None, RECORDS, [], LAKE, build_timeline(ROWS, None, RECORDS, []))
     print_trace(Console(file=output, width=width, highlight=False), found)
     return output.getvalue()
 
@@ -116,6 +126,9 @@ def test_a_printed_trace_names_score_reason_and_features_within_a_hundred_column
     for expected in ("score 0.20 SAFE", "because views: views_5min=101", "category_Soup=1", "read to views@100"):
         assert expected in page
     assert "The object store has no object of this image." in page
+    assert "Iceberg: 1 uploads, 40 views in 42 rows of event_aggregations.events" in page
+    assert "(8 more windows before the last)" in page and "2 events, 1 eligible" in page
+    assert "label 1, views_5min=1" in page and "label not known yet" in page
 
 
 def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
@@ -123,7 +136,7 @@ def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
         Check("flags", "each flag row has one flag event, and back", 3, 3, ()),
         Check("totals", "total_* = distinct events", 9, 2, tuple(f"key {number}" for number in range(7))),
     )
-    result = AuditResult(checks, (Note("dead letters", 2, ("why",)),), 12, 1.0, 0.5)
+    result = AuditResult(checks, (Note("dead letters", 2, ("why",)),), ("a table",), 12, 1.0, 0.5)
     output = StringIO()
     print_audit(Console(file=output, width=100, highlight=False), result, examples=5)
     page = output.getvalue()

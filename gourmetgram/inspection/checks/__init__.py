@@ -5,6 +5,7 @@ from typing import Final
 from gourmetgram.inspection.checks.decision_checks import DECISION_CHECKS
 from gourmetgram.inspection.checks.event_checks import EVENT_CHECKS
 from gourmetgram.inspection.checks.facts import Check, Facts, Note
+from gourmetgram.inspection.checks.lakehouse_checks import lakehouse_checks
 from gourmetgram.inspection.checks.notes import notes
 from gourmetgram.inspection.checks.object_checks import OBJECT_CHECKS
 from gourmetgram.inspection.checks.redis_checks import REDIS_CHECKS
@@ -17,4 +18,4 @@ _CHECKS: Final = (*EVENT_CHECKS, *OBJECT_CHECKS, *REDIS_CHECKS, *REQUEST_CHECKS,
 
 def run_checks(facts: Facts) -> list[Check]:
     """All checks, in the order in which data flows through the stores."""
-    return [check(facts) for check in _CHECKS]
+    return [*(check(facts) for check in _CHECKS), *lakehouse_checks(facts)]

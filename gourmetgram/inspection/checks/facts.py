@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gourmetgram.inspection.history import History
 from gourmetgram.inspection.kafka_reading import Place, Range
+from gourmetgram.inspection.lakehouse import LakehouseReading
 from gourmetgram.inspection.platform import TriggerRules
 from gourmetgram.inspection.redis_state import RedisState
 from gourmetgram.inspection.requests import DeadLetter, Requests
@@ -85,6 +86,7 @@ class Facts:
     rules: TriggerRules
     event_ranges: Mapping[Place, Range]
     coverage: Coverage
+    lakehouse: LakehouseReading
     now_us: int
     strict: bool = False
 

@@ -11,7 +11,7 @@ MAX_EXAMPLES = 5
 
 def notes(facts: Facts) -> list[Note]:
     """All notes that have something to say."""
-    history = facts.history
+    history, lakehouse = facts.history, facts.lakehouse.found
     letters = Counter(f"{letter.consumer_group}: {letter.error}" for letter in facts.dead_letters)
     candidates = [
         _note("events delivered more than once (counted once)", history.copies),
@@ -28,6 +28,7 @@ def notes(facts: Facts) -> list[Note]:
             [key for key, request in facts.requests.by_id.items() if not by_consumer(facts, request)],
         ),
         _note("decisions written by hand (they answer no request)", facts.rows.decisions_by_hand),
+        _note("unreadable records that the aggregation skipped", lakehouse.skipped if lakehouse else ()),
         _note("rows written without events (API v1, or older than Kafka's retention)", _rows_before_events(facts)),
     ]
     return [note for note in candidates if note.count]

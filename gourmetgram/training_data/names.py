@@ -1,0 +1,11 @@
+"""Names by which the training rows are found, for programs that need no more of this package."""
+
+from typing import Final
+
+TRAINING_TABLE: Final = "moderation.training_data"
+
+EXTRACTED_AT: Final = "gourmetgram.extracted_at"
+"""Property of the files, of each snapshot and of the table: the moment of the raw extract."""
+
+ROWS_KEPT: Final = "gourmetgram.rows_kept"
+"""Property of each snapshot: how many rows the table has."""
