@@ -1,4 +1,4 @@
-"""Docker: the engine from Debian's packages, the compose plugin from a newer release's, and the running daemon."""
+"""Docker: the engine from Debian's packages, its plugins from a newer release's, and the running daemon."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from gourmetgram.local.progress import Report
 from rehearsal import debian, shell
 from rehearsal.errors import RehearsalError
 
-# Debian 12 has only the old Python docker-compose; its successor has the plugin, as a static program.
+# Debian 12 has only the old Python docker-compose; its successor has the plugins, as programs that run here too.
 _PLUGIN_SUITE = "trixie"
-_PLUGIN = "usr/libexec/docker/cli-plugins/docker-compose"
+_PLUGINS = {"compose": "docker-compose", "buildx": "docker-buildx"}
 _PLUGIN_FOLDER = Path("/usr/local/lib/docker/cli-plugins")
 _LOG = Path("/var/log/gourmetgram-dockerd.log")
 _PID_FILE = Path("/var/run/docker.pid")
@@ -29,10 +29,12 @@ def ensure(report: Report) -> None:
     if shutil.which("docker") is None or (shutil.which("dockerd") is None and not answers()):
         report("installing docker.io")
         debian.install("docker.io", "iptables")
-    if shell.run(["docker", "compose", "version"]).code != 0:
-        report("fetching the compose plugin")
-        _need_root("Installing the compose plugin")
-        debian.extract_from_release(_PLUGIN_SUITE, "docker-compose", _PLUGIN, _PLUGIN_FOLDER / "docker-compose")
+    for command, package in _PLUGINS.items():
+        if shell.run(["docker", command, "version"]).code != 0:
+            report(f"fetching the plugin {command}")
+            _need_root(f"Installing the plugin {command}")
+            member = f"usr/libexec/docker/cli-plugins/{package}"
+            debian.extract_from_release(_PLUGIN_SUITE, package, member, _PLUGIN_FOLDER / package)
     if not answers():
         report("starting the daemon")
         start()

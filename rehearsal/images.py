@@ -36,7 +36,7 @@ class Image:
 def provide_official(lab: Lab, report: Report) -> list[Image]:
     """Fill every official name that the lab needs; those that cannot be built are left out."""
     names = {service["image"] for service in lab.services.values() if "build" not in service}
-    names |= {base for service in lab.services.values() if "build" in service for base in _bases(service["build"])}
+    names |= {base for service in lab.services.values() if "build" in service for base in base_images(service["build"])}
     wanted = sorted(name for name in names if repository(name) not in NOT_REHEARSED)
     return [Image(name, building.provide(name, report), _megabytes(name)) for name in wanted]
 
@@ -66,7 +66,7 @@ def build_own(lab: Lab, wanted: Callable[[str], bool], report: Report) -> list[I
     return list(built.values())
 
 
-def _bases(build: dict[str, Any]) -> Iterator[str]:
+def base_images(build: dict[str, Any]) -> Iterator[str]:
     """Images that a Dockerfile starts from, its own stages left out."""
     file = Path(build["context"]) / build.get("dockerfile", "Dockerfile")
     text = file.read_text(encoding="utf-8")

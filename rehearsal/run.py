@@ -5,16 +5,25 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram.local.progress import Progress
-from rehearsal import checkout, engine, images, shell
+from rehearsal import checkout, engine, images, operations, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.lab import PROJECT, Lab
 from rehearsal.places import COMMAND_LOG, LOGS
 from rehearsal.report import Findings, write
 from rehearsal.steps import Result, Stage, walk
-from rehearsal.walk import stage2, stage3, stage4
+from rehearsal.walk import checks, instead, stage2, stage3, stage4, stage5, stage6
 
-STAGES: Final = (stage2.STAGE, stage3.STAGE, stage4.STAGE)
-QUICK: Final = ("2", "3", "4")
+STAGES: Final = (
+    checks.STATIC,
+    stage2.STAGE,
+    stage3.STAGE,
+    stage4.STAGE,
+    stage5.STAGE,
+    stage6.STAGE,
+    checks.AUDIT,
+    operations.STAGE,
+)
+QUICK: Final = ("config", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""
 _NOT_QUICK: Final = ("airflow-init", "jupyter")
 
@@ -51,6 +60,8 @@ def rehearse(
     wipe(lab)
     try:
         findings.results = walk(stages, lab, tell)
+        if any(stage is stage4.STAGE for stage in stages):
+            findings.checked_instead = walk([instead.STAGE], lab, tell)
         findings.memory = _memory()
     finally:
         write(findings, path)

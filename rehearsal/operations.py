@@ -1,0 +1,183 @@
+"""Operation tests: what an administrator or an accident does to the lab, and what must survive it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from rehearsal import engine, stores, waiting
+from rehearsal.errors import expect
+from rehearsal.lab import Lab
+from rehearsal.steps import Stage, Step
+from rehearsal.walk.checks import audit
+
+_JOBS = ("extract-data", "transform-data", "minio-init", "redpanda-init")
+_ROUNDS = 10
+_HEALTHY_S = 180.0
+
+
+def _running(lab: Lab) -> list[str]:
+    """Services whose containers run."""
+    return [name for name in lab.services if lab.state(name) in ("healthy", "running", "starting", "unhealthy")]
+
+
+def _stored(lab: Lab) -> dict[str, int]:
+    """How much each store holds."""
+    counts = stores.counts(lab)
+    counts |= {topic: len(stores.messages(topic)) for topic in stores.TOPICS}
+    client = stores.redis_client()
+    totals = [int(client.get(key)) for key in client.scan_iter("image:*:total_*", count=1000)]
+    counts["redis totals"] = sum(totals)
+    counts |= {bucket: len(stores.objects(lab, bucket)) for bucket in stores.BUCKETS}
+    return counts
+
+
+def _quiet(lab: Lab) -> None:
+    """Stop the traffic and let what is under way arrive."""
+    lab.do("stop data_generator")
+    waiting.until(lambda: _settled(lab), 60)
+
+
+def _settled(lab: Lab) -> str:
+    waiting_events = int(stores.sql(lab, "SELECT count(*) FROM event_outbox")[0][0])
+    expect(waiting_events == 0, f"{waiting_events} events wait in the outbox")
+    return ""
+
+
+def _second_up(lab: Lab) -> str:
+    lab.do("up -d data_generator")
+    lab.wait_healthy(["data_generator"])
+    before = {name: lab.inspect(lab.container(name))["State"]["StartedAt"] for name in _JOBS}
+    answer = lab.compose("up -d data_generator")
+    expect(answer.code == 0, answer.tail)
+    after = {name: lab.inspect(lab.container(name))["State"]["StartedAt"] for name in _JOBS}
+    again = [name for name in _JOBS if before[name] != after[name]]
+    expect(not again, f"ran again: {again}")
+    expect(answer.seconds < 5, f"it took {answer.seconds:.1f} s")
+    return f"{answer.seconds:.1f} s, no job ran again"
+
+
+def _wrong_password(service: str, variable: str) -> Callable[[Lab], str]:
+    def see(lab: Lab) -> str:
+        answer = lab.compose(f"run --rm --no-deps {service}", timeout=180, environment={variable: "wrong"})
+        expect(answer.code not in (0, 124), f"it ended with code {answer.code}")
+        lines = [line for line in answer.output.splitlines() if line.strip()]
+        named = next((line for line in lines if _names_the_cause(line)), None)
+        expect(named, f"no line names the cause: {lines[-5:]}")
+        return f"code {answer.code} after {answer.seconds:.1f} s: {(named or '').strip()[:200]}"
+
+    return see
+
+
+def _names_the_cause(line: str) -> bool:
+    return any(
+        word in line.lower() for word in ("password authentication failed", "access denied", "signature", "invalid")
+    )
+
+
+def _down_and_up(lab: Lab) -> str:
+    _quiet(lab)
+    running = [name for name in _running(lab) if name != "data_generator"]
+    before = _stored(lab)
+    lab.do("--profile '*' down --timeout 30", timeout=180)
+    started = time.monotonic()
+    lab.do(f"up -d {' '.join(running)}", timeout=_HEALTHY_S)
+    lab.wait_healthy(running, _HEALTHY_S)
+    seconds = time.monotonic() - started
+    after = _stored(lab)
+    lost = {name: (count, after[name]) for name, count in before.items() if after[name] != count}
+    expect(not lost, f"before and after: {lost}")
+    return f"{len(running)} services healthy {seconds:.0f} s after `up`; the same {len(before)} counts"
+
+
+def _restart_daemon(lab: Lab) -> str:
+    running = _running(lab)
+    _quiet(lab)
+    before = _stored(lab)
+    lab.do("start data_generator")
+    engine.restart()
+    started = time.monotonic()
+    lab.wait_healthy(running, _HEALTHY_S)
+    seconds = time.monotonic() - started
+    after = _stored(lab)
+    lost = {name: (count, after[name]) for name, count in before.items() if after[name] < count}
+    expect(not lost, f"before and after: {lost}")
+    return f"{len(running)} services healthy {seconds:.0f} s after the daemon's start, without a hand"
+
+
+def _kill(service: str) -> Step:
+    def see(lab: Lab) -> str:
+        container = lab.container(service)
+        state = lab.inspect(container)["State"]
+        process, old = int(state["Pid"]), state["StartedAt"]
+        # `docker kill` counts as a wish of the administrator: Docker would not start the container again.
+        os.kill(process, signal.SIGKILL)
+        started = time.monotonic()
+
+        def back() -> str:
+            now = lab.inspect(container)["State"]["StartedAt"]
+            expect(now != old and lab.state(service) == "healthy", f"{service} is {lab.state(service)}")
+            return ""
+
+        waiting.until(back, _HEALTHY_S)
+        return f"healthy again after {time.monotonic() - started:.0f} s"
+
+    return Step(f"kill -9 the main process of {service}", "comes back by itself and becomes healthy", see)
+
+
+def _all_at_once(lab: Lab) -> str:
+    lab.do("--profile '*' down --timeout 30", timeout=180)
+    services = lab.default_services()
+    long_running = [name for name in services if lab.services[name].get("restart") != "no"]
+    seconds = []
+    for _ in range(_ROUNDS):
+        started = time.monotonic()
+        lab.do(f"up -d {' '.join(services)}", timeout=300)
+        lab.wait_healthy(long_running, _HEALTHY_S)
+        seconds.append(time.monotonic() - started)
+        again = [name for name in long_running if lab.inspect(lab.container(name))["RestartCount"]]
+        expect(not again, f"needed a retry: {again}")
+        lab.do("down --timeout 30", timeout=180)
+    return f"{_ROUNDS} times, {min(seconds):.0f} to {max(seconds):.0f} s, no container restarted"
+
+
+def _traffic(lab: Lab) -> str:
+    lab.do("up -d data_generator")
+    return lab.wait_healthy(["data_generator"])
+
+
+_KILLED = (
+    "api_v2",
+    "stream_consumer",
+    "risk_scoring_service",
+    "redpanda",
+    "redis",
+    "postgres",
+    "minio",
+    "data_generator",
+)
+
+STAGE = Stage(
+    "operations",
+    "Operations",
+    (
+        Step("DC up -d data_generator, again", "< 5 s; no job runs again", _second_up),
+        Step(
+            "MINIO_ROOT_PASSWORD=wrong DC run minio-init",
+            "fails, and says why",
+            _wrong_password("minio-init", "MINIO_ROOT_PASSWORD"),
+        ),
+        Step(
+            "POSTGRES_PASSWORD=wrong DC run airflow-init",
+            "fails, and says why",
+            _wrong_password("airflow-init", "POSTGRES_PASSWORD"),
+        ),
+        *(_kill(service) for service in _KILLED),
+        Step("gourmetgram audit --target compose", "no difference after all that", audit),
+        Step("DC down; DC up -d …", "every store's data is kept; healthy within 3 min", _down_and_up),
+        Step("DC up -d data_generator", "traffic again", _traffic),
+        Step("restart of the Docker daemon", "all healthy again without a hand; data kept", _restart_daemon),
+        Step("gourmetgram audit --target compose", "no difference after all that", audit),
+        Step(f"DC down; DC up -d (everything), {_ROUNDS} times", "healthy without a retry", _all_at_once),
+    ),
+)

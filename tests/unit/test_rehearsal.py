@@ -1,0 +1,118 @@
+"""The rehearsal's own logic: which image stands in for which, what a failed step means, what the report says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gourmetgram.settings import PROJECT_ROOT
+from rehearsal import images
+from rehearsal.errors import NotSeenError
+from rehearsal.images import Image
+from rehearsal.lab import Lab
+from rehearsal.report import Findings, render
+from rehearsal.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
+from rehearsal.steps import Result, Stage, Step, walk
+from rehearsal.walk import stage2, stage3, stage4, stage5, stage6
+
+
+def _step(command: str, error: Exception | None = None, needed: bool = False) -> Step:
+    def see(_lab: Lab) -> str:
+        if error:
+            raise error
+        return "as expected"
+
+    return Step(command, "something", see, needed)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("postgres:18.6", "postgres"),
+        ("redis", "redis"),
+        ("docker.redpanda.com/redpandadata/redpanda:v25.3.7", "docker.redpanda.com/redpandadata/redpanda"),
+        ("localhost:5000/minio/mc", "localhost:5000/minio/mc"),
+        ("python:3.11@sha256:0123", "python"),
+    ],
+)
+def test_the_repository_is_the_name_without_tag_and_digest(image: str, name: str):
+    assert repository(image) == name
+
+
+def test_every_image_of_the_compose_file_has_a_stand_in_or_is_listed_as_not_rehearsed():
+    text = (PROJECT_ROOT / "docker" / "docker-compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    names = [service["image"] for service in services.values() if "build" not in service]
+    defaults = [name.replace("${", "").split(":-")[-1].rstrip("}") if name.startswith("${") else name for name in names]
+    unknown = [name for name in defaults if repository(name.split("${")[0]) not in {*BY_REPOSITORY, *NOT_REHEARSED}]
+    assert unknown == []
+
+
+def test_every_stand_in_has_a_dockerfile():
+    folder = PROJECT_ROOT / "rehearsal" / "standins" / "files"
+    assert [
+        each.name for each in (BASE, *BY_REPOSITORY.values()) if not (folder / each.name / "Dockerfile").exists()
+    ] == []
+
+
+def test_the_base_images_of_a_dockerfile_are_found_through_its_arguments(tmp_path: Path):
+    lines = (
+        "ARG PYTHON=python:3.11",
+        "FROM ${PYTHON} AS one",
+        "FROM one AS two",
+        "FROM --platform=linux/amd64 redis:7",
+    )
+    (tmp_path / "Dockerfile").write_text("\n".join(lines))
+    build = {"context": str(tmp_path), "dockerfile": "Dockerfile", "args": {"PYTHON": "python:3.11.10", "OTHER": ""}}
+    assert list(images.base_images(build)) == ["python:3.11.10", "redis:7"]
+
+
+def test_a_failed_look_does_not_end_the_walk():
+    stage = Stage("1", "one", (_step("a", NotSeenError("nothing there")), _step("b")))
+    results = walk([stage], Lab(), lambda _result: None)
+    assert [(result.passed, result.seen) for result in results] == [(False, "nothing there"), (True, "as expected")]
+
+
+def test_after_a_needed_step_failed_the_rest_is_named_as_not_tried():
+    stage = Stage("1", "one", (_step("up", NotSeenError("unhealthy"), needed=True), _step("look")))
+    results = walk([stage], Lab(), lambda _result: None)
+    assert [result.passed for result in results] == [False, None]
+    assert "`up` failed" in results[1].seen
+
+
+def test_an_error_of_a_library_is_a_failed_step_with_its_name():
+    (result,) = walk([Stage("1", "one", (_step("a", KeyError("kafka_enabled")),))], Lab(), lambda _result: None)
+    assert (result.passed, result.seen) == (False, "KeyError: 'kafka_enabled'")
+
+
+def test_the_report_names_commands_sights_and_images_and_does_not_hide_a_failure():
+    stage = Stage("2", "2 Data", (_step("DC up -d postgres"), _step("look", NotSeenError("a|b\nc"))))
+    findings = Findings("abc123", "Docker Engine 1", [Image("postgres:18", "packages", 249)])
+    findings.results = walk([stage], Lab(), lambda _result: None)
+    text = render(findings)
+    assert "**1 of 2 steps passed**" in text
+    assert "| `DC up -d postgres` | something | as expected |" in text
+    assert "a\\|b<br>c" in text
+    assert "**FAIL**" in text
+    assert "| postgres:18 | 249 | packages |" in text
+    assert not findings.passed
+
+
+def test_the_walk_types_the_commands_of_the_lab():
+    commands = [step.command for stage in (stage2, stage3, stage4, stage5, stage6) for step in stage.STAGE.steps]
+    assert [command for command in commands if command.startswith("DC up")] == [
+        "DC up -d postgres adminer",
+        "DC up -d minio minio-init",
+        "DC up -d extract-data transform-data",
+        "DC up -d api_v1",
+        "DC up -d data_generator",
+        "DC up -d api_v2 redpanda redpanda-console redis redisinsight stream_consumer risk_scoring_service",
+        "DC up -d data_generator",
+        "DC up -d airflow-init airflow-webserver airflow-scheduler nimtable nimtable-web",
+        "DC up -d --build jupyter",
+    ]
+
+
+def test_a_step_that_was_not_tried_is_no_success():
+    findings = Findings("abc", "Docker", results=[Result("2", _step("look"), None, "not tried", 0.0)])
+    assert not findings.passed
