@@ -31,8 +31,8 @@ def print_trace(console: Console, trace: Trace) -> None:
     console.print(_timeline(trace))
     if trace.keys:
         console.print(_redis(trace.image_id, trace.keys))
-    if trace.lakehouse:
-        console.print(_lakehouse(trace.lakehouse))
+    if trace.iceberg:
+        console.print(_iceberg(trace.iceberg))
     decided = {row.request_id: row for row in trace.rows.decisions}
     requested = [request for request in trace.records.requests if not request.copy]
     for request in requested:
@@ -145,7 +145,7 @@ def _content(key: RedisKey) -> str:
     return key.value or ""
 
 
-def _lakehouse(image: LakeImage) -> Table:
+def _iceberg(image: LakeImage) -> Table:
     counts = ", ".join(f"{number} {kind}s" for kind, number in image.events.items()) or "no event yet"
     title = f"Iceberg: {counts} in {image.records} rows of event_aggregations.events"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1), expand=True, show_header=False)
@@ -256,13 +256,13 @@ def _event_lines(event: EventTrace) -> list[tuple[str, str]]:
         lines.append(("Redis", f"{window.key}: {window.member}, expires in {_duration(window.ttl_s)}"))
     if not event.windows and event.kind != "upload":
         lines.append(("Redis", "in no window (expired, or not counted)"))
-    lines.extend(_lakehouse_lines(event.lakehouse))
+    lines.extend(_iceberg_lines(event.iceberg))
     triggers = ", ".join(request.trigger for request in event.triggered) or "none"
     counted = ", ".join(f"{request.trigger} ({request.place})" for request in event.counted_in) or "none"
     return [*lines, ("Triggered", triggers), ("Counted in", counted)]
 
 
-def _lakehouse_lines(event: LakeEvent | None) -> list[tuple[str, str]]:
+def _iceberg_lines(event: LakeEvent | None) -> list[tuple[str, str]]:
     if event is None:
         return []
     lines = [

@@ -35,7 +35,7 @@ class EventTrace:
         records: every copy in Kafka.
         row: the row that was written with it; a view has none, it moved `images.views`.
         windows: where Redis counts it now.
-        lakehouse: its rows in Iceberg, and the window that counts it there; None before the first aggregation.
+        iceberg: its rows in Iceberg, and the window that counts it there; None before the first aggregation.
         triggered: requests that it triggered.
         counted_in: requests whose longest window contains it.
         decisions: the answers to `triggered` and `counted_in`.
@@ -48,7 +48,7 @@ class EventTrace:
     records: list[EventRecord]
     row: ImageRow | CommentRow | FlagRow | None
     windows: list[Membership]
-    lakehouse: LakeEvent | None
+    iceberg: LakeEvent | None
     triggered: list[RequestRecord]
     counted_in: list[RequestRecord]
     decisions: list[DecisionRow]
@@ -97,7 +97,7 @@ def trace_event(platform: Platform, event: str, image: str | None = None) -> Eve
         records=records,
         row=_row(whole, records[0].row_id if records else None),
         windows=_windows(platform, whole.image_id, kind, event_id),
-        lakehouse=read_lake_event(platform.iceberg, records[0]) if records else None,
+        iceberg=read_lake_event(platform.iceberg, records[0]) if records else None,
         triggered=triggered,
         counted_in=counted_in,
         decisions=[row for row in whole.rows.decisions if row.request_id in answered],

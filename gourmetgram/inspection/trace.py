@@ -29,7 +29,7 @@ class Trace:
     picture: StoredObject | None
     records: ImageRecords
     keys: list[RedisKey]
-    lakehouse: LakeImage | None
+    iceberg: LakeImage | None
     timeline: list[Moment]
 
     @property
@@ -56,7 +56,7 @@ class Trace:
             "requests": [asdict(request) for request in self.records.requests],
             "dead_letters": [asdict(letter) for letter in self.records.dead_letters],
             "redis": [asdict(key) for key in self.keys],
-            "iceberg": asdict(self.lakehouse) if self.lakehouse else None,
+            "iceberg": asdict(self.iceberg) if self.iceberg else None,
             "timeline": [asdict(moment) for moment in self.timeline],
         }
 
@@ -86,9 +86,9 @@ def trace(platform: Platform, image: str) -> Trace:
         records = pool.submit(read_image_records, platform.kafka, image_id, round(since.timestamp() * 1_000_000))
         keys = pool.submit(_keys, platform, image_id)
         picture = pool.submit(_picture, platform, rows.image)
-        lakehouse = pool.submit(read_lake_image, platform.iceberg, image_id, since)
+        iceberg = pool.submit(read_lake_image, platform.iceberg, image_id, since)
         found = (picture.result(), records.result(), keys.result())
-        return Trace(image_id, rows, *found, lakehouse.result(), build_timeline(rows, *found))
+        return Trace(image_id, rows, *found, iceberg.result(), build_timeline(rows, *found))
 
 
 def _keys(platform: Platform, image_id: str) -> list[RedisKey]:

@@ -3,7 +3,8 @@
 They are imported by the modules that use them, so their functions are not called like the fixtures.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import boto3
@@ -56,8 +57,9 @@ def _bucket(environment: dict[str, str], name: str) -> None:
     client.close()
 
 
-@pytest.fixture(name="small_platform")
-def small_platform_fixture(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
+@contextmanager
+def new_small_platform(stack: Stack, unique_name: Callable[[str], str]) -> Iterator[SmallPlatform]:
+    """A platform with empty stores of its own."""
     name = unique_name("inspection")
     environment = stack.environment()
     environment |= {variable: f"{name}.{topic}" for variable, topic in _TOPICS.items()}
@@ -89,9 +91,20 @@ def small_platform_fixture(stack: Stack, unique_name) -> Iterator[SmallPlatform]
     drop_database(stack, name)
 
 
+@pytest.fixture(name="small_platform")
+def small_platform_fixture(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
+    with new_small_platform(stack, unique_name) as small:
+        yield small
+
+
 @pytest.fixture(name="scene")
 def scene_fixture(small_platform: SmallPlatform) -> Scene:
     """A platform whose stores agree."""
-    image_id = lively_image(small_platform)
-    small_platform.settle()
-    return Scene(small_platform, image_id)
+    return new_scene(small_platform)
+
+
+def new_scene(small: SmallPlatform) -> Scene:
+    """Fill an empty platform with stores that agree."""
+    image_id = lively_image(small)
+    small.settle()
+    return Scene(small, image_id)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -29,12 +31,19 @@ from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
+from gourmetgram.local.stack import Stack
 from gourmetgram.training_data.extract import extract
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.load import load
 from gourmetgram.training_data.names import TRAINING_TABLE
 from gourmetgram.training_data.transform import transform
-from tests.integration.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
+from tests.integration.inspection_fixtures import (
+    Scene,
+    new_scene,
+    new_small_platform,
+    scene_fixture,  # noqa: F401
+    small_platform_fixture,  # noqa: F401
+)
 
 pytestmark = pytest.mark.servers
 
@@ -60,8 +69,19 @@ def train(scene: Scene) -> None:
 
 @pytest.fixture(name="aggregated")
 def aggregated_fixture(scene: Scene) -> Scene:
+    """A platform of this test alone, after its first aggregation."""
     aggregate(scene)
     return scene
+
+
+@pytest.fixture(scope="module", name="clean")
+def clean_fixture(stack: Stack, unique_name: Callable[[str], str]) -> Iterator[Scene]:
+    """One for all tests that take back what they change: tables, by `changed`."""
+    with new_small_platform(stack, unique_name) as small:
+        scene = new_scene(small)
+        aggregate(scene)
+        train(scene)
+        yield scene
 
 
 def read(scene: Scene) -> Facts:
@@ -81,19 +101,19 @@ def only(scene: Scene, name: str) -> str:
     return difference
 
 
-def change(scene: Scene, table_name: str, edit: Callable[[pa.Table], pa.Table]) -> None:
-    """Replace the content of a table behind the platform's back."""
+@contextmanager
+def changed(scene: Scene, table_name: str, edit: Callable[[pa.Table], pa.Table]) -> Iterator[None]:
+    """Replace the content of a table behind the platform's back, and take that back."""
     with open_catalog(scene.platform.iceberg) as catalog:
         table = catalog.load_table(table_name)
-        table.overwrite(edit(table.scan().to_arrow()))
+        rows = table.scan().to_arrow()
+        table.overwrite(edit(rows))
+        yield
+        table.overwrite(rows)
 
 
 def of_kind(rows: pa.Table, kind: str) -> pa.Table:
     return rows.filter(pc.equal(rows["event_type"], kind))
-
-
-def without(rows: pa.Table, index: int) -> pa.Table:
-    return pa.concat_tables([rows[:index], rows[index + 1 :]])
 
 
 def changed_first(rows: pa.Table, column: str, change_value: Callable[[Any], Any]) -> pa.Table:
@@ -156,7 +176,7 @@ def test_without_training_rows_only_those_are_skipped(aggregated):
     assert result.skipped == ("moderation.training_data: it does not exist yet, moderation_training has not run",)
 
 
-def test_lost_records_are_found_with_their_place_and_change_the_sums(aggregated):
+def test_lost_records_are_found_with_their_place_and_change_the_sums(clean):
     lost: list[str] = []
 
     def edit(rows: pa.Table) -> pa.Table:
@@ -164,8 +184,8 @@ def test_lost_records_are_found_with_their_place_and_change_the_sums(aggregated)
         lost.append(place(views[3:4]))
         return rows.filter(pc.invert(pc.is_in(rows["event_id"], views["event_id"][3:6].combine_chunks())))
 
-    change(aggregated, EVENTS, edit)
-    found = failed(aggregated)
+    with changed(clean, EVENTS, edit):
+        found = failed(clean)
     assert list(found) == ["iceberg events", "iceberg windows", "iceberg eligible"]
     assert found["iceberg events"].differences == (
         f"{lost[0]} to @5, 3 records, are missing in event_aggregations.events",
@@ -176,25 +196,25 @@ def test_lost_records_are_found_with_their_place_and_change_the_sums(aggregated)
     )
 
 
-def test_a_row_that_is_there_twice_is_found(aggregated):
+def test_a_row_that_is_there_twice_is_found(clean):
     twice: list[str] = []
 
     def edit(rows: pa.Table) -> pa.Table:
         twice.append(place(rows[:1]))
         return pa.concat_tables([rows, rows[:1]])
 
-    change(aggregated, EVENTS, edit)
-    assert only(aggregated, "iceberg events") == f"{twice[0]} is in event_aggregations.events more than once"
+    with changed(clean, EVENTS, edit):
+        assert only(clean, "iceberg events") == f"{twice[0]} is in event_aggregations.events more than once"
 
 
-def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(aggregated):
+def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(clean):
     def edit(rows: pa.Table) -> pa.Table:
         return pa.concat_tables([rows, changed_first(rows[:1], "offset", lambda _offset: 4711)])
 
-    change(aggregated, EVENTS, edit)
-    assert only(aggregated, "iceberg events").endswith(
-        "@4711 is in event_aggregations.events, but no readable record below its offsets"
-    )
+    with changed(clean, EVENTS, edit):
+        assert only(clean, "iceberg events").endswith(
+            "@4711 is in event_aggregations.events, but no readable record below its offsets"
+        )
 
 
 @pytest.mark.parametrize(
@@ -205,37 +225,36 @@ def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(aggregated):
         ("event_id", lambda _id: str(uuid.uuid4())),
     ],
 )
-def test_a_row_with_another_content_than_its_record_is_found(aggregated, column, edit):
-    changed: list[str] = []
+def test_a_row_with_another_content_than_its_record_is_found(clean, column, edit):
+    places: list[str] = []
 
     def rewrite(rows: pa.Table) -> pa.Table:
         rows = rows.sort_by([("event_type", "descending"), ("offset", "ascending")])
-        changed.append(place(rows))
+        places.append(place(rows))
         return changed_first(rows, column, edit)
 
-    change(aggregated, EVENTS, rewrite)
-    assert only(aggregated, "iceberg events") == f"{changed[0]} is in event_aggregations.events with another {column}"
+    with changed(clean, EVENTS, rewrite):
+        assert only(clean, "iceberg events") == f"{places[0]} is in event_aggregations.events with another {column}"
 
 
-def test_wrong_windows_are_found(aggregated):
-    change(aggregated, VIEWS, lambda rows: changed_first(rows, "event_count", lambda count: count + 1))
-    assert only(aggregated, "iceberg windows").startswith(f"{VIEWS}: sum of event_count is 13, but there are 12")
-    change(aggregated, VIEWS, lambda rows: changed_first(rows, "event_count", lambda count: count - 1))
-    change(aggregated, VIEWS, lambda rows: changed_first(rows, "eligible_count", lambda count: count - 1))
-    assert only(aggregated, "iceberg eligible") == (
-        f"{VIEWS}: sum of eligible_count is 11, but there are 12 events by eligible actors"
-    )
+def test_wrong_windows_are_found(clean):
+    with changed(clean, VIEWS, lambda rows: changed_first(rows, "event_count", lambda count: count + 1)):
+        assert only(clean, "iceberg windows") == f"{VIEWS}: sum of event_count is 13, but there are 12 distinct events"
+    with changed(clean, VIEWS, lambda rows: changed_first(rows, "eligible_count", lambda count: count - 1)):
+        assert only(clean, "iceberg eligible") == (
+            f"{VIEWS}: sum of eligible_count is 11, but there are 12 events by eligible actors"
+        )
 
 
-def test_a_window_that_is_there_twice_is_found_though_the_sum_is_right(aggregated):
+def test_a_window_that_is_there_twice_is_found_though_the_sum_is_right(clean):
     def halve(rows: pa.Table) -> pa.Table:
         one = changed_first(rows[:1], "event_count", lambda count: count - 1)
         one = changed_first(one, "eligible_count", lambda count: count - 1)
         other = changed_first(rows[:1], "event_count", lambda _count: 1)
         return pa.concat_tables([one, changed_first(other, "eligible_count", lambda _count: 1), rows[1:]])
 
-    change(aggregated, VIEWS, halve)
-    assert only(aggregated, "iceberg windows") == f"{VIEWS} has 1 rows beyond the first of their image and window"
+    with changed(clean, VIEWS, halve):
+        assert only(clean, "iceberg windows") == f"{VIEWS} has 1 rows beyond the first of their image and window"
 
 
 def test_windows_that_are_behind_the_events_or_gone_are_found(aggregated):
@@ -256,7 +275,7 @@ def test_windows_that_are_behind_the_events_or_gone_are_found(aggregated):
     assert f"{VIEWS} does not exist" in failed(aggregated)["iceberg windows"].differences
 
 
-def test_a_row_whose_event_names_another_row_is_found_in_both_directions(aggregated):
+def test_a_row_whose_event_names_another_row_is_found_in_both_directions(clean):
     wrong = str(uuid.uuid4())
     right: list[str] = []
 
@@ -265,11 +284,11 @@ def test_a_row_whose_event_names_another_row_is_found_in_both_directions(aggrega
         right.append(rows["comment_id"][0].as_py())
         return changed_first(rows, "comment_id", lambda _id: wrong)
 
-    change(aggregated, EVENTS, edit)
-    assert failed(aggregated)["iceberg rows"].differences == (
-        f"comment {right[0]} has no event in event_aggregations.events",
-        f"event_aggregations.events has an event of comment {wrong}, which has no row",
-    )
+    with changed(clean, EVENTS, edit):
+        assert failed(clean)["iceberg rows"].differences == (
+            f"comment {right[0]} has no event in event_aggregations.events",
+            f"event_aggregations.events has an event of comment {wrong}, which has no row",
+        )
 
 
 def test_a_deleted_row_is_missed_by_the_lakehouse_too(aggregated):
@@ -297,9 +316,9 @@ def test_records_that_kafka_removed_before_they_were_aggregated_are_found(aggreg
     )
 
 
-def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(aggregated):
-    facts = read(aggregated)
-    views = aggregated.platform.kafka.kafka_topic_views
+def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(clean):
+    facts = read(clean)
+    views = clean.platform.kafka.kafka_topic_views
     partition, end = next((p, s.end) for (t, p), s in facts.event_ranges.items() if t == views and s.end)
     shorter = {**facts.event_ranges, (views, partition): Range(0, end - 2)}
     gone = {key: span for key, span in facts.event_ranges.items() if key != (views, partition)}
@@ -313,68 +332,60 @@ def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(aggregated):
     )
 
 
-def test_wrong_training_rows_are_found(aggregated):
-    """One fault after the other, each taken back: making the rows takes longer than all the looks at them."""
-    train(aggregated)
-    small, image_id = aggregated.small, aggregated.image_id
-    assert failed(aggregated) == {}
-
+def test_training_rows_of_images_that_may_not_be_used_are_found(clean):
+    small, image_id = clean.small, clean.image_id
     user_id = small.sql("SELECT user_id FROM images")
     small.sql("UPDATE users SET is_test_account = true WHERE id = :id", id=user_id)
-    assert "whose uploader is a test account or may be under 18" in only(aggregated, "training rows")
+    assert "whose uploader is a test account or may be under 18" in only(clean, "training rows")
     small.sql("UPDATE users SET is_test_account = false, year_of_birth = extract(year FROM now()) - 18 WHERE id = :id",
               id=user_id)  # fmt: skip
-    assert "whose uploader is a test account or may be under 18" in only(aggregated, "training rows")
+    assert "whose uploader is a test account or may be under 18" in only(clean, "training rows")
     small.sql("UPDATE users SET year_of_birth = NULL WHERE id = :id", id=user_id)
-
     small.sql("UPDATE images SET deleted_at = created_at + interval '1 second'")
-    assert only(aggregated, "training rows").endswith(f"{image_id}, which was deleted before they were made")
+    assert only(clean, "training rows").endswith(f"{image_id}, which was deleted before they were made")
     small.sql("UPDATE images SET deleted_at = now()")
-    assert failed(aggregated) == {}, "the next run of moderation_training removes the rows"
+    assert failed(clean) == {}, "the next run of moderation_training removes the rows"
     small.sql("UPDATE images SET deleted_at = NULL")
 
-    change(aggregated, TRAINING_TABLE, lambda rows: pa.concat_tables([rows, rows[:1]]))
-    found = failed(aggregated)
-    assert list(found) == ["training rows"]
-    minutes = found["training rows"].differences[1].removeprefix(f"{TRAINING_TABLE} has 2 rows of image {image_id} at ")
-    assert minutes in {"0 minutes", "5 minutes", "30 minutes"}
-    assert found["training rows"].differences[0].startswith(f"{TRAINING_TABLE} has ")
 
-    change(aggregated, TRAINING_TABLE, lambda rows: without(rows, rows.num_rows - 1))
-    assert failed(aggregated) == {}
+def test_repeated_wrong_and_foreign_training_rows_are_found(clean):
+    def differences() -> tuple[str, ...]:
+        found = failed(clean)
+        assert list(found) == ["training rows"]
+        return found["training rows"].differences
 
-    change(
-        aggregated, TRAINING_TABLE, lambda rows: changed_first(rows, "anchor_time", lambda at: at + timedelta(days=1))
-    )
-    differences = failed(aggregated)["training rows"].differences
-    assert any("at an anchor after" in text for text in differences)
-    assert any("that do not follow from its upload" in text for text in differences)
+    with changed(clean, TRAINING_TABLE, lambda rows: pa.concat_tables([rows, rows[:1]])):
+        count, repeated = differences()
+    assert re.fullmatch(rf"{TRAINING_TABLE} has (\d) rows, but its snapshot says (\d)", count)
+    assert re.fullmatch(rf"{TRAINING_TABLE} has 2 rows of image {clean.image_id} at (0|5|30) minutes", repeated)
+    day = timedelta(days=1)
+    with changed(clean, TRAINING_TABLE, lambda rows: changed_first(rows, "anchor_time", lambda at: at + day)):
+        late, other = differences()
+    assert "at an anchor after" in late and "that do not follow from its upload" in other
     unknown = str(uuid.uuid4())
-    change(aggregated, TRAINING_TABLE, lambda rows: changed_first(rows, "image_id", lambda _id: unknown))
-    assert f"{TRAINING_TABLE} has rows of image {unknown}, which has no row" in (
-        failed(aggregated)["training rows"].differences
-    )
+    with changed(clean, TRAINING_TABLE, lambda rows: changed_first(rows, "image_id", lambda _id: unknown)):
+        assert differences() == (f"{TRAINING_TABLE} has rows of image {unknown}, which has no row",)
+    assert failed(clean) == {}
 
 
-def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(aggregated):
-    train(aggregated)
-    found = trace(aggregated.platform, aggregated.image_id)
-    assert found.lakehouse is not None
-    assert found.lakehouse.events == {"comment": 3, "flag": 2, "upload": 1, "view": 12}
-    assert found.lakehouse.records == 18
-    assert sum(window.event_count for window in found.lakehouse.windows) == 17
-    assert [row.decision_point_minutes for row in found.lakehouse.training][:2] == [0, 5]
+def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(clean):
+    found = trace(clean.platform, clean.image_id)
+    assert found.iceberg is not None
+    assert found.iceberg.events == {"comment": 3, "flag": 2, "upload": 1, "view": 12}
+    assert found.iceberg.records == 18
+    assert sum(window.event_count for window in found.iceberg.windows) == 17
+    assert [row.decision_point_minutes for row in found.iceberg.training][:2] == [0, 5]
     document = found.to_json()["iceberg"]
     assert document["events"]["view"] == 12
     assert {window["kind"] for window in document["windows"]} == {"view", "comment", "flag"}
 
     event = next(record for record in found.records.events if record.kind == "flag")
-    followed = trace_event(aggregated.platform, event.event_id)
-    assert followed.lakehouse is not None and followed.lakehouse.window is not None
-    (row,) = followed.lakehouse.records
+    followed = trace_event(clean.platform, event.event_id)
+    assert followed.iceberg is not None and followed.iceberg.window is not None
+    (row,) = followed.iceberg.records
     assert (row.topic, row.partition, row.offset) == (event.topic, event.partition, event.offset)
     assert row.event_time == event.event_time
-    assert followed.lakehouse.window.window_start <= event.event_time < followed.lakehouse.window.window_end
+    assert followed.iceberg.window.window_start <= event.event_time < followed.iceberg.window.window_end
     output = StringIO()
     print_event(Console(file=output, width=100, highlight=False), followed)
     assert f"row of {event.topic}/{event.partition}@{event.offset}" in " ".join(output.getvalue().split())
@@ -383,8 +394,8 @@ def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(aggregate
 def test_an_event_that_no_aggregation_has_read_yet_is_shown_as_such(aggregated):
     event_id = aggregated.small.view(aggregated.image_id)
     followed = trace_event(aggregated.platform, event_id)
-    assert followed.lakehouse is not None
-    assert followed.lakehouse.records == []
+    assert followed.iceberg is not None
+    assert followed.iceberg.records == []
     output = StringIO()
     print_event(Console(file=output, width=100, highlight=False), followed)
     assert "not aggregated yet" in output.getvalue()
