@@ -166,7 +166,7 @@ def uuid_numbers(texts: pa.Array) -> NDArray[np.uint64]:
     if not pc.all(whole, min_count=0).as_py():
         texts = pc.if_else(whole, texts, "0" * _UUID_LENGTH)
     joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts.cast(pa.string())), "")[0].as_py() or ""
-    letters = np.frombuffer(joined.encode("latin-1", "replace"), np.uint8).reshape(-1, _UUID_LENGTH)
+    letters = np.frombuffer(joined.encode(), np.uint8).reshape(-1, _UUID_LENGTH)
     digits = _DIGITS[np.delete(letters, _HYPHENS, axis=1)]
     content = (digits[:, 0::2] << 4) | digits[:, 1::2]
     return np.ascontiguousarray(content).view(np.uint64)
