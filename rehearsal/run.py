@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from gourmetgram.local import ports
 from gourmetgram.local.progress import Progress
 from rehearsal import checkout, engine, images, operations, shell
 from rehearsal.errors import RehearsalError
@@ -11,7 +12,7 @@ from rehearsal.lab import PROJECT, Lab
 from rehearsal.places import COMMAND_LOG, LOGS
 from rehearsal.report import Findings, write
 from rehearsal.steps import Result, Stage, walk
-from rehearsal.walk import checks, instead, stage2, stage3, stage4, stage5, stage6
+from rehearsal.walk import checks, extended, instead, stage2, stage3, stage4, stage5, stage6
 
 STAGES: Final = (
     checks.STATIC,
@@ -20,6 +21,7 @@ STAGES: Final = (
     stage4.STAGE,
     stage5.STAGE,
     stage6.STAGE,
+    extended.STAGE,
     checks.AUDIT,
     operations.STAGE,
 )
@@ -58,6 +60,8 @@ def rehearse(
     with progress.step("images of the lab") as report:
         findings.images += images.build_own(lab, lambda name: not quick or name not in _heavy(lab), report)
     wipe(lab)
+    if any(stage is not checks.STATIC for stage in stages):
+        _refuse_busy_ports(lab)
     try:
         findings.results = walk(stages, lab, tell)
         if any(stage is stage4.STAGE for stage in stages):
@@ -95,6 +99,17 @@ def _refuse_a_running_lab(lab: Lab) -> None:
                 f"A container {name} of another project is here: the rehearsal uses the same names and ports. Stop "
                 "that lab first (docker compose down; its data stays), or rehearse on another machine."
             )
+
+
+def _refuse_busy_ports(lab: Lab) -> None:
+    """The lab's ports are fixed: say which are taken before anything starts."""
+    published = {int(port["published"]) for service in lab.services.values() for port in service.get("ports", ())}
+    busy = sorted(port for port in published if not ports.is_free(port, "127.0.0.1"))
+    if busy:
+        raise RehearsalError(
+            f"Other programs listen on the lab's ports {', '.join(map(str, busy))}. If it is the local stack: "
+            "`gourmetgram down` (its data stays)."
+        )
 
 
 def _keep_logs(lab: Lab) -> None:
