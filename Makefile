@@ -17,7 +17,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test lint bench up down clean
+.PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,10 +52,10 @@ $(AIRFLOW)/.ready: $(READY) requirements/airflow.txt
 	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## the platform at work: traffic, one viral image, its trace, an audit; it stays up to browse
-	@$(BIN)/gourmetgram demo
+demo: setup setup-airflow ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse
+	@$(BIN)/gourmetgram demo $(ARGS)
 
-test: setup ## all tests, on servers of their own (ARGS="..." goes to pytest)
+test: setup setup-airflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
 	@$(BIN)/pytest $(ARGS)
 
 lint: setup ## style, types, layering
@@ -66,6 +66,12 @@ lint: setup ## style, types, layering
 
 bench: setup ## measure the platform on this machine (about 20 minutes)
 	@$(BIN)/python -m bench $(ARGS)
+
+rehearse: setup ## walk the Compose lab with stand-in images on this Debian machine, as root (ARGS="--operations" ...)
+	@$(BIN)/python -m rehearsal $(ARGS)
+
+rehearse-quick: setup ## the same for stages 2 to 4, without Airflow and Jupyter
+	@$(BIN)/python -m rehearsal --quick $(ARGS)
 
 up: setup ## start the local stack with all services
 	@$(BIN)/gourmetgram up

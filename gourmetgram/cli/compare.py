@@ -27,15 +27,19 @@ def compare(
     from gourmetgram.cli.output import page
     from gourmetgram.comparison.report import write_report
 
-    name = stack or context.obj
-    option = "" if name == "default" else f"--stack {name} "
     trace = "gourmetgram trace --target compose {image_id}" if target is Target.COMPOSE else ""
     variables = environment(context, stack, target)
     with errors.status("Comparing"):
-        comparison = compared(variables, trace or f"gourmetgram {option}trace {{image_id}}")
+        comparison = compared(variables, trace or trace_command(stack or context.obj))
         write_report(comparison, html)
     print_comparison(page(), comparison, examples)
     console.print(f"Report: {html.resolve()}", highlight=False, soft_wrap=True)
+
+
+def trace_command(stack_name: str) -> str:
+    """The command that follows an image of a local stack, with `{image_id}` in it."""
+    option = "" if stack_name == "default" else f"--stack {stack_name} "
+    return f"gourmetgram {option}trace {{image_id}}"
 
 
 def compared(variables: dict[str, str], trace_command: str) -> "Comparison":

@@ -1,5 +1,6 @@
 """`gourmetgram demo`: the whole platform at work, once, and left running to browse."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,9 +9,13 @@ import typer
 def demo(
     context: typer.Context,
     seconds: Annotated[float, typer.Option(min=1, help="How long traffic runs before the burst.")] = 60.0,
+    real_time_only: Annotated[
+        bool, typer.Option("--real-time-only", help="Stop after the first decisions: no Airflow, no model.")
+    ] = False,
+    html: Annotated[Path, typer.Option("--html", help="Where the comparison is written.")] = Path("comparison.html"),
 ) -> None:
-    """Start everything, run traffic, make an image go viral, follow it, audit all stores; leave it running."""
+    """Traffic, a viral image and its decisions; then the past, training data, a model, and its decisions; an audit."""
     # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
-    from gourmetgram.cli.demo_run import run_demo
+    from gourmetgram.cli.demo_run import Demo, run_demo
 
-    run_demo(context, seconds)
+    run_demo(Demo(context, seconds, real_time_only, html))

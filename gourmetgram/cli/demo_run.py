@@ -1,7 +1,8 @@
-"""The demonstration, step by step."""
+"""The demonstration, step by step: from traffic to the first decisions, then the batch half, then the audit."""
 
 import time
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import typer
 from rich.console import Console
@@ -12,6 +13,7 @@ from gourmetgram.cli.audit import traffic_paused
 from gourmetgram.cli.audit_view import audited, print_audit
 from gourmetgram.cli.burst_view import show_burst
 from gourmetgram.cli.console import ConsoleProgress
+from gourmetgram.cli.demo_batch import batch_steps
 from gourmetgram.cli.output import page
 from gourmetgram.cli.stack import links
 from gourmetgram.cli.target import platform_of
@@ -19,6 +21,8 @@ from gourmetgram.errors import TransientError
 from gourmetgram.inspection.burst import Plan, generator
 from gourmetgram.inspection.counts import Counts, read_counts
 from gourmetgram.inspection.platform import Platform
+from gourmetgram.local.airflow import AIRFLOW
+from gourmetgram.local.blueprint import DEFAULT_SERVICES
 from gourmetgram.local.services import inherited_environment
 from gourmetgram.local.stack import Stack
 from gourmetgram.settings import Settings
@@ -31,36 +35,73 @@ class DemoSettings(Settings):
     """Events an hour of the traffic that the demonstration adds; 72,000 = 20 a second."""
 
 
+class Demo(NamedTuple):
+    """What was asked for.
+
+    Attributes:
+        context: of the command; its object is the stack's name.
+        seconds: of traffic.
+        real_time_only: stop after the first decisions.
+        html: where the comparison is written.
+    """
+
+    context: typer.Context
+    seconds: float
+    real_time_only: bool
+    html: Path
+
+
 _LOOK_EVERY_S: Final = 1.0
 
 
-def run_demo(context: typer.Context, seconds: float) -> None:
-    """Run all steps, and print how long they took; exits with 1 when the audit finds differences."""
+class Headings:
+    """Numbers the steps."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._number = 0
+
+    def __call__(self, text: str) -> None:
+        """Begin a step."""
+        self._number += 1
+        self._console.print()
+        self._console.print(Rule(f"[bold]{self._number}. {text}[/bold]", align="left"))
+
+
+def run_demo(demo: Demo) -> None:
+    """Run all steps, and print how long they took; exits with 1 when stores or features differ."""
     started = time.monotonic()
     console = page()
-    stack = Stack(context.obj)
-    _heading(console, 1, "The servers and services")
-    stack.up(progress=ConsoleProgress())
+    heading = Headings(console)
+    stack = Stack(demo.context.obj)
+    heading("The servers and services")
+    # The first burst is judged by the rules, also when an earlier demonstration ended with a model.
+    stack.override("INFERENCE_MODE", "heuristic")
+    stack.up(DEFAULT_SERVICES if demo.real_time_only else (*DEFAULT_SERVICES, *AIRFLOW), ConsoleProgress())
     platform = platform_of(stack)
-    _heading(console, 2, f"{seconds:g} seconds of traffic: users upload, view, comment and flag")
-    _traffic(console, stack, platform, seconds)
-    _heading(console, 3, "One image goes viral, and its way through every store")
-    show_burst(console, platform, stack.environment("data_generator"), Plan())
-    _heading(console, 4, "Audit: do all stores agree, to the event?")
+    heading(f"{demo.seconds:g} seconds of traffic: users upload, view, comment and flag")
+    _traffic(console, stack, platform, demo.seconds)
+    heading("One image goes viral, is judged by the rules, and its way through every store")
+    image_id = show_burst(console, platform, stack.environment("data_generator"), Plan())
     with traffic_paused(stack):
+        skewed = 0 if demo.real_time_only else batch_steps(console, heading, stack, platform, image_id, demo.html)
+        heading("Audit: do all stores agree, to the event?")
         result = audited(platform)
     print_audit(console, result)
-    _heading(console, 5, "Everything stays up: look around")
-    links(context, "localhost")
-    console.print("\nNext: gourmetgram status · burst · trace IMAGE_ID · audit --pause-traffic · down")
-    console.print(f"[bold]Done in {time.monotonic() - started:.0f} s.[/bold]")
-    if result.differences:
+    _end(console, heading, demo, image_id, time.monotonic() - started)
+    if result.differences or skewed:
         raise typer.Exit(1)
 
 
-def _heading(console: Console, number: int, text: str) -> None:
-    console.print()
-    console.print(Rule(f"[bold]{number}. {text}[/bold]", align="left"))
+def _end(console: Console, heading: Headings, demo: Demo, image_id: str, seconds: float) -> None:
+    heading("Everything stays up: look around")
+    links(demo.context, "localhost")
+    if not demo.real_time_only:
+        console.print(f"\nRules and model side by side: {demo.html.resolve()}", highlight=False, soft_wrap=True)
+        console.print("The scorer now decides by the model (INFERENCE_MODE=model in the stack's overrides.env).")
+    console.print(f"\nNext: gourmetgram trace {image_id}", soft_wrap=True)
+    console.print("      gourmetgram status · burst · compare · skew · audit --pause-traffic · down")
+    console.print(f"[bold]Done in {seconds:.0f} s.[/bold]")
 
 
 def _traffic(console: Console, stack: Stack, platform: Platform, seconds: float) -> None:

@@ -10,6 +10,7 @@ from gourmetgram.cli.target import StackOption, Target, TargetOption, environmen
 
 if TYPE_CHECKING:
     from gourmetgram.models.publishing import ModelPublisher, PublishedModel
+    from gourmetgram.training.run import TrainingRun
 
 models = typer.Typer(help="Models: publish one, list them, choose the one that is served.", no_args_is_help=True)
 
@@ -39,24 +40,11 @@ def train(
     # Imported when it runs: scikit-learn and PyIceberg take seconds that `status` need not wait for.
     from gourmetgram.cli.models_view import print_published, print_training
     from gourmetgram.cli.output import page, print_json
-    from gourmetgram.lakehouse.catalog import open_catalog
     from gourmetgram.models.package import write_package
-    from gourmetgram.settings import IcebergSettings
-    from gourmetgram.training.run import train as run_training
-    from gourmetgram.training.settings import TrainingSettings
 
     variables = environment(context, stack, target)
-    minutes = TrainingSettings.load(variables).provisional_negative_minutes
     publisher = publisher_of(variables)
-    with open_catalog(IcebergSettings.load(variables)) as catalog, errors.status("Training") as status:
-        run = run_training(
-            catalog,
-            version=publisher.next_version(),
-            provisional_minutes=minutes if provisional_minutes is None else provisional_minutes,
-            snapshot_id=snapshot,
-            passes=passes,
-            report=lambda text: status.update(f"Training: {text}"),
-        )
+    run = trained(variables, publisher, provisional_minutes, snapshot, passes)
     package = publisher.publish(run.package) if publish else run.package
     write_package(package, folder)
     if as_json:
@@ -121,6 +109,42 @@ def rollback(context: typer.Context, stack: StackOption = None, target: TargetOp
     """Have the version before the one in use served."""
     publisher = publisher_of(environment(context, stack, target))
     _print_in_use(publisher, publisher.rollback())
+
+
+def trained(
+    variables: dict[str, str],
+    publisher: "ModelPublisher",
+    provisional_minutes: int | None = None,
+    snapshot: int | None = None,
+    passes: int | None = None,
+) -> "TrainingRun":
+    """Train the version that comes next, with its steps shown on standard error.
+
+    Args:
+        variables: of the platform.
+        publisher: knows the next version.
+        provisional_minutes: None = as the variables say.
+        snapshot: None = the newest.
+        passes: None = enough for so many rows.
+
+    Raises:
+        PlatformError: a store is away, or there is nothing to learn from.
+    """
+    from gourmetgram.lakehouse.catalog import open_catalog
+    from gourmetgram.settings import IcebergSettings
+    from gourmetgram.training.run import train as run_training
+    from gourmetgram.training.settings import TrainingSettings
+
+    minutes = TrainingSettings.load(variables).provisional_negative_minutes
+    with open_catalog(IcebergSettings.load(variables)) as catalog, errors.status("Training") as status:
+        return run_training(
+            catalog,
+            version=publisher.next_version(),
+            provisional_minutes=minutes if provisional_minutes is None else provisional_minutes,
+            snapshot_id=snapshot,
+            passes=passes,
+            report=lambda text: status.update(f"Training: {text}"),
+        )
 
 
 def publisher_of(variables: dict[str, str]) -> "ModelPublisher":

@@ -1,11 +1,14 @@
 """`gourmetgram skew`: are the features that were served those that training would compute?"""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gourmetgram.cli.console import errors
 from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+
+if TYPE_CHECKING:
+    from gourmetgram.features.skew import SkewResult
 
 
 def skew(
@@ -19,20 +22,29 @@ def skew(
     # Imported when it runs: PyIceberg, Ibis and DuckDB take seconds that `status` need not wait for.
     from gourmetgram.cli.output import page, print_json
     from gourmetgram.cli.skew_view import print_skew
-    from gourmetgram.features.skew import measure_skew
-    from gourmetgram.lakehouse.catalog import open_catalog
-    from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
 
-    variables = environment(context, stack, target)
-    with errors.status("Skew") as status, open_catalog(IcebergSettings.load(variables)) as catalog:
-
-        def report(text: str) -> None:
-            status.update(f"Skew: {text}")
-
-        result = measure_skew(PostgresSettings.load(variables), KafkaSettings.load(variables), catalog, report)
+    result = measured(environment(context, stack, target))
     if as_json:
         print_json(result.to_json())
     else:
         print_skew(page(), result, examples)
     if result.differences:
         raise typer.Exit(1)
+
+
+def measured(variables: dict[str, str]) -> "SkewResult":
+    """Measure on the platform that the variables name, with the steps shown on standard error.
+
+    Raises:
+        PlatformError: a store is away, or the history is not there.
+    """
+    from gourmetgram.features.skew import measure_skew
+    from gourmetgram.lakehouse.catalog import open_catalog
+    from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
+
+    with errors.status("Skew") as status, open_catalog(IcebergSettings.load(variables)) as catalog:
+
+        def report(text: str) -> None:
+            status.update(f"Skew: {text}")
+
+        return measure_skew(PostgresSettings.load(variables), KafkaSettings.load(variables), catalog, report)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from dotenv import set_key
 
 from gourmetgram.local import layout as layouts
 from gourmetgram.local import logs, ports, toolchain
@@ -129,6 +130,16 @@ class Stack:
     def use_host(self, ui_bind: str) -> None:
         """Remember the address on which the API and the console listen, from the next start on."""
         layouts.save_plan(self._layout, replace(self.plan, ui_bind=ui_bind))
+
+    def override(self, variable: str, value: str) -> None:
+        """Remember a variable for all services of this stack, from each one's next start on.
+
+        Args:
+            variable: a setting that is a switch, such as INFERENCE_MODE; it gets a line in `overrides.env`.
+            value: its value.
+        """
+        self._layout.folder.mkdir(parents=True, exist_ok=True)
+        set_key(self._layout.overrides_file, variable, value, quote_mode="auto")
 
     def log_file(self, name: str) -> Path:
         """The log file of a component."""
