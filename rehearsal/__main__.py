@@ -6,11 +6,12 @@ from pathlib import Path
 
 from gourmetgram.cli.console import ConsoleProgress, console, errors
 from gourmetgram.errors import PlatformError
-from rehearsal import operations
+from rehearsal import browser, operations
 from rehearsal.places import OUTPUT
 from rehearsal.run import QUICK, STAGES, rehearse
 from rehearsal.steps import Result
 
+_ON_DEMAND = (browser.STAGE.key, operations.STAGE.key)
 _MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[yellow]not tried[/]"}
 
 
@@ -19,14 +20,15 @@ def main() -> int:
     keys = [stage.key for stage in STAGES]
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="stages 2 to 4 only, without Airflow and Jupyter")
+    parser.add_argument("--browser", action="store_true", help="screenshots of the pages (installs Chromium)")
     parser.add_argument("--operations", action="store_true", help="then the operation tests too (about 20 minutes)")
     parser.add_argument("--stages", nargs="+", choices=keys, metavar="STAGE", help=f"some of {', '.join(keys)}")
     parser.add_argument(
         "--report", type=Path, default=OUTPUT / "report.md", help="where to write the report (%(default)s)"
     )
     options = parser.parse_args()
-    wanted = options.stages or (QUICK if options.quick else [key for key in keys if key != operations.STAGE.key])
-    wanted = [*wanted, operations.STAGE.key] if options.operations else wanted
+    wanted = options.stages or (QUICK if options.quick else [key for key in keys if key not in _ON_DEMAND])
+    wanted = [*wanted, *(key for key in _ON_DEMAND if vars(options)[key])]
     chosen = [stage for stage in STAGES if stage.key in wanted]
     try:
         passed = rehearse(chosen, options.quick, options.report, ConsoleProgress(), _tell)

@@ -6,7 +6,7 @@ from typing import Final
 
 from gourmetgram.local import ports
 from gourmetgram.local.progress import Progress
-from rehearsal import checkout, engine, images, operations, shell
+from rehearsal import browser, checkout, engine, images, operations, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.lab import PROJECT, Lab
 from rehearsal.places import COMMAND_LOG, LOGS
@@ -23,6 +23,7 @@ STAGES: Final = (
     stage6.STAGE,
     extended.STAGE,
     checks.AUDIT,
+    browser.STAGE,
     operations.STAGE,
 )
 QUICK: Final = ("config", "2", "3", "4", "audit")
