@@ -17,7 +17,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick rehearse rehearse-quick
+.PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,12 +66,6 @@ lint: setup ## style, types, layering
 
 bench: setup ## measure the platform on this machine (about 20 minutes)
 	@$(BIN)/python -m bench $(ARGS)
-
-rehearse: setup ## walk the Compose lab with stand-in images on this Debian machine, as root (ARGS="--operations" ...)
-	@$(BIN)/python -m rehearsal $(ARGS)
-
-rehearse-quick: setup ## the same for stages 2 to 4, without Airflow and Jupyter
-	@$(BIN)/python -m rehearsal --quick $(ARGS)
 
 rehearse: setup ## walk the Compose lab with stand-in images on this Debian machine, as root (ARGS="--operations" ...)
 	@$(BIN)/python -m rehearsal $(ARGS)
