@@ -151,7 +151,7 @@ def _all_at_once(lab: Lab) -> str:
         again = [name for name in long_running if lab.inspect(lab.container(name))["RestartCount"]]
         expect(not again, f"needed a retry: {again}")
         lab.do("down --timeout 30", timeout=180)
-    return f"{_ROUNDS} times, {min(seconds):.0f} to {max(seconds):.0f} s, no container restarted"
+    return f"{len(seconds)} times, {min(seconds):.0f} to {max(seconds):.0f} s, no container restarted"
 
 
 def _traffic(lab: Lab) -> str:

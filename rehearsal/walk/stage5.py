@@ -103,7 +103,7 @@ def _checkpoint(lab: Lab) -> str:
     )
     expect(answer.code == 0, answer.tail)
     # Standard output is what a student sees first; notes of libraries go to standard error, which is mixed in here.
-    found = re.search(r"^\{.*\}$", answer.output, re.MULTILINE)
+    found = re.search(r"^\{.*\}$", answer.output, re.MULTILINE | re.DOTALL)
     expect(found, f"no JSON: {answer.output[-300:]}")
     content = json.loads(found.group(0)) if found else {}
     keys = ["version", "offsets", "updated_at", "last_run_id", "bootstrap"]

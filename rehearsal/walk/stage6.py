@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from rehearsal import checkout, pages, shell, stores, waiting
 from rehearsal.errors import expect
@@ -38,12 +39,22 @@ def _train(lab: Lab) -> str:
     expect(answer.code == 0, answer.tail)
     executed = json.loads(shell.check(["docker", "exec", "jupyter", "cat", "/tmp/executed.ipynb"]))  # noqa: S108 - in its container
     cells = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
-    text = "".join("".join(output.get("text", ())) for cell in cells for output in cell["outputs"])
+    text = "\n".join(_text(output) for cell in cells for output in cell["outputs"])
     snapshot = re.search(r"Training from Iceberg snapshot: (\d+)", text)
     expect(snapshot, "the snapshot is not printed")
-    expect("heuristic" in text.lower(), "the heuristic's metrics are not printed")
+    metrics = re.search(r"^.*rules \(v1\).*\n(?:.*\n)*?AUC.*$", text, re.MULTILINE)
+    expect(metrics, "the metrics of model and rules are not printed side by side")
     lab.notes["snapshot"] = snapshot.group(1) if snapshot else ""
-    return f"{len(cells)} cells ran in {answer.seconds:.0f} s; {snapshot.group(0) if snapshot else ''}"
+    seen = (
+        f"{len(cells)} cells ran in {answer.seconds:.0f} s",
+        *(found.group(0) for found in (snapshot, metrics) if found),
+    )
+    return "\n".join(seen)
+
+
+def _text(output: dict[str, Any]) -> str:
+    """What a cell's output says without pictures."""
+    return "".join(output.get("text") or output.get("data", {}).get("text/plain", ()))
 
 
 def _artifacts(lab: Lab) -> str:
