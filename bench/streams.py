@@ -109,13 +109,14 @@ def consumer_rows(events: int) -> list[Row]:
 
 
 def _insert_images(settings: PostgresSettings, images: int) -> list[str]:
+    """Images of one user for each four."""
     with psycopg2.connect(settings.database_url) as connection, connection.cursor() as cursor:
-        cursor.execute("INSERT INTO users (username) VALUES ('bench') RETURNING id")
-        (user_id,) = cursor.fetchone()
         cursor.execute(
-            "INSERT INTO images (user_id, s3_url, caption, category) "
-            "SELECT %s, 'http://bench/' || n, 'A caption', 'Bread' FROM generate_series(1, %s) n RETURNING id",
-            (user_id, images),
+            "WITH people AS ("
+            "  INSERT INTO users (username) SELECT 'bench-' || n FROM generate_series(1, %s) n RETURNING id"
+            ") INSERT INTO images (user_id, s3_url, caption, category) "
+            "SELECT id, 'http://bench/' || n, 'A caption', 'Bread' FROM people, generate_series(1, 4) n RETURNING id",
+            (images // 4,),
         )
         return [str(row[0]) for row in cursor.fetchall()]
 

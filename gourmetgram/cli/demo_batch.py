@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +20,14 @@ from gourmetgram.cli.models import publisher_of, trained
 from gourmetgram.cli.models_view import print_published, print_training
 from gourmetgram.cli.skew import measured
 from gourmetgram.cli.skew_view import print_skew
+from gourmetgram.cli.trace_view import print_lake_image
 from gourmetgram.comparison.report import write_report
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram.inspection.burst import Plan
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.quiescence import look, wait_for_rest
+from gourmetgram.inspection.trace_lakehouse import read_lake_image
 from gourmetgram.local.services import inherited_environment
 from gourmetgram.local.stack import Stack
 from gourmetgram.models.package import write_package
@@ -65,6 +68,10 @@ def batch_steps(console: Console, heading: Heading, stack: Stack, platform: Plat
     heading("Airflow: the event history becomes Iceberg tables, and those become training data")
     _run_dag(stack, AGGREGATION)
     _run_dag(stack, TRAINING)
+    console.print(f"The image that went viral, {image_id}, is part of both now:")
+    lake_image = read_lake_image(platform.iceberg, image_id, datetime.now(UTC) - timedelta(days=1))
+    if lake_image:
+        print_lake_image(console, lake_image)
     heading("A model, trained from that snapshot, judged on later images, and published")
     _train(console, stack)
     heading("Another image goes viral: the rules decide, the model gives its opinion beside them")

@@ -7,12 +7,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from gourmetgram.cli.console import ConsoleProgress, console, selected_stack
+from gourmetgram.cli.console import ConsoleProgress, console, errors, selected_stack
+from gourmetgram.cli.target import StackOption, Target, TargetOption, compose_settings, local_stack
+from gourmetgram.compose.jupyter import running_token
+from gourmetgram.compose.pages import compose_pages
 from gourmetgram.local import logs as log_files
 from gourmetgram.local.airflow import AIRFLOW
 from gourmetgram.local.blueprint import DEFAULT_SERVICES
 from gourmetgram.local.errors import StackError
-from gourmetgram.local.links import pages
+from gourmetgram.local.links import Page, pages
 from gourmetgram.local.services import SERVICES
 from gourmetgram.local.stack import Stack
 
@@ -122,12 +125,23 @@ def links(
     host: Annotated[str, typer.Option(help="Name or address under which the browser reaches this machine.")] = (
         "localhost"
     ),
+    stack: StackOption = None,
+    target: TargetOption = Target.LOCAL,
 ) -> None:
     """List every page of the stack, with its login."""
-    for page in pages(selected_stack(context).ports, host):
+    for page in _pages(context, host, stack, target):
         login = f"   login: {page.login}" if page.login else ""
         # Soft-wrapped, so that an address stays in one piece and can be clicked.
         console.print(f"{page.title:<36} {page.url}{login}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _pages(context: typer.Context, host: str, stack: str | None, target: Target) -> list[Page]:
+    if target is Target.LOCAL:
+        return pages(local_stack(context, stack, target).ports, host)
+    lab = compose_settings()
+    if lab.ui_bind in ("127.0.0.1", "localhost") and host != "localhost":
+        errors.print("The pages listen on 127.0.0.1 only (UI_BIND): reach them through an SSH tunnel.", style="yellow")
+    return compose_pages(lab, host, "" if lab.jupyter_token else running_token())
 
 
 def start(context: typer.Context, name: Name) -> None:

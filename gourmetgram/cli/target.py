@@ -4,12 +4,12 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
-from dotenv import dotenv_values
 
+from gourmetgram.compose.settings import ComposeSettings, variables_of
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.stack import Stack
-from gourmetgram.settings import PROJECT_ROOT, Settings, process_environment
+from gourmetgram.settings import PROJECT_ROOT
 
 
 class Target(StrEnum):
@@ -26,16 +26,6 @@ TargetOption = Annotated[
     Target,
     typer.Option("--target", help="`local`: a stack of this command. `compose`: the lab's published ports."),
 ]
-
-
-class _ComposeSettings(Settings):
-    """What docker/.env may change of the addresses and passwords."""
-
-    postgres_user: str = "user"
-    postgres_password: str = "gourmetgram_postgres"  # noqa: S105 - the lab's published teaching password
-    postgres_db: str = "gourmetgram"
-    minio_root_user: str = "admin"
-    minio_root_password: str = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
 
 
 COMPOSE_FILE: Final = PROJECT_ROOT / "docker" / "docker-compose.yaml"
@@ -83,9 +73,8 @@ def environment(context: typer.Context, stack: str | None, target: Target) -> di
     """Variables with which a data generator reaches the platform."""
     if target is Target.LOCAL:
         return local_stack(context, stack, target).environment("data_generator")
-    variables = {key: value for key, value in dotenv_values(PROJECT_ROOT / "docker" / ".env").items() if value}
-    variables |= {key: value for key, value in process_environment().items() if key in _names()}
-    lab = _ComposeSettings.load(variables)
+    variables = variables_of(PROJECT_ROOT / "docker" / ".env")
+    lab = compose_settings()
     login = f"{lab.postgres_user}:{lab.postgres_password}"
     return {
         **variables,
@@ -104,5 +93,10 @@ def environment(context: typer.Context, stack: str | None, target: Target) -> di
     }
 
 
-def _names() -> set[str]:
-    return {name.upper() for name in _ComposeSettings.model_fields}
+def compose_settings() -> ComposeSettings:
+    """The Compose lab's passwords, from docker/.env and the caller's environment.
+
+    Raises:
+        SettingsError: one of them is not allowed.
+    """
+    return ComposeSettings.of(PROJECT_ROOT / "docker" / ".env")

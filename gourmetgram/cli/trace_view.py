@@ -32,7 +32,7 @@ def print_trace(console: Console, trace: Trace) -> None:
     if trace.keys:
         console.print(_redis(trace.image_id, trace.keys))
     if trace.iceberg:
-        console.print(_iceberg(trace.iceberg))
+        print_lake_image(console, trace.iceberg)
     decided = {row.request_id: row for row in trace.rows.decisions}
     requested = [request for request in trace.records.requests if not request.copy]
     for request in requested:
@@ -143,6 +143,11 @@ def _content(key: RedisKey) -> str:
     if isinstance(key.value, dict):
         return ", ".join(f"{name}={value}" for name, value in key.value.items())
     return key.value or ""
+
+
+def print_lake_image(console: Console, image: LakeImage) -> None:
+    """Print what the Iceberg tables hold of one image."""
+    console.print(_iceberg(image))
 
 
 def _iceberg(image: LakeImage) -> Table:

@@ -85,6 +85,11 @@ class Database:
                 "jit": "off",
                 # Statements take arrays: one plan fits all, so plan once per connection.
                 "plan_cache_mode": "force_generic_plan",
+                # That plan is made when tables may still be empty, and kept when they have grown. Everything here is
+                # looked up by an index; a scan of a whole table that looked cheap then costs 50 ms a batch later.
+                "enable_seqscan": "off",
+                "enable_hashjoin": "off",
+                "enable_mergejoin": "off",
             },
         }
 
