@@ -1,0 +1,45 @@
+"""The pages of the lab, with the login of each."""
+
+from typing import Final
+
+from gourmetgram.compose.settings import ComposeSettings
+from gourmetgram.local.links import Page
+
+HOW_TO_ASK_JUPYTER: Final = "docker exec jupyter jupyter server list"
+
+
+def compose_pages(lab: ComposeSettings, host: str, jupyter_token: str = "") -> list[Page]:
+    """Every page that the lab publishes, in the order of its stages.
+
+    Args:
+        lab: its passwords.
+        host: name or address under which the browser reaches the machine.
+        jupyter_token: the token of the running Jupyter, when it is known.
+    """
+    postgres = f"System PostgreSQL, Server postgres, {lab.postgres_user} / {lab.postgres_password}, {lab.postgres_db}"
+    api = f"http://{host}:8000"
+    token = lab.jupyter_token or jupyter_token
+    return [
+        Page("Adminer: tables", f"http://{host}:5050", postgres),
+        Page(
+            "MinIO console: buckets and objects",
+            f"http://{host}:9001",
+            _login(lab.minio_root_user, lab.minio_root_password),
+        ),
+        Page("API: try the endpoints", f"{api}/docs"),
+        Page("API: health", f"{api}/health"),
+        Page("API: metrics", f"{api}/metrics"),
+        Page("Redpanda Console: topics", f"http://{host}:8090"),
+        Page("Redis Insight: keys", f"http://{host}:8081"),
+        Page("Airflow: DAGs", f"http://{host}:8080", _login("admin", lab.airflow_admin_password)),
+        Page("Nimtable: Iceberg tables", f"http://{host}:3000", _login("admin", lab.nimtable_password)),
+        Page(
+            "Jupyter: notebooks",
+            f"http://{host}:8888/tree?token={token}" if token else f"http://{host}:8888/tree",
+            "" if token else f"the token that `{HOW_TO_ASK_JUPYTER}` shows",
+        ),
+    ]
+
+
+def _login(user: str, password: str) -> str:
+    return f"{user} / {password}"

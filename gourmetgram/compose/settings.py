@@ -1,0 +1,45 @@
+"""What docker/.env may change, as far as people outside the containers need to know it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from dotenv import dotenv_values
+
+from gourmetgram.settings import Settings, process_environment
+
+
+class ComposeSettings(Settings):
+    """Addresses, logins and passwords of the lab."""
+
+    ui_bind: str = "0.0.0.0"
+    """Address of the pages."""
+    data_bind: str = "127.0.0.1"
+    """Address of the servers' ports."""
+    postgres_user: str = "user"
+    postgres_password: str = "gourmetgram_postgres"  # noqa: S105 - the lab's published teaching password
+    postgres_db: str = "gourmetgram"
+    minio_root_user: str = "admin"
+    minio_root_password: str = "gourmetgram_minio"  # noqa: S105 - teaching password
+    airflow_admin_password: str = "gourmetgram_airflow"  # noqa: S105 - teaching password
+    nimtable_password: str = "gourmetgram_nimtable"  # noqa: S105 - teaching password
+    nimtable_db_password: str = "gourmetgram_nimtable"  # noqa: S105 - teaching password
+    jupyter_token: str = ""
+
+    @classmethod
+    def of(cls, env_file: Path) -> Self:
+        """Read a lab's settings as Compose does: the caller's environment wins over the file.
+
+        Raises:
+            SettingsError: a value is not allowed.
+        """
+        return cls.load(variables_of(env_file) | _own(process_environment()))
+
+
+def _own(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name.upper(): variables[name.upper()] for name in ComposeSettings.model_fields if name.upper() in variables}
+
+
+def variables_of(env_file: Path) -> dict[str, str]:
+    """The variables of a .env file that have a value; none when there is no file."""
+    return {name: value for name, value in dotenv_values(env_file).items() if value}
