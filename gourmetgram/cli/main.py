@@ -11,6 +11,7 @@ from gourmetgram.cli.burst import burst
 from gourmetgram.cli.compare import compare
 from gourmetgram.cli.console import errors
 from gourmetgram.cli.demo import demo
+from gourmetgram.cli.doctor import doctor
 from gourmetgram.cli.models import models, train
 from gourmetgram.cli.skew import skew
 from gourmetgram.cli.trace import trace
@@ -56,6 +57,7 @@ app.command()(trace)
 app.command()(burst)
 app.command()(audit)
 app.command()(demo)
+app.command()(doctor)
 app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")
