@@ -17,7 +17,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick
+.PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick lab-pull lab-build
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -78,6 +78,14 @@ up: setup ## start the local stack with all services
 
 down: ## stop the local stack; its data stays
 	@test ! -x $(BIN)/gourmetgram || $(BIN)/gourmetgram down
+
+COMPOSE := docker compose -f docker/docker-compose.yaml --profile '*'
+
+lab-pull: ## fetch every image of the Compose lab that is not built here (some GB: before the lesson)
+	@$(COMPOSE) pull --ignore-buildable
+
+lab-build: ## build the images of the Compose lab (about 5 minutes the first time)
+	@$(COMPOSE) build
 
 clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
 	rm -rf $(VENV) $(AIRFLOW) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
