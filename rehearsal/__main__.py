@@ -11,7 +11,8 @@ from rehearsal.places import OUTPUT
 from rehearsal.run import QUICK, STAGES, rehearse
 from rehearsal.steps import Result
 
-_ON_DEMAND = (browser.STAGE.key, operations.STAGE.key)
+_ON_DEMAND = {"browser": (browser.STAGE.key,), "operations": (operations.STAGE.key, operations.ROUNDS.key)}
+"""Options, and the stages that they add."""
 _MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[yellow]not tried[/]"}
 
 
@@ -27,8 +28,10 @@ def main() -> int:
         "--report", type=Path, default=OUTPUT / "report.md", help="where to write the report (%(default)s)"
     )
     options = parser.parse_args()
-    wanted = options.stages or (QUICK if options.quick else [key for key in keys if key not in _ON_DEMAND])
-    wanted = [*wanted, *(key for key in _ON_DEMAND if vars(options)[key])]
+    wanted = options.stages or (
+        QUICK if options.quick else [key for key in keys if key not in sum(_ON_DEMAND.values(), ())]
+    )
+    wanted = [*wanted, *(key for option, keys in _ON_DEMAND.items() if vars(options)[option] for key in keys)]
     chosen = [stage for stage in STAGES if stage.key in wanted]
     try:
         passed = rehearse(chosen, options.quick, options.report, ConsoleProgress(), _tell)

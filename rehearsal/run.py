@@ -25,6 +25,7 @@ STAGES: Final = (
     checks.AUDIT,
     browser.STAGE,
     operations.STAGE,
+    operations.ROUNDS,
 )
 QUICK: Final = ("config", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import psycopg2
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from rehearsal import shell
 from rehearsal.errors import NotSeenError, expect

@@ -14,11 +14,11 @@ _CLASSES = 11
 
 def _dataset(lab: Lab) -> str:
     extract, transform = lab.logs("extract-data"), lab.logs("transform-data")
-    source = next((line for line in reversed(extract.splitlines()) if re.search("sample|download", line, re.I)), None)
+    source = re.search(r"^Source: .*", extract, re.MULTILINE)
     expect(source, f"the source is not named: {extract[-300:]}")
     splits = [name for name in ("training", "validation", "evaluation") if name in transform]
     expect(len(splits) == 3, f"counts of the splits are missing: {transform[-300:]}")
-    return f"{(source or '').strip()}; counts of {', '.join(splits)}"
+    return f"{source.group(0) if source else ''}; counts of {', '.join(splits)}"
 
 
 def _docs(lab: Lab) -> str:
