@@ -1,0 +1,51 @@
+"""The lab's compose file as Compose would see it, read without Docker."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from gourmetgram.settings import PROJECT_ROOT
+
+DOCKER = PROJECT_ROOT / "docker"
+FILE = DOCKER / "docker-compose.yaml"
+_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
+
+
+def variables_of_the_file() -> dict[str, set[str]]:
+    """Every variable that the file reads, with the defaults it gives it (a set, so that two of them are seen)."""
+    found: dict[str, set[str]] = {}
+    code = "\n".join(line for line in FILE.read_text().splitlines() if not line.lstrip().startswith("#"))
+    for name, default in _VARIABLE.findall(code):
+        found.setdefault(name, set()).add(default)
+    return found
+
+
+def compose(variables: Mapping[str, str] | None = None) -> dict:
+    """The file with its variables filled in; `$$` stays as Compose would leave it, one dollar."""
+    return _filled(yaml.safe_load(FILE.read_text()), variables or {})
+
+
+def _filled(value, variables: Mapping[str, str]):
+    if isinstance(value, dict):
+        return {key: _filled(each, variables) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, variables) for each in value]
+    if isinstance(value, str):
+        # As Compose: an empty variable counts as unset with `:-`.
+        return _VARIABLE.sub(lambda match: variables.get(match[1]) or match[2], value).replace("$$", "$")
+    return value
+
+
+def example_variables() -> dict[str, str]:
+    """The variables of .env.example."""
+    lines = (DOCKER / ".env.example").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def dockerfiles() -> Iterator[Path]:
+    """Every Dockerfile of the repository."""
+    yield from (
+        PROJECT_ROOT / name for name in ("docker/Dockerfile", "airflow/Dockerfile", "model_training/Dockerfile")
+    )
