@@ -39,7 +39,7 @@ def main() -> int:
         errors.print(str(error), style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
-        errors.print("Interrupted; the rehearsal's containers are removed at its next start.", style="red")
+        errors.print("Interrupted; the containers are gone, images and downloads stay for the next run.", style="red")
         return 130
     console.print(f"Report: {options.report}", highlight=False)
     return 0 if passed else 1

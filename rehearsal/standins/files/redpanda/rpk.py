@@ -4,8 +4,11 @@ import argparse
 import json
 import sys
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeAlias
 
-from broker import ADMIN_PORT, start
+from broker import ADMIN_PORT, start  # type: ignore[import-not-found] # beside this file in the image
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AdminClient,
@@ -18,17 +21,19 @@ from confluent_kafka.admin import (
 )
 
 _WAIT_S = 30.0
+Calls: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Where argparse collects the calls of one area."""
 
 
 def main() -> int:
     """Run one call; returns the exit code."""
     if sys.argv[1:3] == ["redpanda", "start"]:
-        return start(sys.argv[3:])
+        return int(start(sys.argv[3:]))
     options = _parser().parse_args()
     settings = dict(text.split("=", 1) for text in options.X)
     options.brokers = options.brokers or settings.get("brokers", "localhost:9092")
     options.admin = (options.api_urls or settings.get("admin.hosts") or f"localhost:{ADMIN_PORT}").split(",")[0]
-    return options.call(options)
+    return int(options.call(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _topic_calls(topic, common: argparse.ArgumentParser) -> None:
+def _topic_calls(topic: Calls, common: argparse.ArgumentParser) -> None:
     create = _call(topic, "create", _create, common)
     create.add_argument("topics", nargs="+")
     create.add_argument("-p", "--partitions", type=int, default=1)
@@ -74,7 +79,9 @@ def _topic_calls(topic, common: argparse.ArgumentParser) -> None:
     describe.add_argument("--format", choices=["text", "json"], default="text")
 
 
-def _call(group, name: str, call, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _call(
+    group: Calls, name: str, call: Callable[[argparse.Namespace], int], common: argparse.ArgumentParser
+) -> argparse.ArgumentParser:
     parser = group.add_parser(name, parents=[common], allow_abbrev=False)
     parser.set_defaults(call=call)
     return parser
@@ -84,7 +91,7 @@ def _admin(options: argparse.Namespace) -> AdminClient:
     return AdminClient({"bootstrap.servers": options.brokers, "log_level": 0})
 
 
-def _http(options: argparse.Namespace, path: str, body: object = None):
+def _http(options: argparse.Namespace, path: str, body: object = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://{options.admin}{path}", data, method="GET" if data is None else "PUT")
     with urllib.request.urlopen(request, timeout=5) as answer:
@@ -156,11 +163,11 @@ def _add_partitions(options: argparse.Namespace) -> int:
     return code
 
 
-def _outcome(future) -> str:
+def _outcome(future: Future[Any]) -> str:
     try:
         future.result(_WAIT_S)
     except KafkaException as error:
-        return error.args[0].name()
+        return str(error.args[0].name())
     return "OK"
 
 
