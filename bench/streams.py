@@ -50,6 +50,8 @@ class DrainTimer:
             if first is None and done > self.base:
                 first = (now, done)
             if done >= total and first is not None:
+                # Or its thread would go on looking for a broker that is stopped soon.
+                self._consumer.close()
                 return (done - first[1]) / (now - first[0])
             time.sleep(POLL_S)
         raise TimeoutError(f"the group did not work off {total} records in {DEADLINE_S:g} s")

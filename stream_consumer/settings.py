@@ -37,7 +37,7 @@ class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettin
     """Minutes after the upload at which an image is judged again."""
     consumer_max_poll_records: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Records that one look at the broker's answer may take."""
-    consumer_max_batch_records: Annotated[int, Field(ge=1, le=20_000)] = 5_000
+    consumer_max_batch_records: Annotated[int, Field(ge=1, le=20_000)] = 10_000
     """Records that one Redis call may apply: when records are waiting, several looks are put together."""
     consumer_dedup_hours: Annotated[int, Field(ge=2, le=24 * 30)] = 24
     """How long an event's id is remembered after its hour was last written to."""

@@ -25,7 +25,9 @@ def create_worker_engine(
         connect_args={
             "application_name": application_name,
             "connect_timeout": 5,
-            "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms}",
+            # Statements here are short; compiling one just in time can cost more than running it.
+            "options": f"-c timezone=UTC -c jit=off -c statement_timeout={statement_timeout_ms} "
+            f"-c lock_timeout={lock_timeout_ms}",
             # A server that vanished without a word is noticed in about 15 seconds.
             "keepalives_idle": 5,
             "keepalives_interval": 5,
