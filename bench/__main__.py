@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import aggregation, api, latency, streams, training, training_transform
+from bench import aggregation, api, endurance, latency, streams, training, training_transform
 from bench.report import Row, markdown, write_section
 
 SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "consumer": lambda options: streams.consumer_rows(options.events),
     "scorer": lambda options: streams.scorer_rows(options.requests),
     "latency": lambda options: latency.run(options.bursts),
+    "endurance": lambda options: endurance.run(60 * options.minutes),
     "aggregation": lambda _options: aggregation.run(),
     "transform": lambda options: training_transform.run(options.images, options.history),
     "training": lambda options: training.run(options.rows),
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000, help="events for the consumer to drain (200000)")
     parser.add_argument("--requests", type=int, default=50_000, help="requests for the scorer to drain (50000)")
     parser.add_argument("--bursts", type=int, default=40, help="bursts of the latency suite (40)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the endurance suite (10)")
     parser.add_argument("--images", type=int, default=20_000, help="images of the training transform (20000)")
     parser.add_argument("--history", type=int, default=2_000_000, help="events of the training transform (2000000)")
     parser.add_argument("--rows", type=int, default=6_000_000, help="rows of the training table (6000000)")

@@ -13,8 +13,8 @@ from bench.platform import bench_stack
 from bench.report import Row
 from gourmetgram.events import ModerationRequest
 from gourmetgram.kafka import client_config, create_producer, publish_all
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, PostgresSettings, RedisSettings
+from tests.support.models import Bucket, artifacts
 
 DEADLINE_S = 300.0
 POLL_S = 0.02
@@ -144,22 +144,21 @@ def publish_requests(settings: KafkaSettings, image_ids: list[str], requests: in
 
 
 def scorer_rows(requests: int) -> list[Row]:
-    """Drain `requests` moderation requests of 1,000 images with one scorer process."""
+    """Drain `requests` moderation requests of 1,000 images with one scorer process, by the rules and by a model."""
+    rows = []
+    targets = {"heuristic": ("rules", ">= 5,000 decisions/s"), "model": ("model", ">= 4,000 decisions/s")}
     with bench_stack([]) as stack:
-        rate = _scorer_rate(stack, requests)
-    return [
-        Row(
-            f"scorer, {requests:,} requests, rules, one process",
-            f"{rate:,.0f} decisions/s",
-            target=">= 5,000 decisions/s",
-        )
-    ]
-
-
-def _scorer_rate(stack: Stack, requests: int) -> float:
-    environment = stack.environment()
-    kafka = KafkaSettings.load(environment)
-    publish_requests(kafka, _insert_images(PostgresSettings.load(environment), 1_000), requests)
-    timer = DrainTimer(kafka, "gourmetgram-moderation", [kafka.moderation_topic])
-    stack.start("risk_scoring_service")
-    return timer.wait()
+        environment = stack.environment()
+        kafka = KafkaSettings.load(environment)
+        image_ids = _insert_images(PostgresSettings.load(environment), 1_000)
+        Bucket({**environment, "S3_BUCKET_NAME": "gourmetgram-datalake"}).put(artifacts())
+        for mode, (name, target) in targets.items():
+            stack.override("INFERENCE_MODE", mode)
+            publish_requests(kafka, image_ids, requests)
+            timer = DrainTimer(kafka, "gourmetgram-moderation", [kafka.moderation_topic])
+            stack.start("risk_scoring_service")
+            rate = timer.wait()
+            stack.stop("risk_scoring_service")
+            work = f"scorer, {requests:,} requests, {name}, one process"
+            rows.append(Row(work, f"{rate:,.0f} decisions/s", target=target))
+    return rows
