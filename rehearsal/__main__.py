@@ -8,7 +8,7 @@ from gourmetgram.cli.console import ConsoleProgress, console, errors
 from gourmetgram.errors import PlatformError
 from rehearsal import browser, operations
 from rehearsal.places import OUTPUT
-from rehearsal.run import QUICK, STAGES, rehearse
+from rehearsal.run import QUICK, STAGES, Plan, rehearse
 from rehearsal.steps import Result
 
 _ON_DEMAND = {"browser": (browser.STAGE.key,), "operations": (operations.STAGE.key, operations.ROUNDS.key)}
@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="stages 2 to 4 only, without Airflow and Jupyter")
     parser.add_argument("--browser", action="store_true", help="screenshots of the pages (installs Chromium)")
     parser.add_argument("--operations", action="store_true", help="then the operation tests too (about 20 minutes)")
+    parser.add_argument("--rounds", type=int, default=10, help="starts of everything at once, of --operations (10)")
     parser.add_argument("--stages", nargs="+", choices=keys, metavar="STAGE", help=f"some of {', '.join(keys)}")
     parser.add_argument(
         "--report", type=Path, default=OUTPUT / "report.md", help="where to write the report (%(default)s)"
@@ -34,7 +35,8 @@ def main() -> int:
     wanted = [*wanted, *(key for option, keys in _ON_DEMAND.items() if vars(options)[option] for key in keys)]
     chosen = [stage for stage in STAGES if stage.key in wanted]
     try:
-        passed = rehearse(chosen, options.quick, options.report, ConsoleProgress(), _tell)
+        plan = Plan(chosen, options.quick, options.report, options.rounds)
+        passed = rehearse(plan, ConsoleProgress(), _tell)
     except PlatformError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         return 1

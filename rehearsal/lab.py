@@ -22,9 +22,11 @@ class Lab:
 
     Attributes:
         notes: what a step found for later ones, e.g. the id of the image that went viral.
+        rounds: how often everything is started at once, where a stage does that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rounds: int = 10) -> None:
+        self.rounds = rounds
         self.notes: dict[str, str] = {}
         self._config: dict[str, Any] | None = None
 

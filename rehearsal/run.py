@@ -1,6 +1,7 @@
 """A whole rehearsal: Docker, images, the walk, the report."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,15 +33,28 @@ QUICK: Final = ("config", "2", "3", "4", "audit")
 _NOT_QUICK: Final = ("airflow-init", "jupyter")
 
 
-def rehearse(
-    stages: Sequence[Stage], quick: bool, path: Path, progress: Progress, tell: Callable[[Result], None]
-) -> bool:
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Attributes:
+        stages: what to walk.
+        quick: build only the images of stages 2 to 4.
+        report: where to write the report.
+        rounds: how often the stage `rounds` starts everything at once.
+    """
+
+    stages: Sequence[Stage]
+    quick: bool
+    report: Path
+    rounds: int
+
+
+def rehearse(plan: Plan, progress: Progress, tell: Callable[[Result], None]) -> bool:
     """Do it all; containers and volumes of the rehearsal are gone at the end.
 
     Args:
-        stages: what to walk.
-        quick: build only the images of stages 2 to 4.
-        path: where to write the report.
+        plan: what is asked for.
         progress: told the preparations.
         tell: told each step's result.
 
@@ -55,22 +69,22 @@ def rehearse(
         engine.ensure(report)
     with progress.step("copy of the checkout"):
         findings = Findings(checkout.refresh(), engine.versions())
-    lab = Lab()
+    lab = Lab(plan.rounds)
     _refuse_a_running_lab(lab)
     with progress.step("official images, from packages") as report:
         findings.images += images.provide_official(lab, report)
     with progress.step("images of the lab") as report:
-        findings.images += images.build_own(lab, lambda name: not quick or name not in _heavy(lab), report)
+        findings.images += images.build_own(lab, lambda name: not plan.quick or name not in _heavy(lab), report)
     wipe(lab)
-    if any(stage is not checks.STATIC for stage in stages):
+    if any(stage is not checks.STATIC for stage in plan.stages):
         _refuse_busy_ports(lab)
     try:
-        findings.results = walk(stages, lab, tell)
-        if any(stage is stage4.STAGE for stage in stages):
+        findings.results = walk(plan.stages, lab, tell)
+        if any(stage is stage4.STAGE for stage in plan.stages):
             findings.checked_instead = walk([instead.STAGE], lab, tell)
         findings.memory = _memory()
     finally:
-        write(findings, path)
+        write(findings, plan.report)
         _keep_logs(lab)
         with progress.step("stopping the containers"):
             wipe(lab)
@@ -123,6 +137,9 @@ def _keep_logs(lab: Lab) -> None:
 
 
 def _memory() -> list[tuple[str, str]]:
-    listing = shell.check(["docker", "stats", "--no-stream", "--format", "{{.Name}}|{{.MemUsage}}"])
+    mine = shell.check(["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}"]).split()
+    if not mine:
+        return []
+    listing = shell.check(["docker", "stats", "--no-stream", "--format", "{{.Name}}|{{.MemUsage}}", *mine])
     rows = [line.split("|") for line in listing.splitlines()]
     return sorted((name, memory) for name, memory in rows)
