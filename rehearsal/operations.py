@@ -11,6 +11,7 @@ from rehearsal.errors import expect
 from rehearsal.lab import Lab
 from rehearsal.steps import Stage, Step
 from rehearsal.walk.checks import audit
+from rehearsal.walk.common import stop, up
 
 _HEALTHY_S = 180.0
 
@@ -72,7 +73,7 @@ def _last_run(lab: Lab, job: str) -> str:
 
 def _wrong_password(service: str, variable: str) -> Callable[[Lab], str]:
     def see(lab: Lab) -> str:
-        answer = lab.compose(f"run --rm --no-deps {service}", timeout=180, environment={variable: "wrong"})
+        answer = lab.compose(f"run --rm --no-deps {service}", timeout=180, environment={variable: "wrong-password"})
         expect(answer.code not in (0, 124), f"it ended with code {answer.code}")
         lines = [line for line in answer.output.splitlines() if line.strip()]
         named = next((line for line in lines if _names_the_cause(line)), None)
@@ -80,6 +81,15 @@ def _wrong_password(service: str, variable: str) -> Callable[[Lab], str]:
         return f"code {answer.code} after {answer.seconds:.1f} s: {(named or '').strip()[:200]}"
 
     return see
+
+
+def _both_apis(lab: Lab) -> str:
+    answer = lab.compose("up -d api_v1")
+    lab.do("rm -fs api_v1")
+    expect(answer.code != 0, "api_v1 started beside api_v2")
+    line = next((line for line in answer.output.splitlines() if "already" in line), "")
+    expect(line, f"no line says that the port is taken: {answer.tail}")
+    return f"{line.strip()[-160:]}; {lab.wait_healthy(['api_v2'])}"
 
 
 def _names_the_cause(line: str) -> bool:
@@ -159,6 +169,7 @@ def _traffic(lab: Lab) -> str:
     return lab.wait_healthy(["data_generator"])
 
 
+_STOPPED = ("data_generator", "api_v2", "stream_consumer", "risk_scoring_service")
 _KILLED = (
     "api_v2",
     "stream_consumer",
@@ -176,15 +187,20 @@ STAGE = Stage(
     (
         Step("DC up -d data_generator, again", "< 5 s; no job repeats its work", _second_up),
         Step(
-            "MINIO_ROOT_PASSWORD=wrong DC run minio-init",
+            "MINIO_ROOT_PASSWORD=wrong-password DC run minio-init",
             "fails, and says why",
             _wrong_password("minio-init", "MINIO_ROOT_PASSWORD"),
         ),
         Step(
-            "POSTGRES_PASSWORD=wrong DC run airflow-init",
+            "POSTGRES_PASSWORD=wrong-password DC run airflow-init",
             "fails, and says why",
             _wrong_password("airflow-init", "POSTGRES_PASSWORD"),
         ),
+        Step(
+            "DC up -d api_v1, while api_v2 runs", "refused, with a line that says why; api_v2 is untouched", _both_apis
+        ),
+        *(stop(service) for service in _STOPPED),
+        up(" ".join(_STOPPED), healthy=_STOPPED),
         *(_kill(service) for service in _KILLED),
         Step("gourmetgram audit --target compose", "no difference after all that", audit),
         Step("DC down; DC up -d …", "every store's data is kept; healthy within 3 min", _down_and_up),
