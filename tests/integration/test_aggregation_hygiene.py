@@ -253,7 +253,7 @@ def test_files_are_split_by_day_and_size_and_sorted_within_row_groups(lakehouse:
     lakehouse.aggregate()
     with lakehouse.catalog() as catalog:
         table = catalog.load_table(EVENTS)
-        limits = WriterLimits(buffered_rows=50, file_bytes=9_000, open_files=2)
+        limits = WriterLimits(buffered_rows=20, file_bytes=4_000, open_files=2)
         writer = DataFileWriter(table, EVENTS_DEFINITION, limits)
         rows = stream_rows(table, DEFINITIONS[EVENTS].schema.column_names).read_all()
         for start in range(0, 400, 20):
