@@ -1,7 +1,7 @@
 """Millions of events in columns: some 50 bytes each, where objects would take ten times as much."""
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, overload
 
 import numpy as np
@@ -12,6 +12,11 @@ from gourmetgram.inspection.kafka_reading import Place
 
 Indexes = NDArray[np.int32]
 """Numbers of events of a log, from 0."""
+
+Ids = NDArray[np.void]
+"""UUIDs as their 16 bytes: compared, sorted and joined by numpy."""
+
+_ID: Final = np.dtype("V16")
 
 KIND_CODES: Final[dict[EventKind, int]] = {kind: code for code, kind in enumerate(EVENT_KINDS)}
 
@@ -149,9 +154,10 @@ class EventLog:
         """The events that were written together with a row."""
         return np.frombuffer(self._row_of, np.int32)
 
-    def row_id(self, number: int) -> bytes:
-        """The id of the row of event `row_of[number]`, 16 bytes."""
-        return bytes(self._row_ids[16 * number : 16 * number + 16])
+    @property
+    def row_ids(self) -> Ids:
+        """The id of the row of each event of `row_of`."""
+        return np.frombuffer(self._row_ids, _ID)
 
     def event_id(self, index: int) -> str:
         """The id of an event."""
@@ -163,11 +169,15 @@ class EventLog:
         if not len(self):
             return first
         high, low = self.ids[:, 0], self.ids[:, 1]
+        order = np.argsort(high, kind="stable").astype(np.int32)
+        alike = high[order[1:]] == high[order[:-1]]
+        # Few ids have the same first half: only these are looked at closely.
+        suspects = np.union1d(order[1:][alike], order[:-1][alike])
+        del order, alike
         # A stable sort: of equal ids the earliest record comes first.
-        order = np.lexsort((low, high))
-        high, low = high[order], low[order]
-        repeats = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
-        first[order[1:][repeats]] = False
+        suspects = suspects[np.lexsort((low[suspects], high[suspects]))]
+        same = (self.ids[suspects[1:]] == self.ids[suspects[:-1]]).all(axis=1)
+        first[suspects[1:][same]] = False
         return first
 
     def accepted(self, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, EventKind, "AcceptedEvents"]]:
@@ -213,6 +223,15 @@ class AcceptedEvents(Sequence[Accepted]):
         for place, offset, time_us, broker_us, index in zip(*(column.tolist() for column in columns), strict=True):
             yield Accepted(log.places[place][0], offset, time_us, broker_us, log.event_id(index))
 
+    def at(self, times_us: Iterable[int]) -> "AcceptedEvents":
+        """Those with one of these event times."""
+        return AcceptedEvents(self._log, self._indexes[np.isin(self.times, np.fromiter(times_us, np.int64))])
+
+    @property
+    def all_history(self) -> bool:
+        """Whether each was too old to alert when the broker received it."""
+        return bool((self.broker_times - self.times > LATE_AFTER_US).all())
+
     def since(self, time_us: int) -> "AcceptedEvents":
         """Those with an event time later than this."""
         return AcceptedEvents(self._log, self._indexes[self.times > time_us])
@@ -226,6 +245,16 @@ class AcceptedEvents(Sequence[Accepted]):
     def broker_times(self) -> NDArray[np.int64]:
         """Their broker times."""
         return self._log.broker_time[self._indexes]
+
+
+def ids_of(texts: Iterable[str]) -> Ids:
+    """Hyphenated UUIDs as an array."""
+    return np.frombuffer(b"".join(map(uuid_bytes, texts)), _ID)
+
+
+def id_texts(ids: Ids) -> list[str]:
+    """The hyphenated UUIDs of an array."""
+    return [uuid_text(each.tobytes()) for each in ids]
 
 
 def uuid_bytes(text: str) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gourmetgram.events import EVENT_KINDS, BadMessage, Event, EventKind, Record, parse_event, parse_uuid
-from gourmetgram.inspection.event_log import KIND_CODES, Accepted, AcceptedEvents, EventLog, uuid_text
+from gourmetgram.inspection.event_log import KIND_CODES, Accepted, AcceptedEvents, EventLog, Ids
 from gourmetgram.inspection.kafka_reading import Keyed, Place, partition_of
 
 _NO_EVENTS: Final = AcceptedEvents(EventLog(), np.empty(0, np.int32))
@@ -24,6 +24,18 @@ class Upload(NamedTuple):
     user_id: object
     category: object
     caption: object
+
+
+class RowEvents(NamedTuple):
+    """The rows that events of a kind name.
+
+    Attributes:
+        ids: of the rows, each once.
+        numbers: how many distinct events name each.
+    """
+
+    ids: Ids
+    numbers: NDArray[np.int64]
 
 
 class BadRecord(NamedTuple):
@@ -59,7 +71,7 @@ class History:
         log: every readable record.
         first: for each record of the log, whether it is the first of its event.
         images: by image id, for every image id of a readable event.
-        row_events: for comments, flags and uploads: how many distinct events name each row's id.
+        row_events: for comments, flags and uploads: the rows that they name.
         events: distinct events by kind.
         copies: event ids that occurred again, in the order found.
         bad: records that cannot be read as events.
@@ -74,7 +86,7 @@ class History:
     first: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     images: dict[str, ImageHistory] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
-    row_events: dict[EventKind, Counter[str]] = field(default_factory=lambda: {kind: Counter() for kind in EVENT_KINDS})
+    row_events: dict[EventKind, RowEvents] = field(default_factory=dict)
     events: Counter[EventKind] = field(default_factory=Counter)
     copies: list[str] = field(default_factory=list)
     bad: list[BadRecord] = field(default_factory=list)
@@ -147,10 +159,9 @@ class History:
 
     def _count_row_events(self) -> None:
         rows = self.log.row_of
-        kinds, first = self.log.kind[rows].tolist(), self.first[rows].tolist()
-        for number, (code, is_first) in enumerate(zip(kinds, first, strict=True)):
-            if is_first:
-                self.row_events[EVENT_KINDS[code]][uuid_text(self.log.row_id(number))] += 1
+        kinds, first = self.log.kind[rows], self.first[rows]
+        for kind, code in KIND_CODES.items():
+            self.row_events[kind] = RowEvents(*np.unique(self.log.row_ids[first & (kinds == code)], return_counts=True))
 
     def _is_home(self, key: bytes | None, record: Record, event: Event) -> bool:
         """Whether the record is where the platform's producers put events of its image; notes what is not."""

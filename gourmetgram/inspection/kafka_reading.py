@@ -49,7 +49,7 @@ def reader(settings: KafkaSettings, group: str = "gourmetgram-inspection") -> It
         settings,
         "gourmetgram-inspection",
         group,
-        **{"enable.partition.eof": True, "queued.max.messages.kbytes": 131_072, "fetch.error.backoff.ms": 100},
+        **{"enable.partition.eof": True, "queued.max.messages.kbytes": 32_768, "fetch.error.backoff.ms": 100},
     )
     try:
         yield consumer

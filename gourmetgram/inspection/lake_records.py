@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gourmetgram.events import EVENT_KINDS, EventKind, parse_uuid
-from gourmetgram.inspection.event_log import EventLog, uuid_bytes
+from gourmetgram.events import EVENT_KINDS, EventKind
+from gourmetgram.inspection.event_log import EventLog, Ids, ids_of
 from gourmetgram.inspection.kafka_reading import Place, Range
 from gourmetgram.lakehouse.progress import Offsets
 
@@ -53,18 +53,17 @@ class RecordComparison:
 
     Attributes:
         rows: rows of `events` about records that Kafka still holds.
-        row_ids: by kind, ids of the PostgreSQL rows that events in the table were written with.
     """
 
     def __init__(self, log: EventLog, offsets: Offsets, ranges: Mapping[Place, Range]) -> None:
         self._log = log
         self._partitions = dict(_partitions(log, offsets, ranges))
         self._copies = np.zeros(len(log), np.uint8)
-        self._images = np.frombuffer(b"".join(map(uuid_bytes, log.images)), np.uint64).reshape(-1, 2)
+        self._images = ids_of(log.images).view(np.uint64).reshape(-1, 2)
         self._different: dict[str, list[NDArray[np.int64]]] = {}
         self._surplus: dict[Place, list[NDArray[np.int64]]] = {}
         self.rows = 0
-        self.row_ids: dict[EventKind, set[bytes]] = {kind: set() for kind in ROW_ID_COLUMN}
+        self._row_ids: dict[EventKind, list[Ids]] = {kind: [] for kind in ROW_ID_COLUMN}
 
     @property
     def expected(self) -> int:
@@ -91,8 +90,14 @@ class RecordComparison:
 
     def _note_row_ids(self, batch: pa.RecordBatch) -> None:
         for kind, column in ROW_ID_COLUMN.items():
-            ids = batch[column].filter(pc.equal(batch["event_type"], kind))
-            self.row_ids[kind].update(uuid_bytes(text) for text in ids.to_pylist() if parse_uuid(text))
+            numbers = uuid_numbers(batch[column].filter(pc.equal(batch["event_type"], kind)))
+            # Ids typed in by hand are zeros: they name no row.
+            self._row_ids[kind].append(numbers[numbers.any(axis=1)].view("V16").ravel())
+
+    def row_ids(self, kind: EventKind) -> Ids:
+        """Ids of the PostgreSQL rows that events of a kind in the table were written with, each once."""
+        parts = self._row_ids[kind]
+        return np.unique(np.concatenate(parts)) if parts else np.empty(0, "V16")
 
     def _compare(self, place: Place, rows: pa.RecordBatch) -> None:
         partition = self._partitions.get(place)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.events import EventKind
-from gourmetgram.inspection.event_log import KIND_CODES
+from gourmetgram.inspection.event_log import KIND_CODES, Ids
 from gourmetgram.inspection.history import History
 from gourmetgram.inspection.kafka_reading import Place, Range
 from gourmetgram.inspection.lake_records import COLUMNS, ROW_ID_COLUMN, RecordComparison
@@ -56,7 +57,7 @@ class Lakehouse:
     skipped: tuple[str, ...]
     counts: Mapping[str, EventCount]
     windows: Mapping[EventKind, Windows]
-    expected_row_ids: Mapping[EventKind, frozenset[bytes]]
+    expected_row_ids: Mapping[EventKind, Ids]
     training: TrainingRows | None
 
 
@@ -139,10 +140,7 @@ def _read_windows(catalog: Catalog, versions: Mapping[str, str], ingested_at: da
     return found
 
 
-def _row_ids(history: History, records: RecordComparison) -> dict[EventKind, frozenset[bytes]]:
+def _row_ids(history: History, records: RecordComparison) -> dict[EventKind, Ids]:
     log = history.log
     below, kinds = records.below()[log.row_of], log.kind[log.row_of]
-    return {
-        kind: frozenset(map(log.row_id, (below & (kinds == KIND_CODES[kind])).nonzero()[0].tolist()))
-        for kind in ROW_ID_COLUMN
-    }
+    return {kind: np.unique(log.row_ids[below & (kinds == KIND_CODES[kind])]) for kind in ROW_ID_COLUMN}

@@ -121,5 +121,5 @@ def _take(state: RedisState, key: str, match: re.Match[str], value: Any) -> None
             state.totals[image_id, match["total"]] = int(value)
         else:
             state.alerts[image_id, match["alert"]] = microseconds(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         state.unreadable.append(f"{key}: {error}")

@@ -1,15 +1,21 @@
 """What PostgreSQL holds, as far as other stores must agree with it: one consistent snapshot."""
 
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import COUNT_NAMES
+from gourmetgram.inspection.event_log import Ids, id_texts, uuid_bytes
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
 
+_BATCH: Final = 5_000
 _MICROSECONDS: Final = "(EXTRACT(EPOCH FROM {}) * 1000000)::bigint"
 
 
@@ -40,8 +46,45 @@ class DecisionRow(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ActionRows:
+    """Rows that were written with an event, in columns: hundreds of thousands of objects would take 100 MB.
+
+    Attributes:
+        ids: their ids.
+        images: image ids; `image` is an index of this list.
+    """
+
+    ids: Ids
+    images: Sequence[str]
+    image: NDArray[np.int32]
+    created_us: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, str, int]]) -> Self:
+        """Read rows of id, image id and time of creation (microseconds)."""
+        ids, image, created_us = bytearray(), array("i"), array("q")
+        numbers: dict[str, int] = {}
+        for row_id, image_id, time_us in rows:
+            ids += uuid_bytes(row_id)
+            image.append(numbers.setdefault(image_id, len(numbers)))
+            created_us.append(time_us)
+        return cls(
+            np.frombuffer(ids, "V16"),
+            list(numbers),
+            np.frombuffer(image, np.int32),
+            np.frombuffer(created_us, np.int64),
+        )
+
+    def chosen(self, mask: NDArray[np.bool_]) -> Iterator[tuple[str, ActionRow]]:
+        """Id and content of some of the rows."""
+        for index in np.flatnonzero(mask).tolist():
+            (row_id,) = id_texts(self.ids[index : index + 1])
+            yield row_id, ActionRow(self.images[self.image[index]], int(self.created_us[index]))
+
+
+@dataclass(frozen=True)
 class Rows:
-    """All rows by id, and how many events wait in the outbox.
+    """All rows, and how many events wait in the outbox.
 
     Attributes:
         decisions: by the id of their request.
@@ -51,8 +94,8 @@ class Rows:
     """
 
     images: dict[str, ImageRow]
-    comments: dict[str, ActionRow]
-    flags: dict[str, ActionRow]
+    comments: ActionRows
+    flags: ActionRows
     decisions: dict[str, DecisionRow]
     decisions_by_hand: list[str]
     milestones: set[tuple[str, int]]
@@ -108,8 +151,9 @@ def outbox_size(engine: Engine) -> int:
 
 
 def _read(connection: Connection) -> Rows:
-    def fetch(statement: str) -> list[Any]:
-        return list(connection.execute(text(statement)).all())
+    def fetch(statement: str) -> Iterator[Any]:
+        # Batch by batch: the driver's copy of a whole table would take as much memory again.
+        return iter(connection.execution_options(yield_per=_BATCH).execute(text(statement)))
 
     decisions: dict[str, DecisionRow] = {}
     by_hand: list[str] = []
@@ -118,11 +162,11 @@ def _read(connection: Connection) -> Rows:
             by_hand.append(row_id)
         else:
             decisions[request_id] = DecisionRow(target_id, trigger, dict(zip(CONTEXT_FEATURES, counts, strict=True)))
-    outbox = fetch(_OUTBOX)
+    outbox = list(fetch(_OUTBOX))
     return Rows(
         images={row[0]: ImageRow(*row[1:]) for row in fetch(_IMAGES)},
-        comments={row[0]: ActionRow(*row[1:]) for row in fetch(_COMMENTS)},
-        flags={row[0]: ActionRow(*row[1:]) for row in fetch(_FLAGS)},
+        comments=ActionRows.of(fetch(_COMMENTS)),
+        flags=ActionRows.of(fetch(_FLAGS)),
         decisions=decisions,
         decisions_by_hand=by_hand,
         milestones={(image_id, value) for image_id, value in fetch(_MILESTONES)},

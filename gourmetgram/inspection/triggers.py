@@ -101,7 +101,7 @@ def all_raised(history: History, rules: TriggerRules) -> Iterator[tuple[Rule, Ra
             continue
         for rule in conditions:
             events = image.accepted[WINDOWS[rule.counter][0]]
-            if len(events) >= rule.threshold:
+            if len(events) >= rule.threshold and not events.all_history:
                 for raised in raised_by(image_id, events, rule):
                     yield rule, raised
 

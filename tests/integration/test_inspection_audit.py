@@ -168,6 +168,19 @@ def test_a_surplus_member_of_a_window_is_found(scene):
     assert "holds view:1.000000:abcdef01, which is no event of the image" in only(scene, "windows")
 
 
+@pytest.mark.parametrize("member", ["view:inf:abcdef01", "view:99999999999999999999:x", "view", "", "view::"])
+def test_a_member_that_no_event_could_have_is_found(scene, member):
+    scene.small.redis.zadd(f"image:{scene.image_id}:views:5min", {member: 1.0})
+    assert f"holds {member}, which is no event of the image" in only(scene, "windows")
+
+
+def test_a_member_with_the_score_of_another_time_is_found(scene):
+    key = f"image:{scene.image_id}:flags:1hr"
+    member = scene.small.redis.zrange(key, 0, 0)[0]
+    scene.small.redis.zadd(key, {member: 5.0})
+    assert only(scene, "windows") == f"{key} holds {member} with the score of another time"
+
+
 def test_a_missing_member_of_the_hour_is_found(scene):
     scene.small.redis.zpopmin(f"image:{scene.image_id}:flags:1hr")
     assert f"image:{scene.image_id}:flags:1hr lacks flag:" in only(scene, "windows")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import Record, parse_event
-from gourmetgram.inspection.event_log import uuid_bytes, uuid_text
+from gourmetgram.inspection.event_log import id_texts, uuid_bytes, uuid_text
 from gourmetgram.inspection.history import History
 from gourmetgram.inspection.kafka_reading import Keyed, Range, partition_of
 from gourmetgram.inspection.lake_records import COLUMNS, RecordComparison, uuid_numbers
@@ -154,5 +154,6 @@ def test_rows_about_records_that_kafka_has_removed_are_not_compared():
 def test_the_rows_that_events_name_are_remembered_by_kind():
     comparison = RecordComparison(history([]).log, {}, {})
     comparison.add(batch([record(0, "comment"), record(1, "comment", comment_id="by hand"), record(0, "upload", 1)]))
-    assert comparison.row_ids["comment"] == {uuid_bytes(str(uuid.UUID(int=5, version=4)))}
-    assert comparison.row_ids["upload"] == {uuid_bytes(IMAGES[1])}
+    assert id_texts(comparison.row_ids("comment")) == [str(uuid.UUID(int=5, version=4))]
+    assert id_texts(comparison.row_ids("upload")) == [IMAGES[1]]
+    assert len(comparison.row_ids("flag")) == 0

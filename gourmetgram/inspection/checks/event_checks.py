@@ -1,9 +1,13 @@
 """Rows and events: no row without its event, no event without its row, each once and in its place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+
+import numpy as np
 
 from gourmetgram.events import EventKind
 from gourmetgram.inspection.checks.facts import Check, Facts, check
+from gourmetgram.inspection.event_log import id_texts
+from gourmetgram.inspection.rows import ActionRows
 
 
 def outbox_is_empty(facts: Facts) -> Check:
@@ -20,9 +24,8 @@ def outbox_is_empty(facts: Facts) -> Check:
 
 def uploads(facts: Facts) -> Check:
     """Images and upload events."""
-    rows = {
-        image_id: (image_id, row.created_at_us) for image_id, row in facts.rows.images.items() if row.source != "import"
-    }
+    images = facts.rows.images.items()
+    rows = ActionRows.of((image_id, image_id, row.created_at_us) for image_id, row in images if row.source != "import")
     return _rows_and_events(facts, "upload", "image", rows)
 
 
@@ -36,25 +39,24 @@ def flags(facts: Facts) -> Check:
     return _rows_and_events(facts, "flag", "flag", facts.rows.flags)
 
 
-def _rows_and_events(facts: Facts, kind: EventKind, noun: str, rows: Mapping[str, tuple[str, int]]) -> Check:
+def _rows_and_events(facts: Facts, kind: EventKind, noun: str, rows: ActionRows) -> Check:
     events = facts.history.row_events[kind]
+    has_event = np.isin(rows.ids, events.ids)
+    lacking = [row_id for row_id, row in rows.chosen(~has_event) if facts.must_have_events(*row)]
 
     def differences() -> Iterator[str]:
-        for row_id, (image_id, created_at_us) in rows.items():
-            if row_id not in events and facts.must_have_events(image_id, created_at_us):
-                yield f"{noun} {row_id} has no {kind} event"
-        for row_id, number in events.items():
-            if row_id not in rows:
-                yield f"{kind} event of {noun} {row_id}, which has no row"
-            elif number > 1:
-                yield f"{noun} {row_id} has {number} different {kind} events"
+        yield from (f"{noun} {row_id} has no {kind} event" for row_id in lacking)
+        has_row = np.isin(events.ids, rows.ids)
+        yield from (f"{kind} event of {noun} {row_id}, which has no row" for row_id in id_texts(events.ids[~has_row]))
+        several = has_row & (events.numbers > 1)
+        for row_id, number in zip(id_texts(events.ids[several]), events.numbers[several].tolist(), strict=True):
+            yield f"{noun} {row_id} has {number} different {kind} events"
 
-    expected = sum(
-        row_id in events or facts.must_have_events(image_id, created_at_us)
-        for row_id, (image_id, created_at_us) in rows.items()
-    )
     name = "uploads" if kind == "upload" else f"{noun}s"
-    return check(name, f"each {noun} has one {kind} event, and back", expected, events.total(), differences())
+    expected = int(has_event.sum()) + len(lacking)
+    return check(
+        name, f"each {noun} has one {kind} event, and back", expected, int(events.numbers.sum()), differences()
+    )
 
 
 def views(facts: Facts) -> Check:

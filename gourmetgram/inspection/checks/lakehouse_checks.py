@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from gourmetgram.events import EventKind
 from gourmetgram.inspection.checks.facts import Check, Facts, check
-from gourmetgram.inspection.event_log import uuid_bytes, uuid_text
+from gourmetgram.inspection.event_log import Ids, id_texts, ids_of
 from gourmetgram.inspection.lake_training import TrainingImage, TrainingRows
 from gourmetgram.inspection.lakehouse import Lakehouse
 from gourmetgram.lakehouse.schemas import WINDOW_TABLES
@@ -105,26 +107,26 @@ def rows(facts: Facts, lakehouse: Lakehouse) -> Check:
     expected = actual = 0
     differences: list[str] = []
     for kind, row_ids in _row_ids(facts).items():
-        wanted = lakehouse.expected_row_ids[kind] & row_ids
-        found = lakehouse.records.row_ids[kind]
+        wanted = np.intersect1d(lakehouse.expected_row_ids[kind], row_ids, assume_unique=True)
+        found = lakehouse.records.row_ids(kind)
         noun = "image" if kind == "upload" else kind
         expected += len(wanted)
         actual += len(found)
-        missing, surplus = sorted(wanted - found), sorted(found - row_ids)
-        differences.extend(f"{noun} {uuid_text(row)} has no event in event_aggregations.events" for row in missing)
+        missing = np.setdiff1d(wanted, found, assume_unique=True)
+        surplus = np.setdiff1d(found, row_ids, assume_unique=True)
+        differences.extend(f"{noun} {row} has no event in event_aggregations.events" for row in id_texts(missing))
         differences.extend(
-            f"event_aggregations.events has an event of {noun} {uuid_text(row)}, which has no row" for row in surplus
+            f"event_aggregations.events has an event of {noun} {row}, which has no row" for row in id_texts(surplus)
         )
     return check("iceberg rows", "each aggregated event has its row, and back", expected, actual, differences)
 
 
-def _row_ids(facts: Facts) -> dict[EventKind, set[bytes]]:
-    stored: dict[EventKind, Mapping[str, object]] = {
-        "upload": facts.rows.images,
-        "comment": facts.rows.comments,
-        "flag": facts.rows.flags,
+def _row_ids(facts: Facts) -> dict[EventKind, Ids]:
+    return {
+        "upload": ids_of(facts.rows.images),
+        "comment": facts.rows.comments.ids,
+        "flag": facts.rows.flags.ids,
     }
-    return {kind: set(map(uuid_bytes, ids)) for kind, ids in stored.items()}
 
 
 def training_rows(facts: Facts, lakehouse: Lakehouse, training: TrainingRows) -> Check:

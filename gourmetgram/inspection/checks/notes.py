@@ -3,8 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
+from gourmetgram.events import EventKind
 from gourmetgram.inspection.checks.facts import Facts, Note
 from gourmetgram.inspection.checks.request_checks import by_consumer
+from gourmetgram.inspection.rows import ActionRows
 
 MAX_EXAMPLES = 5
 
@@ -40,17 +44,15 @@ def _note(name: str, ids: Iterable[str], examples: Iterable[str] | None = None) 
 
 
 def _rows_before_events(facts: Facts) -> list[str]:
-    events = facts.history.row_events
-    images = [
-        f"image {key}"
-        for key, row in facts.rows.images.items()
-        if key not in events["upload"] and not facts.must_have_events(key, row.created_at_us)
+    images = ActionRows.of((key, key, row.created_at_us) for key, row in facts.rows.images.items())
+    kinds: list[tuple[str, EventKind, ActionRows]] = [
+        ("image", "upload", images),
+        ("comment", "comment", facts.rows.comments),
+        ("flag", "flag", facts.rows.flags),
     ]
-    for kind, rows in (("comment", facts.rows.comments), ("flag", facts.rows.flags)):
-        known = events["comment" if kind == "comment" else "flag"]
-        images.extend(
-            f"{kind} {key}"
-            for key, row in rows.items()
-            if key not in known and not facts.must_have_events(row.image_id, row.created_at_us)
-        )
-    return images
+    return [
+        f"{noun} {row_id}"
+        for noun, kind, rows in kinds
+        for row_id, row in rows.chosen(~np.isin(rows.ids, facts.history.row_events[kind].ids))
+        if not facts.must_have_events(*row)
+    ]

@@ -1,6 +1,7 @@
 """Redis: totals, windows and metadata are those that the events demand."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Final
 
@@ -100,7 +101,8 @@ def _surplus_members(facts: Facts) -> Iterator[str]:
         if not facts.is_complete(window.image_id):
             continue
         kind = KINDS[window.kind]
-        events = image.accepted[kind] if image else ()
+        # A popular image has more events than its windows have members: only those that could be one are looked at.
+        events = image.accepted[kind].at(_times_of(members)) if image else ()
         real = {member_of(kind, event): event.time_us for event in events}
         key = f"image:{window.image_id}:{window.kind}:{window.width}"
         for member, score_us in members.items():
@@ -108,6 +110,17 @@ def _surplus_members(facts: Facts) -> Iterator[str]:
                 yield f"{key} holds {member}, which is no event of the image"
             elif score_us != real[member]:
                 yield f"{key} holds {member} with the score of another time"
+
+
+def _times_of(members: Members) -> set[int]:
+    """The event times that members have as scores or in their names."""
+    times = set(members.values())
+    for member in members:
+        time = member.split(":")[1:2]
+        with suppress(ValueError, OverflowError):
+            times.update(map(microseconds, time))
+    # Anything larger was typed in by hand, and is the time of no event.
+    return {time_us for time_us in times if abs(time_us) < 2**62}
 
 
 def metadata(facts: Facts) -> Check:
