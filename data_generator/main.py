@@ -44,8 +44,9 @@ def _backfill(settings: GeneratorSettings) -> int:
     # Imported here: what writes to the stores is of no use to the modes that speak HTTP only.
     from data_generator.backfill.run import run_backfill
 
-    # As with Ctrl-C: the transaction is undone.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both undo the transaction. Ctrl-C is named too: a shell starts what runs in its background without it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     return run_backfill(settings)
 
 
