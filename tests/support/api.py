@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import boto3
@@ -24,6 +24,9 @@ from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
 from tests.support.waiting import wait_until_async
+
+NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
+"""A well-formed id that nothing has."""
 
 
 class _Server(uvicorn.Server):
