@@ -2,14 +2,23 @@
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gourmetgram.settings import LogLevel, Seconds, WorkerSettings
 
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 EventCount = Annotated[int, Field(ge=0, le=100_000_000)]
+
+
+def _with_usable_port(url: str) -> str:
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise ValueError(f"the port must be a number from 0 to 65535 ({error})") from error
+    return url
 
 
 class GeneratorSettings(WorkerSettings):
@@ -19,7 +28,9 @@ class GeneratorSettings(WorkerSettings):
     """`/health` and `/metrics` in poisson mode; 0 takes a free port."""
 
     generator_mode: Literal["poisson", "simulate_viral", "backfill"] = "poisson"
-    generator_api_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")] = "http://localhost:8000"
+    generator_api_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+"), AfterValidator(_with_usable_port)] = (
+        "http://localhost:8000"
+    )
     generator_dataset_path: Path = Path("/data/Food-11")
     """Sorted into class folders; when it is not there, the bundled sample set is used."""
     generator_arrival_rate: Annotated[float, Field(gt=0, le=3_600_000, allow_inf_nan=False)] = 150.0

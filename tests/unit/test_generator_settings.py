@@ -47,6 +47,8 @@ def test_an_empty_target_is_no_target() -> None:
     [
         ("GENERATOR_MODE", "chaos"),
         ("GENERATOR_API_URL", "localhost:8000"),
+        ("GENERATOR_API_URL", "http://localhost:99999"),
+        ("GENERATOR_API_URL", "http://localhost:http"),
         ("GENERATOR_ARRIVAL_RATE", "0"),
         ("GENERATOR_ARRIVAL_RATE", "nan"),
         ("GENERATOR_ARRIVAL_RATE", "inf"),
