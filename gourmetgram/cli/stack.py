@@ -8,9 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gourmetgram.cli.console import ConsoleProgress, console, errors, selected_stack
-from gourmetgram.cli.target import StackOption, Target, TargetOption, compose_settings, local_stack
+from gourmetgram.cli.target import StackOption, Target, compose_settings, local_stack
 from gourmetgram.compose.jupyter import running_token
 from gourmetgram.compose.pages import compose_pages
+from gourmetgram.compose.ports import PUBLISHED
+from gourmetgram.doctor.docker import running_containers
 from gourmetgram.local import logs as log_files
 from gourmetgram.local.airflow import AIRFLOW
 from gourmetgram.local.blueprint import DEFAULT_SERVICES
@@ -126,13 +128,24 @@ def links(
         "localhost"
     ),
     stack: StackOption = None,
-    target: TargetOption = Target.LOCAL,
+    target: Annotated[
+        Target | None,
+        typer.Option(help="`local`: a stack of this command. `compose`: the lab. Left out: the one that runs."),
+    ] = None,
 ) -> None:
     """List every page of the stack, with its login."""
-    for page in _pages(context, host, stack, target):
+    for page in _pages(context, host, stack, target or _running_target(context, stack)):
         login = f"   login: {page.login}" if page.login else ""
         # Soft-wrapped, so that an address stays in one piece and can be clicked.
         console.print(f"{page.title:<36} {page.url}{login}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _running_target(context: typer.Context, stack: str | None) -> Target:
+    """The lab when its containers run and the local stack does not."""
+    if any(part.pid is not None for part in local_stack(context, stack, Target.LOCAL).status()):
+        return Target.LOCAL
+    containers = set(running_containers().values())
+    return Target.COMPOSE if any(containers.intersection(port.containers) for port in PUBLISHED) else Target.LOCAL
 
 
 def _pages(context: typer.Context, host: str, stack: str | None, target: Target) -> list[Page]:

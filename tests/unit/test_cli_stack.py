@@ -65,6 +65,20 @@ def test_every_page_is_listed_in_one_piece_with_its_login(run):
     assert "http://a-host-with-a-rather-long-name.example.org:9001   login: admin / gourmetgram_minio" in output
 
 
+@pytest.mark.parametrize(
+    ("containers", "is_the_lab"),
+    [("gone\t", False), ("adminer\t0.0.0.0:5050->8080/tcp", True), ("other\t0.0.0.0:5050->8080/tcp", False)],
+)
+def test_without_a_target_the_pages_are_those_of_what_runs(run, tmp_path, monkeypatch, containers, is_the_lab):
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\n[ $1 = ps ] && printf '{containers}\\n'\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, output, _errors = run("links")
+    assert code == 0
+    assert ("Adminer" in output) is is_the_lab
+
+
 def test_a_stopped_stack_has_a_status(run):
     code, output, _errors = run("status")
     assert code == 0
