@@ -125,7 +125,8 @@ def read_facts(platform: Platform, engine: Engine, ends: Mapping[Place, Range], 
     with connect_redis(platform.redis) as client:
         state = read_redis(client)
     with reader(kafka) as consumer, _without_garbage_collection():
-        history = History.of(read(consumer, events), partitions)
+        number = sum(span.end - span.start for span in events.values())
+        history = History.of(read(consumer, events), partitions, number)
         requests = Requests.of(read(consumer, _of_topic(ends, kafka.moderation_topic)))
         letters: list[DeadLetter] = []
         for keyed in read(consumer, _of_topic(ends, kafka.dead_letter_topic)):

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, overload
+from typing import Any, Final, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ KIND_CODES: Final[dict[EventKind, int]] = {kind: code for code, kind in enumerat
 _KIND_BITS: Final = 3
 _ELIGIBLE: Final = 4
 _BY_HAND: Final = 8
+_BUFFERED: Final = 32_768
 
 
 class Accepted(NamedTuple):
@@ -40,28 +41,66 @@ class Accepted(NamedTuple):
         return self.broker_time_us - self.time_us > LATE_AFTER_US
 
 
+class _Column:
+    """Numbers that come one by one and are used as an array.
+
+    They are collected in a small buffer, because one array that grows to millions would move, and leave holes in the
+    process's memory each time.
+
+    Args:
+        code: type of a number, as `array` names it.
+        capacity: how many numbers are expected.
+    """
+
+    def __init__(self, code: str, capacity: int) -> None:
+        self.pending = array(code)
+        self._values = np.empty(capacity, self.pending.typecode)
+        self._size = 0
+
+    def flush(self) -> None:
+        """Empty the buffer into the array."""
+        end = self._size + len(self.pending)
+        if end > len(self._values):
+            self._values = np.concatenate([self._values[: self._size], np.empty(end, self._values.dtype)])
+        self._values[self._size : end] = self.pending
+        self._size = end
+        del self.pending[:]
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """All numbers."""
+        if self.pending:
+            self.flush()
+        return self._values[: self._size]
+
+
 class EventLog:
     """Readable records of the event topics, copies included, in the order in which they were read.
+
+    Args:
+        capacity: how many records there are about.
 
     Attributes:
         places: the partitions seen; `place` is an index of this list.
         images: the image ids seen; `image` is an index of this list.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 0) -> None:
         self.places: list[Place] = []
         self.images: list[str] = []
         self._place_numbers: dict[Place, int] = {}
         self._image_numbers: dict[str, int] = {}
-        self._place = array("H")
-        self._image = array("i")
-        self._code = array("B")
-        self._offset = array("q")
-        self._time = array("q")
-        self._broker_time = array("q")
-        self._ids = bytearray()
-        self._row_of = array("i")
-        self._row_ids = bytearray()
+        self._size = 0
+        self._place = _Column("H", capacity)
+        self._image = _Column("i", capacity)
+        self._code = _Column("B", capacity)
+        self._offset = _Column("q", capacity)
+        self._time = _Column("q", capacity)
+        self._broker_time = _Column("q", capacity)
+        self._ids = _Column("Q", 2 * capacity)
+        self._row_of = _Column("i", 0)
+        self._row_ids = _Column("Q", 0)
+        self._all = (self._place, self._image, self._code, self._offset, self._time, self._broker_time, self._ids)
 
     def append(self, record: Record, event: Event, row_id: str | None, by_hand: bool) -> None:
         """Add a record.
@@ -73,20 +112,24 @@ class EventLog:
             by_hand: no service of the platform wrote it.
         """
         if row_id is not None:
-            self._row_of.append(len(self._code))
-            self._row_ids += uuid_bytes(row_id)
+            self._row_of.pending.append(self._size)
+            self._row_ids.pending.frombytes(uuid_bytes(row_id))
         place = (record.topic, record.partition)
         number = self._place_numbers.get(place)
         if number is None:
             number = self._place_numbers[place] = len(self.places)
             self.places.append(place)
-        self._place.append(number)
-        self._image.append(self._image_number(event.image_id))
-        self._code.append(KIND_CODES[event.kind] | _ELIGIBLE * event.actor_eligible | _BY_HAND * by_hand)
-        self._offset.append(record.offset)
-        self._time.append(event.time_us)
-        self._broker_time.append(event.broker_time_us)
-        self._ids += uuid_bytes(event.event_id)
+        self._place.pending.append(number)
+        self._image.pending.append(self._image_number(event.image_id))
+        self._code.pending.append(KIND_CODES[event.kind] | _ELIGIBLE * event.actor_eligible | _BY_HAND * by_hand)
+        self._offset.pending.append(record.offset)
+        self._time.pending.append(event.time_us)
+        self._broker_time.pending.append(event.broker_time_us)
+        self._ids.pending.frombytes(uuid_bytes(event.event_id))
+        self._size += 1
+        if self._size % _BUFFERED == 0:
+            for column in self._all:
+                column.flush()
 
     def _image_number(self, image_id: str) -> int:
         number = self._image_numbers.get(image_id)
@@ -96,23 +139,23 @@ class EventLog:
         return number
 
     def __len__(self) -> int:
-        return len(self._code)
+        return self._size
 
-    # Views of the columns: nothing may be added while one of them is alive.
+    # Views of the columns: they do not see what is added later.
 
     @property
     def place(self) -> NDArray[np.uint16]:
         """Number of the partition."""
-        return np.frombuffer(self._place, np.uint16)
+        return self._place.values
 
     @property
     def image(self) -> NDArray[np.int32]:
         """Number of the image."""
-        return np.frombuffer(self._image, np.int32)
+        return self._image.values
 
     @property
     def _codes(self) -> NDArray[np.uint8]:
-        return np.frombuffer(self._code, np.uint8)
+        return self._code.values
 
     @property
     def kind(self) -> NDArray[np.uint8]:
@@ -132,36 +175,36 @@ class EventLog:
     @property
     def offset(self) -> NDArray[np.int64]:
         """Offset in the partition."""
-        return np.frombuffer(self._offset, np.int64)
+        return self._offset.values
 
     @property
     def time(self) -> NDArray[np.int64]:
         """Event time, microseconds."""
-        return np.frombuffer(self._time, np.int64)
+        return self._time.values
 
     @property
     def broker_time(self) -> NDArray[np.int64]:
         """When the broker stored the record, microseconds."""
-        return np.frombuffer(self._broker_time, np.int64)
+        return self._broker_time.values
 
     @property
     def ids(self) -> NDArray[np.uint64]:
         """The event ids as two numbers each: shape (events, 2)."""
-        return np.frombuffer(self._ids, np.uint64).reshape(-1, 2)
+        return self._ids.values.reshape(-1, 2)
 
     @property
     def row_of(self) -> NDArray[np.int32]:
         """The events that were written together with a row."""
-        return np.frombuffer(self._row_of, np.int32)
+        return self._row_of.values
 
     @property
     def row_ids(self) -> Ids:
         """The id of the row of each event of `row_of`."""
-        return np.frombuffer(self._row_ids, _ID)
+        return self._row_ids.values.view(_ID)
 
     def event_id(self, index: int) -> str:
         """The id of an event."""
-        return uuid_text(bytes(self._ids[16 * index : 16 * index + 16]))
+        return uuid_text(self.ids[index].tobytes())
 
     def first_copies(self) -> NDArray[np.bool_]:
         """For each record, whether no earlier one has its event id."""

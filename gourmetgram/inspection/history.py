@@ -97,14 +97,15 @@ class History:
     _home: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, records: Iterable[Keyed], partitions: int) -> "History":
+    def of(cls, records: Iterable[Keyed], partitions: int, number: int = 0) -> "History":
         """Read the records of the event topics.
 
         Args:
             records: in offset order within a partition.
             partitions: how many each topic has.
+            number: how many records there are about.
         """
-        history = cls(partitions)
+        history = cls(partitions, EventLog(number))
         for key, record in records:
             history._add(key, record)
         history._count()

@@ -20,7 +20,7 @@ Place: TypeAlias = tuple[str, int]
 
 _TIMEOUT_S: Final = 10.0
 _STALLED_AFTER_S: Final = 20.0
-_BATCH: Final = 10_000
+_BATCH: Final = 5_000
 
 
 class Range(NamedTuple):
@@ -49,7 +49,8 @@ def reader(settings: KafkaSettings, group: str = "gourmetgram-inspection") -> It
         settings,
         "gourmetgram-inspection",
         group,
-        **{"enable.partition.eof": True, "queued.max.messages.kbytes": 32_768, "fetch.error.backoff.ms": 100},
+        # A longer queue takes several times its length of memory, and makes nothing faster.
+        **{"enable.partition.eof": True, "queued.max.messages.kbytes": 8_192, "fetch.error.backoff.ms": 100},
     )
     try:
         yield consumer

@@ -1,6 +1,7 @@
 """What Redis holds of the images: totals, windows, alerts, metadata."""
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -106,19 +107,20 @@ def _values(client: "Redis", batch: list[tuple[str, re.Match[str]]]) -> list[Any
 
 
 def _take(state: RedisState, key: str, match: re.Match[str], value: Any) -> None:  # noqa: ANN401 - any reply
-    image_id = match["image"]
+    # The same few texts in hundreds of thousands of keys: one object each.
+    image_id = sys.intern(match["image"])
     if not value and value != "0":
         return  # expired between the scan and the reading
     try:
         if isinstance(value, Exception):
             raise ValueError(str(value))
         if match["window"]:
-            window = Window(image_id, match["kind"], match["window"])
+            window = Window(image_id, sys.intern(match["kind"]), sys.intern(match["window"]))
             state.windows[window] = {member: microseconds(score) for member, score in value}
         elif match["metadata"]:
-            state.metadata[image_id] = value
+            state.metadata[image_id] = {sys.intern(name): text for name, text in value.items()}
         elif match["total"]:
-            state.totals[image_id, match["total"]] = int(value)
+            state.totals[image_id, sys.intern(match["total"])] = int(value)
         else:
             state.alerts[image_id, match["alert"]] = microseconds(value)
     except (ValueError, OverflowError) as error:
