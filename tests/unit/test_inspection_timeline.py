@@ -142,7 +142,9 @@ def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
     page = output.getvalue()
     assert "totals: key 4" in page and "key 5" not in page and "… and 2 more" in page
     assert "7 differences." in page and "Note: 2 dead letters" in page
+    assert "Not compared: a table." in page
     assert result.to_json()["ok"] is False
+    assert result.to_json()["skipped"] == ["a table"]
     assert [check["ok"] for check in result.to_json()["checks"]] == [True, False]
 
 
