@@ -1,6 +1,7 @@
 """`python -m rehearsal`: walk the student path of the lab with the real compose file, and write a report."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def main() -> int:
     )
     wanted = [*wanted, *(key for option, keys in _ON_DEMAND.items() if vars(options)[option] for key in keys)]
     chosen = [stage for stage in STAGES if stage.key in wanted]
+    # `timeout` and CI end a program so: it must clean up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         plan = Plan(chosen, options.quick, options.report, options.rounds)
         passed = rehearse(plan, ConsoleProgress(), _tell)
