@@ -77,8 +77,8 @@ def _ensure(stand_in: StandIn, report: Report) -> None:
 
 
 def _mark(stand_in: StandIn) -> str:
-    """Changes when the stand-in's files or its base change."""
-    digest = hashlib.sha256()
+    """Changes when the stand-in's files, its programs or its base change."""
+    digest = hashlib.sha256(stand_in.version.encode())
     for folder in sorted({FILES / "base", FILES / stand_in.name}):
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             digest.update(file.name.encode() + file.read_bytes())

