@@ -26,6 +26,15 @@ _ELIGIBLE: Final = ACTOR_ELIGIBLE_SQL.format(event_time="u.created_at")
 _XID: Final = "pg_current_xact_id()::text AS xid"
 
 
+def _alive(table: str) -> str:
+    """Not deleted, said so that no index on deleted_at serves it.
+
+    A plan made while tables are empty would walk that index, which holds every row that is not deleted, instead of
+    looking the id up: 60 ms a flag with 8,000 comments, until PostgreSQL has new statistics.
+    """
+    return f"COALESCE({table}.deleted_at, 'infinity') = 'infinity'"
+
+
 class EventSql(NamedTuple):
     """Table expressions that write events, one per kind of request; empty = no events.
 
@@ -100,7 +109,7 @@ WITH wanted AS (
     SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS w(image_id, n)
 ),
 target AS MATERIALIZED (
-    SELECT id FROM images WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE
+    SELECT id FROM images WHERE id = ANY($1::uuid[]) AND {_alive("images")} ORDER BY id FOR NO KEY UPDATE
 ),
 counted AS (
     UPDATE images SET views = COALESCE(images.views, 0) + added.number
@@ -132,7 +141,7 @@ judged AS MATERIALIZED (
            CASE WHEN users.id IS NULL THEN 'no_user' WHEN images.id IS NULL THEN 'no_image' END AS refusal
     FROM wanted AS w
     LEFT JOIN users ON users.id = w.user_id
-    LEFT JOIN images ON images.id = w.image_id AND images.deleted_at IS NULL
+    LEFT JOIN images ON images.id = w.image_id AND {_alive("images")}
 ),
 stamped AS (
     SELECT *, gen_random_uuid() AS id, {_TIME} AS created_at FROM judged WHERE refusal IS NULL
@@ -171,9 +180,9 @@ judged AS MATERIALIZED (
            END AS refusal
     FROM wanted AS w
     LEFT JOIN users ON users.id = w.user_id
-    LEFT JOIN comments AS c ON c.id = w.comment_id AND c.deleted_at IS NULL AND NOT c.moderator_hidden
-    LEFT JOIN images AS comment_image ON comment_image.id = c.image_id AND comment_image.deleted_at IS NULL
-    LEFT JOIN images ON images.id = w.image_id AND images.deleted_at IS NULL
+    LEFT JOIN comments AS c ON c.id = w.comment_id AND {_alive("c")} AND NOT c.moderator_hidden
+    LEFT JOIN images AS comment_image ON comment_image.id = c.image_id AND {_alive("comment_image")}
+    LEFT JOIN images ON images.id = w.image_id AND {_alive("images")}
 ),
 stamped AS (
     SELECT *, gen_random_uuid() AS id, {_TIME} AS created_at FROM judged WHERE refusal IS NULL
