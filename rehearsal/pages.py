@@ -3,6 +3,7 @@
 import re
 
 import httpx
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rehearsal.errors import NotSeenError, expect
 from rehearsal.lab import Lab
@@ -16,6 +17,12 @@ JUPYTER = f"http://{HOST}:8888"
 _TIMEOUT_S = 20
 
 
+# A container runs a moment before the server in it listens: a person reloads the page.
+_reloading = retry(
+    retry=retry_if_exception_type(httpx.NetworkError), stop=stop_after_delay(10), wait=wait_fixed(0.5), reraise=True
+)
+
+
 def get(url: str) -> httpx.Response:
     """Open a page.
 
@@ -23,7 +30,7 @@ def get(url: str) -> httpx.Response:
         NotSeenError: it does not answer with 200.
     """
     try:
-        response = httpx.get(url, timeout=_TIMEOUT_S, follow_redirects=True)
+        response = _reloading(httpx.get)(url, timeout=_TIMEOUT_S, follow_redirects=True)
     except httpx.HTTPError as error:
         raise NotSeenError(f"{url}: {error}") from error
     expect(response.status_code == 200, f"{url} answered {response.status_code}")
@@ -49,7 +56,7 @@ def adminer_tables(lab: Lab, tables: tuple[str, ...], database: str = "gourmetgr
     seen = {}
     try:
         with httpx.Client(base_url=ADMINER, timeout=_TIMEOUT_S, follow_redirects=True) as client:
-            form = client.get("/").text
+            form = _reloading(client.get)("/").text
             expect('value="postgres"' in form, "Adminer's form does not propose the server postgres")
             page = client.post("/", data=login)
             expect("Invalid credentials" not in page.text and "Logout" in page.text, "Adminer's login failed")

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Message
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
@@ -30,7 +30,7 @@ from gourmetgram.lakehouse.commits import append_files, refuse_overdue
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
-from gourmetgram.lakehouse.parsing import MessageParser
+from gourmetgram.lakehouse.parsing import parse_messages
 from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress, format_time
 from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables, open_table
 from gourmetgram.lakehouse.watermark import freeze
@@ -96,18 +96,6 @@ class AggregationResult:
     seconds: float
 
 
-@dataclass
-class _Tally:
-    """What was read so far."""
-
-    kinds: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def records(self) -> int:
-        return self.kinds.total()
-
-
 def aggregate_events(sources: Sources, run_id: str | None = None, on_step: Step = no_step) -> AggregationResult:
     """Append the records that no run has read yet, in one commit. Creates missing tables.
 
@@ -155,16 +143,17 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, 
             complete_through=complete_through,
             ingested_at=_later_than(before, frozen_at),
         )
-        files, tally = _write_rows(table, consumer, ranges, progress.ingested_at, on_step)
+        rows = _Rows(table, progress.ingested_at)
+        files = _write_rows(rows, consumer, ranges, on_step)
     snapshot_id = _commit(table, files, before, progress, started)
     on_step("committed")
     return AggregationResult(
         run_id=run_id,
         snapshot_id=snapshot_id,
         offsets=progress.offsets,
-        records=tally.records,
-        records_by_kind=dict(tally.kinds),
-        skipped=dict(tally.skipped),
+        records=rows.records,
+        records_by_kind=dict(rows.kinds),
+        skipped=dict(rows.skipped),
         complete_through=format_time(complete_through),
         seconds=time.monotonic() - started,
     )
@@ -175,42 +164,65 @@ def _later_than(before: EventsProgress | None, frozen_at: datetime) -> datetime:
     return frozen_at if before is None else max(frozen_at, before.ingested_at + timedelta(microseconds=1))
 
 
-def _write_rows(
-    table: Table, consumer: Consumer, ranges: Sequence[PartitionRange], ingested_at: datetime, on_step: Step
-) -> tuple[list[DataFile], _Tally]:
+class _Rows:
+    """The rows of a run on their way from messages into files that are in no snapshot yet.
+
+    Args:
+        table: `events`.
+        ingested_at: of the run.
+    """
+
+    def __init__(self, table: Table, ingested_at: datetime) -> None:
+        self.kinds: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self._writer = DataFileWriter(table, EVENTS_DEFINITION)
+        self._ingested_at = ingested_at
+
+    @property
+    def records(self) -> int:
+        """How many there are so far."""
+        return self.kinds.total()
+
+    def add(self, messages: list[Message]) -> None:
+        """Parse messages and write their rows."""
+        rows, skipped = parse_messages(messages)
+        self.skipped += skipped
+        counts = pc.value_counts(rows["event_type"])
+        self.kinds += Counter({item["values"]: item["counts"] for item in counts.to_pylist()})
+        self._writer.write(_with_ingested_at(rows, self._ingested_at))
+
+    def finish(self) -> list[DataFile]:
+        """The files, complete."""
+        return self._writer.finish()
+
+    def discard(self) -> None:
+        """Delete what was written."""
+        self._writer.discard()
+
+
+def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange], on_step: Step) -> list[DataFile]:
     """Read the ranges and write their rows into files that are in no snapshot yet."""
-    writer = DataFileWriter(table, EVENTS_DEFINITION)
-    parser = MessageParser()
-    tally = _Tally()
     total = sum(item.records for item in ranges)
     log.info("Reading %d records of %d partitions", total, len(ranges))
     said = time.monotonic()
     try:
-        # Arrow compresses one batch outside of the interpreter's lock while the next one is parsed.
-        with ThreadPoolExecutor(1, "write") as pool:
-            written = pool.submit(lambda: None)
+        # Arrow parses and compresses one batch outside of the interpreter's lock while the next one is read.
+        with ThreadPoolExecutor(1, "rows") as pool:
+            added = pool.submit(lambda: None)
             for messages in broker.read_ranges(consumer, ranges):
-                rows, skipped = parser.parse(messages)
-                tally.skipped += skipped
-                tally.kinds += _count_kinds(rows)
-                written.result()
-                written = pool.submit(writer.write, _with_ingested_at(rows, ingested_at))
+                added.result()
+                added = pool.submit(rows.add, messages)
                 on_step("batch read")
                 if time.monotonic() - said > _PROGRESS_EVERY_S:
                     said = time.monotonic()
-                    log.info("Read %d of %d records", tally.records + tally.skipped.total(), total)
-            written.result()
-        files = writer.finish()
+                    log.info("Read %d of %d records", rows.records + rows.skipped.total(), total)
+            added.result()
+        files = rows.finish()
         on_step("files written")
     except BaseException:
-        writer.discard()
+        rows.discard()
         raise
-    return files, tally
-
-
-def _count_kinds(rows: pa.Table) -> Counter[str]:
-    counts = pc.value_counts(rows["event_type"])
-    return Counter({item["values"]: item["counts"] for item in counts.to_pylist()})
+    return files
 
 
 def _with_ingested_at(rows: pa.Table, ingested_at: datetime) -> pa.Table:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from operator import is_not, lt
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -141,9 +143,11 @@ def read_ranges(consumer: Consumer, ranges: Iterable[PartitionRange]) -> Iterato
 
 
 def _within_ranges(
-    messages: Iterable[Message], ends: dict[tuple[str, int], PartitionRange], consumer: Consumer
+    messages: list[Message], ends: dict[tuple[str, int], PartitionRange], consumer: Consumer
 ) -> list[Message]:
     """The messages that belong to the ranges; a partition that is read to its end is taken from `ends`."""
+    if _all_inside(messages, ends):
+        return messages
     batch = []
     finished = []
     for message in messages:
@@ -164,6 +168,25 @@ def _within_ranges(
     if finished:
         consumer.pause(finished)
     return batch
+
+
+class _LastOffsets(dict[tuple[str, int], int]):
+    def __missing__(self, _place: tuple[str, int]) -> int:
+        return -1
+
+
+def _all_inside(messages: list[Message], ends: dict[tuple[str, int], PartitionRange]) -> bool:
+    """Whether all are messages before the last ones of their ranges, as in nearly every batch.
+
+    Without a line of Python for each: what looks at each of them takes seven times as long.
+    """
+    # Not by comparing: a KafkaError that is compared with None breaks something in its library.
+    if any(map(is_not, map(Message.error, messages), repeat(None))):
+        return False
+    last = _LastOffsets((place, item.end - 1) for place, item in ends.items())
+    places = zip(map(Message.topic, messages), map(Message.partition, messages), strict=True)
+    lasts = map(last.__getitem__, places)  # type: ignore[arg-type] # consumed messages have both
+    return all(map(lt, map(Message.offset, messages), lasts))  # type: ignore[arg-type] # and an offset
 
 
 def _read_error(

@@ -1,6 +1,7 @@
 """The fast way of reading messages gives what reading them one by one gives."""
 
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +12,12 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, TIMESTAMP_NOT_AVAILABLE, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gourmetgram.database.outbox import select_events, topics_by_kind
+from gourmetgram.events import EVENT_KINDS, Record
 from gourmetgram.kafka import to_record
 from gourmetgram.lakehouse import parsing
-from gourmetgram.lakehouse.parsing import MessageParser, ParsedBatch, parse_slowly
+from gourmetgram.lakehouse.parsing import USUAL_FIELDS, ParsedBatch, parse_messages, parse_slowly
+from gourmetgram.settings import KafkaSettings
 
 NOW_MS = 1_790_000_000_123
 IDS = st.uuids(version=4).map(str)
@@ -101,11 +105,8 @@ def in_order(parsed: ParsedBatch) -> tuple[pa.Table, dict[str, int]]:
 def test_columns_give_the_rows_of_single_messages(batch: list[bytes | None], dated: bool) -> None:
     timestamp = (TIMESTAMP_LOG_APPEND_TIME, NOW_MS) if dated else (TIMESTAMP_NOT_AVAILABLE, -1)
     messages = [message(offset, value, timestamp) for offset, value in enumerate(batch)]
-    parser = MessageParser()
     expected = in_order(parse_slowly([to_record(item) for item in messages]))
-    assert in_order(parser.parse(messages)) == expected
-    # Once more, with a parser that remembers images.
-    assert in_order(parser.parse(messages)) == expected
+    assert in_order(parse_messages(messages)) == expected
 
 
 BASE = {
@@ -142,7 +143,46 @@ def test_one_unusual_field_changes_nothing_either(change: dict[str, Any], timest
     batch = [BASE | change, BASE, {name: value for name, value in BASE.items() if name not in change}]
     messages = [message(offset, json.dumps(event).encode(), timestamp) for offset, event in enumerate(batch)]
     expected = in_order(parse_slowly([to_record(item) for item in messages]))
-    assert in_order(MessageParser().parse(messages)) == expected
+    assert in_order(parse_messages(messages)) == expected
+
+
+LINE = json.dumps(BASE).encode()
+VALUES = [
+    LINE + b" ", b" " + LINE, b"\n" + LINE, LINE + b"\n", LINE.replace(b", ", b",\n"), b"\xef\xbb\xbf" + LINE,
+    LINE + LINE, LINE + b"\n" + LINE, b"", b"{}", b"[" + LINE + b"]", LINE[:-1], LINE[:-1] + b",}", LINE[1:],
+    LINE[:-1] + b', "user_id": null}', LINE[:-1] + b', "content": "\xff"}', LINE[:-1] + b', "content": "\\ud800"}',
+    LINE[:-1] + b', "content": "a\tb"}', LINE[:-1] + b', "content": "\\u0000\\n\xc3\xa9 \\ud83c\\udf5c"}',
+    LINE[:-1] + b', "content": 1e999}', LINE[:-1] + b', "other": NaN}', LINE[:-1] + b', "other": 01}',
+    LINE[:-1] + b', "other": ' + 1100 * b"[" + 1100 * b"]" + b"}", LINE[:-1] + b', "content": "' + 5000 * b"x" + b'"}',
+    LINE[:-1] + b', "other": {"event_type": "view"}}', LINE[:-1] + b', "EVENT_TYPE": "view"}', LINE[:-1] + b"} // ok}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value[-20:].decode(errors="replace"))
+def test_one_unusual_value_among_many_changes_nothing(value: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = [json.dumps(BASE | {"event_id": str(uuid.UUID(int=number, version=4))}).encode() for number in range(300)]
+    batch = [*usual[:170], value, *usual[170:]]
+    messages = [message(offset, text, (TIMESTAMP_LOG_APPEND_TIME, NOW_MS)) for offset, text in enumerate(batch)]
+    expected = in_order(parse_slowly([to_record(item) for item in messages]))
+    slow: list[Record] = []
+
+    def watched(records: list[Record]) -> ParsedBatch:
+        slow.extend(records)
+        return parse_slowly(records)
+
+    monkeypatch.setattr(parsing, "parse_slowly", watched)
+    assert in_order(parse_messages(messages)) == expected
+    assert len(slow) <= 32
+
+
+def test_every_field_that_the_outbox_writes_is_a_usual_one() -> None:
+    written = {
+        name
+        for kind, topic in topics_by_kind(KafkaSettings()).items()
+        for name in re.findall(r"'(\w+)', ", select_events(kind, topic, "SELECT").split("jsonb_build_object")[1])
+    }
+    # Between the names stand these values.
+    assert written - {*EVENT_KINDS, "UTC"} == set(USUAL_FIELDS.names)
 
 
 def test_usual_messages_take_the_fast_way(monkeypatch: Any) -> None:
@@ -168,13 +208,4 @@ def test_usual_messages_take_the_fast_way(monkeypatch: Any) -> None:
         message(offset, json.dumps(event).encode(), (TIMESTAMP_LOG_APPEND_TIME, NOW_MS))
         for offset, event in enumerate(usual)
     ]
-    assert MessageParser().parse(messages).rows.num_rows == len(usual)
-
-
-def test_the_memory_of_images_is_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr(parsing, "_MAX_CACHED_IMAGES", 10)
-    parser = MessageParser()
-    for offset in range(100):
-        event = {"event_type": "view", "event_id": str(uuid.uuid4()), "image_id": str(uuid.uuid4())}
-        parser.parse([message(offset, json.dumps(event).encode(), (TIMESTAMP_LOG_APPEND_TIME, NOW_MS))])
-    assert len(parser._image_ids) <= 11
+    assert parse_messages(messages).rows.num_rows == len(usual)
