@@ -10,6 +10,7 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from api_v1 import statements
+from api_v1.orphan_sweeper import OrphanSweeper
 from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
 from api_v1.statements import NO_EVENTS, EventSql
@@ -74,6 +75,7 @@ class Services:
         def writer(kind: str, statement: Statement) -> GroupCommit:
             return GroupCommit(database, kind, statement, extension.on_commit)
 
+        self.sweeper = OrphanSweeper(database, self.objects, settings.orphan_after_seconds)
         self.users = writer("users", statements.ADD_USERS)
         self.images = writer("images", statements.add_images(events))
         self.views = writer("views", statements.count_views(events))
@@ -84,16 +86,20 @@ class Services:
     def _writers(self) -> tuple[GroupCommit, ...]:
         return (self.users, self.images, self.views, self.comments, self.flags)
 
+    @property
+    def _background(self) -> tuple[Background, ...]:
+        return (self.sweeper, *self.extension.background)
+
     async def start(self) -> None:
         """Begin to serve; no store needs to be there yet."""
         await self.database.start()
-        for part in (*self._writers, *self.extension.background):
+        for part in (*self._writers, *self._background):
             await part.start()
 
     async def stop(self) -> None:
         """Write what was accepted, then close everything."""
         await asyncio.gather(*(writer.stop() for writer in self._writers))
-        for part in self.extension.background:
+        for part in self._background:
             await part.stop()
         await self.objects.stop()
         await self.database.stop()

@@ -16,5 +16,8 @@ class ApiSettings(PostgresSettings, ObjectStoreSettings, LogSettings):
     max_image_pixels: Annotated[int, Field(ge=1, le=500_000_000)] = 50_000_000
     """Largest image once decoded, pixels: bounds the memory that a small file can ask for."""
 
+    orphan_after_seconds: Annotated[float, Field(ge=5, le=86_400)] = 60.0
+    """A picture that has had no row for this long is removed, seconds. An upload ends within 4 s."""
+
     enable_bench_route: bool = False
     """Offer `GET /bench/noop`, which touches nothing: what a measured route is compared with."""

@@ -76,16 +76,25 @@ ADD_USERS: Final = Statement(_ADD_USERS, "SELECT FROM users WHERE id = $1", ("id
 
 
 def add_images(events: EventSql) -> Statement:
-    """Insert uploaded images. Columns: id, user_id, s3_url, caption, category."""
+    """Insert uploaded images. Columns: id, user_id, s3_url, caption, category.
+
+    An image whose upload was given up is refused: its picture is removed, or about to be (orphan_sweeper.py).
+    """
     sql = f"""
 WITH wanted AS (
     SELECT *
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[])
         WITH ORDINALITY AS w(id, user_id, s3_url, caption, category, n)
 ),
+judged AS MATERIALIZED (
+    SELECT w.*, is_test_account, year_of_birth,
+           CASE WHEN users.id IS NULL THEN 'no_user' WHEN a.image_id IS NOT NULL THEN 'abandoned' END AS refusal
+    FROM wanted AS w
+    LEFT JOIN users ON users.id = w.user_id
+    LEFT JOIN abandoned_uploads AS a ON a.image_id = w.id
+),
 stamped AS (
-    SELECT w.*, is_test_account, year_of_birth, {_TIME} AS created_at
-    FROM wanted AS w JOIN users ON users.id = w.user_id
+    SELECT *, {_TIME} AS created_at FROM judged WHERE refusal IS NULL
 ),
 new AS MATERIALIZED (
     SELECT u.*, {_ELIGIBLE} AS actor_eligible FROM stamped AS u
@@ -94,7 +103,9 @@ written AS (
     INSERT INTO images (id, user_id, s3_url, source, caption, category, created_at, views)
     SELECT id, user_id, s3_url, 'user_upload', caption, category, created_at, 0 FROM new ORDER BY n
 ){events.upload}
-SELECT n, {_XID}, TRUE AS written, id::text AS id, created_at FROM new
+SELECT n, {_XID}, NULL AS refusal, TRUE AS written, id::text AS id, created_at FROM new
+UNION ALL
+SELECT n, {_XID}, refusal, FALSE, id::text, NULL FROM judged WHERE refusal IS NOT NULL
 """
     return Statement(sql, "SELECT FROM images WHERE id = $1", ("id",))
 

@@ -6,9 +6,9 @@ obstore (Rust) rather than boto3 on this path: it holds neither the event loop n
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from datetime import timedelta
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -27,6 +27,18 @@ _REMOVE_AGAIN_AFTER_S: Final = (0.0, 5.0, 30.0)
 
 _REMOVE_RETRY_MAX_S: Final = 30.0
 _NO_SUCH_PREFIX: Final = "readiness-check/"
+
+LIST_PAGE: Final = 1_000
+"""Objects listed at a time: as many as S3 gives in one answer."""
+
+T = TypeVar("T")
+
+
+class Listed(NamedTuple):
+    """An object as a listing shows it; `stored_at` by the store's clock."""
+
+    key: str
+    stored_at: datetime
 
 
 class ObjectStore:
@@ -84,6 +96,24 @@ class ObjectStore:
         """
         await _in_time(obstore.list_with_delimiter_async(self._store, _NO_SUCH_PREFIX))
 
+    async def pages(self) -> AsyncGenerator[list[Listed], None]:
+        """All objects, a page at a time, each page with a deadline of its own.
+
+        Raises:
+            TransientError: the store is away or too slow.
+        """
+        stream = obstore.list(self._store, chunk_size=LIST_PAGE)
+        while (page := await _in_time(anext(stream, None))) is not None:
+            yield [Listed(item["path"], item["last_modified"]) for item in page]
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects with one request; those that do not exist are removed already.
+
+        Raises:
+            TransientError: the store is away or too slow. Some of the objects may be gone.
+        """
+        await _in_time(obstore.delete_async(self._store, keys))
+
     def discard(self, key: str) -> None:
         """Remove an object in the background, for as long as that takes."""
         task = asyncio.create_task(self._discard(key))
@@ -116,10 +146,10 @@ class ObjectStore:
                 return
 
 
-async def _in_time(call: Coroutine[Any, Any, object]) -> None:
+async def _in_time(call: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(WAIT_S):
-            await call
+            return await call
     except (BaseError, OSError) as error:
         # A missing bucket or a wrong key is an outage too: the operator's to repair, not the client's.
         raise TransientError(f"the object store is not available: {type(error).__name__} {error}") from error

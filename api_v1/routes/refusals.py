@@ -17,10 +17,13 @@ def accepted(record: Record | None) -> Record:
 
     Raises:
         NotFoundError, InvalidInputError: as the record's `refusal` says.
+        TransientError: the upload took so long that its picture was removed.
     """
     if record is None:
         raise TransientError("the statement returned nothing for a row")
     refusal = record["refusal"]
+    if refusal == "abandoned":
+        raise TransientError("the upload took so long that its picture was removed")
     if refusal is not None:
         raise _error(refusal)
     return record

@@ -10,7 +10,7 @@ from api_v1.documentation import answers, upload_body
 from api_v1.errors import NotFoundError
 from api_v1.image_check import check_image
 from api_v1.responses import json_response
-from api_v1.routes.refusals import USER_NOT_FOUND
+from api_v1.routes.refusals import USER_NOT_FOUND, accepted
 from api_v1.routes.users import user_existed
 from api_v1.schemas import ImageOut, UploadIn
 from api_v1.services import Services, services_of
@@ -64,18 +64,16 @@ async def _store(
 
     Raises:
         NotFoundError: the user was deleted meanwhile.
-        TransientError: a store is away or too slow.
+        TransientError: a store is away or too slow, or the upload was given up meanwhile (orphan_sweeper.py).
     """
     fields = upload.fields
     row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
     stored: Record | None = None
     try:
         await services.objects.put(key, upload.data, content_type)
-        stored = await services.images.submit(row, deadline_after(database_wait_s))
+        stored = accepted(await services.images.submit(row, deadline_after(database_wait_s)))
+        return stored
     finally:
         # Whatever went wrong, a cancelled request included.
         if stored is None:
             services.objects.discard(key)
-    if stored is None:
-        raise NotFoundError(USER_NOT_FOUND)
-    return stored

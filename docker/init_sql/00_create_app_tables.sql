@@ -92,6 +92,13 @@ CREATE TABLE IF NOT EXISTS image_milestones (
 );
 CREATE INDEX IF NOT EXISTS idx_image_milestones_image_id ON image_milestones (image_id);
 
+-- Uploads that ended between picture and row, because their process was killed: an image whose id is here is never
+-- inserted, so that its picture can be removed. Rows stay, some bytes for each killed upload; nearly always empty.
+CREATE TABLE IF NOT EXISTS abandoned_uploads (
+    image_id     UUID PRIMARY KEY,
+    abandoned_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
+);
+
 -- Events wait here between the transaction that wrote their row and the broker's confirmation (transactional
 -- outbox). `sequence` is the order of publishing. Rows are deleted once confirmed, so the table is a queue:
 -- vacuum early and without pauses, or its dead rows slow the relay's reads.

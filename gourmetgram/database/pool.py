@@ -5,9 +5,9 @@ asyncpg without an ORM on top: measured on the same box, twice the requests per 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -39,6 +39,8 @@ Connection: TypeAlias = Any
 
 Record: TypeAlias = Any
 """An asyncpg record: columns by name."""
+
+T = TypeVar("T")
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -117,11 +119,35 @@ class Database:
         Raises:
             TransientError: the database is away or too slow.
         """
-        until = deadline_after() if deadline is None else deadline
+
+        def fetched(connection: Connection, timeout_s: float) -> Awaitable[Sequence[Record]]:
+            return connection.fetch(sql, *arguments, timeout=timeout_s)  # type: ignore[no-any-return]
+
+        return await self._repeated(fetched, deadline_after() if deadline is None else deadline)
+
+    async def execute(self, script: str) -> None:
+        """Run several statements that may be repeated, as one transaction.
+
+        They travel in one message, which is what makes them one transaction: PostgreSQL never waits for this process
+        between them, so what they lock is never held longer because this process is busy, frozen or gone.
+
+        Args:
+            script: statements with semicolons between them, without BEGIN and COMMIT.
+
+        Raises:
+            TransientError: the database is away or too slow, or a lock was not to be had.
+        """
+
+        def executed(connection: Connection, timeout_s: float) -> Awaitable[object]:
+            return connection.execute(script, timeout=timeout_s)  # type: ignore[no-any-return]
+
+        await self._repeated(executed, deadline_after())
+
+    async def _repeated(self, call: Callable[[Connection, float], Awaitable[T]], until: float) -> T:
         while True:
             try:
                 async with self._connection(until) as connection:
-                    return await connection.fetch(sql, *arguments, timeout=max(0.01, until - now()))  # type: ignore[no-any-return]
+                    return await call(connection, max(0.01, until - now()))
             except CONNECTION_LOST as error:
                 if now() + RETRY_PAUSE_S >= until:
                     raise TransientError(f"the database is not available: {describe(error)}") from error

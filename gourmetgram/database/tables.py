@@ -165,6 +165,13 @@ image_milestones = Table(
     Index("idx_image_milestones_image_id", "image_id"),
 )
 
+abandoned_uploads = Table(
+    "abandoned_uploads",
+    metadata,
+    Column("image_id", Uuid, primary_key=True),
+    Column("abandoned_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
 event_outbox = Table(
     "event_outbox",
     metadata,

@@ -40,19 +40,21 @@ def object_key(s3_url: str, bucket: str) -> str | None:
     return key if found == bucket and key else None
 
 
-def list_keys(client: Any, bucket: str) -> set[str]:  # noqa: ANN401
-    """Keys of all objects of a bucket.
+def list_objects(client: Any, bucket: str) -> dict[str, int]:  # noqa: ANN401
+    """When each object of a bucket was stored (microseconds since the epoch), by key.
 
     Raises:
         TransientError: the object store is away, or has no such bucket.
     """
-    keys: set[str] = set()
+    stored_us: dict[str, int] = {}
     try:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            keys.update(item["Key"] for item in page.get("Contents", ()))
+            stored_us.update(
+                (item["Key"], round(item["LastModified"].timestamp() * 1_000_000)) for item in page.get("Contents", ())
+            )
     except (BotoCoreError, ClientError) as error:
         raise TransientError(f"the object store did not list {bucket}: {error}") from error
-    return keys
+    return stored_us
 
 
 def describe(client: Any, bucket: str, key: str) -> StoredObject | None:  # noqa: ANN401

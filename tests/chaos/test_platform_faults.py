@@ -1,14 +1,18 @@
 """The whole platform under writes while one part after another fails: afterwards all stores agree, to the event."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
+import httpx
 import pytest
 
 from gourmetgram.cli.target import platform_of
-from gourmetgram.inspection.audit import audit
+from gourmetgram.inspection.audit import AuditResult, audit
 from gourmetgram.local.stack import Stack
-from tests.support.waiting import wait_until
+from tests.support.api import Api, picture
+from tests.support.waiting import wait_until, wait_until_async
 from tests.support.write_load import WriteLoad
 
 pytestmark = [pytest.mark.chaos, pytest.mark.servers, pytest.mark.timeout(600)]
@@ -32,9 +36,10 @@ def _more_writes(load: WriteLoad, number: int) -> None:
     wait_until(lambda: load.accepted >= goal, 90.0, f"{number} more accepted requests, {load.answers}")
 
 
-def _no_difference(whole: Stack) -> None:
+def _no_difference(whole: Stack) -> AuditResult:
     result = audit(platform_of(whole), deadline_s=120.0)
     assert [check for check in result.checks if not check.ok] == []
+    return result
 
 
 def test_services_killed_in_turn_leave_no_difference(whole: Stack):
@@ -83,3 +88,45 @@ def test_a_restarted_database_leaves_no_difference(whole: Stack):
         _more_writes(load, 200)
     assert set(load.answers) <= {200, 503}
     _no_difference(whole)
+
+
+async def test_an_api_killed_between_a_picture_and_its_row_leaves_no_orphan(whole: Stack):
+    environment = whole.environment()
+    whole.override("ORPHAN_AFTER_SECONDS", "10")
+    await asyncio.to_thread(whole.restart, "api_v2")
+    database = await asyncpg.connect(environment["DATABASE_URL"])
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{whole.ports.api}", timeout=30) as http:
+            api = Api(2, http, database, environment)
+            user_id = await api.user()
+            kept = f"{await api.image(user_id)}.jpg"
+            before = set(api.object_keys())
+            # The row must wait for its user's, which the picture need not.
+            lock = database.transaction()
+            await lock.start()
+            await database.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id)
+            upload = asyncio.create_task(api.upload(user_id, picture()))
+
+            async def stored() -> set[str]:
+                return set(await asyncio.to_thread(api.object_keys)) - before
+
+            (orphan,) = await wait_until_async(stored, 1.5, "the picture")
+            await asyncio.to_thread(whole.kill, "api_v2")
+            with pytest.raises(httpx.TransportError):
+                await upload
+            await lock.rollback()
+            assert await database.fetchval("SELECT count(*) FROM images WHERE s3_url LIKE $1", f"%{orphan}") == 0
+            await asyncio.to_thread(whole.wait_healthy, "api_v2")
+            assert orphan in await asyncio.to_thread(api.object_keys)
+
+            async def swept() -> bool:
+                return orphan not in await asyncio.to_thread(api.object_keys)
+
+            await wait_until_async(swept, 90.0, "the sweep")
+            assert kept in await asyncio.to_thread(api.object_keys)
+            assert await api.count("abandoned_uploads") >= 1
+            assert (await api.upload(user_id, picture())).status_code == 200
+    finally:
+        await database.close()
+    result = await asyncio.to_thread(_no_difference, whole)
+    assert "pictures without a row that an API will sweep" not in {note.name for note in result.notes}

@@ -6,6 +6,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from gourmetgram.database.tables import metadata
+from gourmetgram.settings import PROJECT_ROOT
 
 pytestmark = pytest.mark.servers
 
@@ -72,6 +73,14 @@ def test_checks_and_keys_are_the_same(engine, table):
             for schema in ("public", "from_code")
         }
     assert found["public"] == found["from_code"]
+
+
+def test_the_application_s_tables_may_be_applied_again(engine):
+    script = (PROJECT_ROOT / "docker" / "init_sql" / "00_create_app_tables.sql").read_text()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO abandoned_uploads (image_id) VALUES (gen_random_uuid())")
+        connection.exec_driver_sql(script)
+        assert connection.exec_driver_sql("DELETE FROM abandoned_uploads").rowcount == 1
 
 
 def test_the_schema_test_would_notice_a_missing_check():

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -9,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Record, dead_letter, request_uuid
 from gourmetgram.inspection.audit import audit, read_facts
-from gourmetgram.inspection.checks import Check, run_checks
+from gourmetgram.inspection.checks import Check, Facts, run_checks
+from gourmetgram.inspection.checks.object_checks import SWEPT_WITHIN_US, pictures
 from gourmetgram.inspection.quiescence import StillMovingError, look
 from gourmetgram.kafka import client_config
 from tests.integration.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
@@ -19,9 +21,12 @@ pytestmark = pytest.mark.servers
 
 def failed(scene: Scene, strict: bool = False) -> dict[str, Check]:
     """Checks with differences, by name."""
-    ends = look(scene.platform, scene.engine).ends
-    facts = read_facts(scene.platform, scene.engine, ends, strict)
-    return {check.name: check for check in run_checks(facts) if not check.ok}
+    return {check.name: check for check in run_checks(facts_of(scene, strict)) if not check.ok}
+
+
+def facts_of(scene: Scene, strict: bool = False) -> Facts:
+    """What the audit reads."""
+    return read_facts(scene.platform, scene.engine, look(scene.platform, scene.engine).ends, strict)
 
 
 def only(scene: Scene, name: str) -> str:
@@ -199,6 +204,31 @@ def test_a_missing_object_is_found(scene):
 def test_an_orphan_object_is_found(scene):
     scene.small.s3.put_object(Bucket=scene.platform.objects.s3_bucket_name, Key="orphan.png", Body=b"x")
     assert only(scene, "pictures") == "object orphan.png belongs to no image"
+
+
+def test_a_picture_whose_upload_was_interrupted_a_moment_ago_is_only_a_note(scene):
+    key = f"{uuid.uuid4()}.png"
+    scene.small.s3.put_object(Bucket=scene.platform.objects.s3_bucket_name, Key=key, Body=b"x")
+    result = audit(scene.platform, deadline_s=20)
+    assert result.differences == 0
+    assert [(note.name, note.examples) for note in result.notes] == [
+        ("pictures without a row that an API will sweep", (key,))
+    ]
+
+
+def test_a_picture_that_no_api_has_swept_in_time_is_a_difference(scene):
+    key = f"{uuid.uuid4()}.png"
+    scene.small.s3.put_object(Bucket=scene.platform.objects.s3_bucket_name, Key=key, Body=b"x")
+    facts = facts_of(scene)
+    (found,) = pictures(replace(facts, now_us=facts.objects[key] + SWEPT_WITHIN_US)).differences
+    assert found == f"object {key} belongs to no image"
+    assert pictures(replace(facts, now_us=facts.objects[key] + SWEPT_WITHIN_US - 1)).ok
+
+
+def test_a_second_picture_of_an_image_is_never_swept_and_so_a_difference(scene):
+    key = f"{scene.image_id}.png"
+    scene.small.s3.put_object(Bucket=scene.platform.objects.s3_bucket_name, Key=key, Body=b"x")
+    assert only(scene, "pictures") == f"object {key} belongs to no image"
 
 
 def test_a_request_that_was_never_sent_is_found(small_platform):

@@ -67,7 +67,7 @@ class Facts:
 
     Attributes:
         dead_letters: those of the dead-letter topic that can be read.
-        objects: keys in the images' bucket.
+        objects: when each object in the images' bucket was stored (microseconds since the epoch), by key.
         bucket: name of that bucket.
         consumer_group: group of the stream consumer, as dead letters name it.
         now_us: when the reading began.
@@ -79,7 +79,7 @@ class Facts:
     dead_letters: Collection[DeadLetter]
     rows: Rows
     redis: RedisState
-    objects: Collection[str]
+    objects: Mapping[str, int]
     bucket: str
     moderation_topic: str
     consumer_group: str

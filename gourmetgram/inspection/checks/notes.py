@@ -7,6 +7,7 @@ import numpy as np
 
 from gourmetgram.events import EventKind
 from gourmetgram.inspection.checks.facts import Facts, Note
+from gourmetgram.inspection.checks.object_checks import swept_soon
 from gourmetgram.inspection.checks.request_checks import by_consumer
 from gourmetgram.inspection.rows import ActionRows
 
@@ -32,6 +33,7 @@ def notes(facts: Facts) -> list[Note]:
             [key for key, request in facts.requests.by_id.items() if not by_consumer(facts, request)],
         ),
         _note("decisions written by hand (they answer no request)", facts.rows.decisions_by_hand),
+        _note("pictures without a row that an API will sweep", swept_soon(facts)),
         _note("unreadable records that the aggregation skipped", lakehouse.skipped if lakehouse else ()),
         _note("rows written without events (API v1, or older than Kafka's retention)", _rows_before_events(facts)),
     ]

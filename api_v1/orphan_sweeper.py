@@ -1,0 +1,182 @@
+"""Pictures without a row: what uploads leave behind whose process is killed between the two.
+
+Nothing is written down before an upload, so that it costs no more than it must. Instead the bucket is listed now and
+then, and a picture that has had no row for long enough is removed:
+
+1. Its image's id is written into `abandoned_uploads`, unless there is a row by now. This is done under a lock that
+   waits for every upload statement under way, and each later one sees the id and refuses the image (statements.py).
+   From then on no row can come, not even by a statement that sat in the socket of a frozen server.
+2. The picture is removed.
+
+No order of events leaves a row without its picture, whatever the clocks say: too early a sweep fails an upload, and
+its client is told so. Each step may be repeated, by several processes at a time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from prometheus_client import Counter
+
+from gourmetgram.database.pool import Database
+from gourmetgram.errors import TransientError
+from gourmetgram.object_store import Listed, ObjectStore
+from gourmetgram.picture_keys import image_id_of
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY_S: Final = 600.0
+FIRST_SWEEP_MARGIN_S: Final = 1.0
+"""The first sweep comes this long after everything that a killed predecessor left is old enough."""
+
+RETRY_FIRST_S: Final = 1.0
+RETRY_MAX_S: Final = 60.0
+
+LOCK_WAIT_MS: Final = 250
+"""Uploads queue behind the sweeper while it waits for its lock, so it waits less long than the least patient of them
+(SINGLE_LOCK_WAIT_S in group_commit.py): then none is refused for it. A lock held for longer, as by a dump of the
+database, puts the sweep off."""
+
+MAX_ORPHANS: Final = 200
+"""A killed process leaves at most the uploads that it had under way. More pictures without a row than this are no
+crash but a database that is the wrong one or was put back to an earlier state: then nothing is removed."""
+
+_REMOVED_AT_ONCE: Final = 100
+
+_WITHOUT_ROW: Final = """
+SELECT id FROM unnest($1::uuid[]) AS wanted (id)
+WHERE NOT EXISTS (SELECT FROM images WHERE images.id = wanted.id)
+"""
+_ABANDON: Final = """
+SET LOCAL lock_timeout = {lock_wait_ms};
+LOCK TABLE abandoned_uploads IN ACCESS EXCLUSIVE MODE;
+INSERT INTO abandoned_uploads (image_id)
+SELECT id FROM unnest('{{{ids}}}'::uuid[]) AS wanted (id)
+WHERE NOT EXISTS (SELECT FROM images WHERE images.id = wanted.id)
+ON CONFLICT DO NOTHING
+"""
+"""The rows are looked for again by a statement of its own after the lock: each statement has its own snapshot, and
+this one's is taken when no upload is under way."""
+
+_ABANDONED: Final = "SELECT image_id FROM abandoned_uploads WHERE image_id = ANY($1::uuid[])"
+
+_REMOVED = Counter("gourmetgram_orphans_removed_total", "Pictures without a row that were removed")
+
+
+class OrphanSweeper:
+    """Removes pictures that have no row. Any number of processes may do so at the same time.
+
+    Args:
+        database: holds the rows.
+        objects: the pictures' bucket.
+        age_s: how old a picture without a row is at least when it is removed.
+    """
+
+    def __init__(self, database: Database, objects: ObjectStore, age_s: float) -> None:
+        self._database = database
+        self._objects = objects
+        self._age_s = age_s
+        self._retry_s = 0.0
+        """The last pause after a failure; 0 while all is well."""
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin; no store needs to be there yet."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End at once: the next process goes on from where the stores are."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def sweep(self) -> int:
+        """Look through the bucket once.
+
+        Returns:
+            how many pictures were removed.
+
+        Raises:
+            TransientError: a store is away or too slow, or the lock was not to be had.
+        """
+        orphans = await self._orphans()
+        if len(orphans) > MAX_ORPHANS:
+            log.error(
+                "More than %d pictures have no row. No crash leaves so many, so none is removed: is DATABASE_URL that "
+                "of this bucket's rows, and has its database all of them?",
+                MAX_ORPHANS,
+            )
+            return 0
+        if not orphans:
+            return 0
+        abandoned = await self._abandon(orphans.values())
+        doomed = [key for key, image_id in orphans.items() if image_id in abandoned]
+        for first in range(0, len(doomed), _REMOVED_AT_ONCE):
+            await self._remove(doomed[first : first + _REMOVED_AT_ONCE])
+        return len(doomed)
+
+    async def _run(self) -> None:
+        pause_s = self._age_s + FIRST_SWEEP_MARGIN_S
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = SWEEP_EVERY_S
+            try:
+                await self.sweep()
+            except TransientError as error:
+                pause_s = self._after_failure(error)
+            except Exception:
+                # The outermost loop: the sweeper must outlive any mistake.
+                log.exception("The sweep for pictures without a row failed and is tried again later")
+            else:
+                self._after_success()
+
+    def _after_failure(self, error: TransientError) -> float:
+        """Say so once. Returns after how many seconds to try again."""
+        if not self._retry_s:
+            log.warning("Pictures without a row cannot be looked for now and will be later: %s", error)
+        self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s or RETRY_FIRST_S)
+        return self._retry_s
+
+    def _after_success(self) -> None:
+        if self._retry_s:
+            log.info("Pictures without a row are looked for again")
+        self._retry_s = 0.0
+
+    async def _orphans(self) -> dict[str, UUID]:
+        """Image ids of the pictures that have had no row for long enough, by key; of too many, only some."""
+        latest = datetime.now(UTC) - timedelta(seconds=self._age_s)
+        orphans: dict[str, UUID] = {}
+        async with aclosing(self._objects.pages()) as pages:
+            async for page in pages:
+                orphans |= await self._without_row(page, latest)
+                if len(orphans) > MAX_ORPHANS:
+                    break
+        return orphans
+
+    async def _without_row(self, page: Sequence[Listed], latest: datetime) -> dict[str, UUID]:
+        ids = {each.key: image_id_of(each.key) for each in page if each.stored_at < latest}
+        uploads = {key: image_id for key, image_id in ids.items() if image_id is not None}
+        if not uploads:
+            return {}
+        rowless = {record["id"] for record in await self._database.fetch(_WITHOUT_ROW, list(uploads.values()))}
+        return {key: image_id for key, image_id in uploads.items() if image_id in rowless}
+
+    async def _abandon(self, image_ids: Collection[UUID]) -> set[UUID]:
+        """Forbid the rows of images.
+
+        Returns:
+            those that still had none, for which none can be written any more.
+        """
+        # Ids rather than texts are put together here, so this is no way in for anybody's SQL.
+        ids = ",".join(str(image_id) for image_id in image_ids)
+        await self._database.execute(_ABANDON.format(ids=ids, lock_wait_ms=LOCK_WAIT_MS))
+        return {record["image_id"] for record in await self._database.fetch(_ABANDONED, list(image_ids))}
+
+    async def _remove(self, keys: Sequence[str]) -> None:
+        await self._objects.remove(keys)
+        _REMOVED.inc(len(keys))
+        log.warning("Pictures without a row (an upload was interrupted) that were removed: %d", len(keys))
