@@ -1,6 +1,5 @@
 """The application: the only place where its parts are put together."""
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,6 +13,7 @@ from api_v1.routes import comments, flags, images, system, uploads, users
 from api_v1.services import Extension, Services
 from api_v1.settings import ApiSettings
 from api_v1.upload_form import FORM_OVERHEAD_BYTES
+from gourmetgram.collector import freeze_heap
 from gourmetgram.database.pool import Database
 
 UPLOAD_PATH: Final = "/upload/"
@@ -32,9 +32,7 @@ def create_app(settings: ApiSettings, database: Database | None = None, extensio
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await services.start()
-        # What exists now stays for ever: the garbage collector need not walk through it again and again.
-        gc.collect()
-        gc.freeze()
+        freeze_heap()
         try:
             yield
         finally:

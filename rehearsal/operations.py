@@ -130,6 +130,8 @@ def _restart_daemon(lab: Lab) -> str:
 
 def _kill(service: str) -> Step:
     def see(lab: Lab) -> str:
+        if lab.state(service) == "absent":
+            return "not part of this rehearsal"
         container = lab.container(service)
         state = lab.inspect(container)["State"]
         process, old = int(state["Pid"]), state["StartedAt"]
@@ -179,6 +181,9 @@ _KILLED = (
     "postgres",
     "minio",
     "data_generator",
+    "airflow-webserver",
+    "airflow-dag-processor",
+    "airflow-scheduler",
 )
 
 STAGE = Stage(

@@ -79,9 +79,9 @@ def rehearse(plan: Plan, progress: Progress, tell: Callable[[Result], None]) -> 
     if any(stage is not checks.STATIC for stage in plan.stages):
         _refuse_busy_ports(lab)
     try:
-        findings.results = walk(plan.stages, lab, tell)
-        if any(stage is stage4.STAGE for stage in plan.stages):
-            findings.checked_instead = walk([instead.STAGE], lab, tell)
+        results = walk(_with_checks_instead(plan.stages), lab, tell)
+        findings.results = [result for result in results if result.stage != instead.STAGE.title]
+        findings.checked_instead = [result for result in results if result.stage == instead.STAGE.title]
         findings.memory = _memory()
     finally:
         write(findings, plan.report)
@@ -89,6 +89,13 @@ def rehearse(plan: Plan, progress: Progress, tell: Callable[[Result], None]) -> 
         with progress.step("stopping the containers"):
             wipe(lab)
     return findings.passed
+
+
+def _with_checks_instead(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages, and after those that fill the stores what is checked instead of pages that cannot be rehearsed."""
+    last = [stage for stage in stages if stage in (operations.STAGE, operations.ROUNDS)]
+    first = [stage for stage in stages if stage not in last]
+    return [*first, *([instead.STAGE] if stage4.STAGE in first else ()), *last]
 
 
 def wipe(lab: Lab) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from queue import SimpleQueue
 
+from gourmetgram.collector import freeze_heap
 from gourmetgram.errors import SettingsError
 from gourmetgram.observability import configure_logging
 from gourmetgram.settings import LogSettings
@@ -49,6 +50,7 @@ def _run(service: Service) -> int:
             endings.put(1)
 
     service.start()
+    freeze_heap()
     # Apart from the main thread, which must see signals even while the worker waits inside a database call.
     worker = threading.Thread(target=work, name="worker", daemon=True)
     worker.start()

@@ -8,6 +8,7 @@ import threading
 from types import FrameType
 from typing import Final
 
+from gourmetgram.collector import freeze_heap
 from gourmetgram.errors import SettingsError
 from gourmetgram.observability import configure_logging
 from stream_consumer.service import StreamConsumer
@@ -49,5 +50,6 @@ def main() -> int:
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
+    freeze_heap()
     consumer.run(stop)
     return 0

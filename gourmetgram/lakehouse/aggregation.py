@@ -5,14 +5,13 @@ froze at its start, and one commit adds the rows together with the new offsets, 
 from. A run that dies at any point has changed nothing, and of two at the same time only one can commit.
 """
 
-import gc
 import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Self
@@ -24,6 +23,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
+from gourmetgram.collector import frozen_heap
 from gourmetgram.lakehouse import broker
 from gourmetgram.lakehouse.broker import PartitionRange
 from gourmetgram.lakehouse.catalog import open_catalog
@@ -208,7 +208,7 @@ def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange
     said = time.monotonic()
     try:
         # Arrow parses and compresses one batch outside of the interpreter's lock while the next one is read.
-        with _old_objects_left_alone(), ThreadPoolExecutor(1, "rows") as pool:
+        with frozen_heap(), ThreadPoolExecutor(1, "rows") as pool:
             added = pool.submit(lambda: None)
             for messages in broker.read_ranges(consumer, ranges):
                 added.result()
@@ -224,17 +224,6 @@ def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange
         rows.discard()
         raise
     return files
-
-
-@contextmanager
-def _old_objects_left_alone() -> Iterator[None]:
-    # Messages come and go by the million. Without this, each wave of them makes the garbage collector walk through
-    # everything that the process has ever imported: a tenth of the time.
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _with_ingested_at(rows: pa.Table, ingested_at: datetime) -> pa.Table:
