@@ -1,5 +1,6 @@
 """Docker: the engine from Debian's packages, its plugins from a newer release's, and the running daemon."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -64,6 +65,7 @@ def start() -> None:
     if _has_systemd():
         shell.check(["systemctl", "start", "docker"])
     else:
+        _forget_a_dead_daemon()
         with _LOG.open("ab") as log:
             # Forked off: a child of ours would stay as a zombie when it is stopped.
             subprocess.run(
@@ -95,6 +97,15 @@ def restart() -> None:
             raise RehearsalError(f"The Docker daemon (process {process}) does not stop.")
         time.sleep(0.2)
     start()
+
+
+def _forget_a_dead_daemon() -> None:
+    """Delete the file with the number of a daemon that a power cut ended: another process may have that number now."""
+    with contextlib.suppress(FileNotFoundError):
+        process = _PID_FILE.read_text().strip()
+        name = Path(f"/proc/{process}/comm")
+        if not name.exists() or name.read_text().strip() != "dockerd":
+            _PID_FILE.unlink()
 
 
 def _has_systemd() -> bool:
