@@ -7,8 +7,8 @@ READY   := $(VENV)/.ready
 UV      := uv==0.13.8
 # pytest arguments, e.g. make test ARGS="tests/unit -x"
 ARGS    ?=
-# Two test files at a time: much of a fault test is waiting. WORKERS=0 runs one after the other.
-WORKERS ?= 2
+# Three test files at a time, fault tests first: much of them is waiting. WORKERS=0 runs one after the other.
+WORKERS ?= 3
 # The first interpreter that is new enough; `make PYTHON=/path/to/python setup` chooses another.
 PYTHON  ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
@@ -58,7 +58,7 @@ demo: setup setup-airflow ## all of it at work: traffic, a viral image, training
 	@$(BIN)/gourmetgram demo $(ARGS)
 
 test: setup setup-airflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup ## style, types, layering
 	@$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from rehearsal.lab import PROJECT, Lab
 from rehearsal.places import COMMAND_LOG, LOGS
 from rehearsal.report import Findings, write
 from rehearsal.steps import Result, Stage, walk
-from rehearsal.walk import checks, extended, instead, stage2, stage3, stage4, stage5, stage6
+from rehearsal.walk import checks, extended, instead, stage2, stage3, stage4, stage5, stage6, target
 
 STAGES: Final = (
     checks.STATIC,
@@ -24,6 +24,7 @@ STAGES: Final = (
     stage6.STAGE,
     extended.STAGE,
     checks.AUDIT,
+    target.STAGE,
     browser.STAGE,
     operations.STAGE,
     operations.ROUNDS,

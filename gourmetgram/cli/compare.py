@@ -1,7 +1,7 @@
 """`gourmetgram compare`: rules and model side by side."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -27,13 +27,16 @@ def compare(
     from gourmetgram.cli.output import page
     from gourmetgram.comparison.report import write_report
 
-    trace = "gourmetgram trace --target compose {image_id}" if target is Target.COMPOSE else ""
+    trace = COMPOSE_TRACE if target is Target.COMPOSE else ""
     variables = environment(context, stack, target)
     with errors.status("Comparing"):
         comparison = compared(variables, trace or trace_command(stack or context.obj))
         write_report(comparison, html)
     print_comparison(page(), comparison, examples)
     console.print(f"Report: {html.resolve()}", highlight=False, soft_wrap=True)
+
+
+COMPOSE_TRACE: Final = "gourmetgram trace --target compose {image_id}"
 
 
 def trace_command(stack_name: str) -> str:

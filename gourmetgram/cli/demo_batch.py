@@ -1,21 +1,19 @@
 """The demonstration's batch half: a past, its tables, training data, a model, and the model's own decisions."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import httpx
 from rich.console import Console
 
 from gourmetgram.cli.burst_view import show_burst
-from gourmetgram.cli.compare import compared, trace_command
+from gourmetgram.cli.compare import compared
 from gourmetgram.cli.compare_view import print_comparison
 from gourmetgram.cli.console import errors
-from gourmetgram.cli.dags import airflow_of, follow
+from gourmetgram.cli.dags import follow
+from gourmetgram.cli.demo_site import Site
 from gourmetgram.cli.models import publisher_of, trained
 from gourmetgram.cli.models_view import print_published, print_training
 from gourmetgram.cli.skew import measured
@@ -28,14 +26,10 @@ from gourmetgram.inspection.burst import Plan
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.quiescence import look, wait_for_rest
 from gourmetgram.inspection.trace_lakehouse import read_lake_image
-from gourmetgram.local.services import inherited_environment
-from gourmetgram.local.stack import Stack
 from gourmetgram.models.package import write_package
-from gourmetgram.settings import PROJECT_ROOT
 
 AGGREGATION: Final = "redpanda_event_aggregation"
 TRAINING: Final = "moderation_training"
-SCORER: Final = "risk_scoring_service"
 
 _REST_DEADLINE_S: Final = 900.0
 _DAG_DEADLINE_S: Final = 900.0
@@ -45,114 +39,113 @@ _POLL_S: Final = 0.1
 Heading = Callable[[str], None]
 
 
-def batch_steps(console: Console, heading: Heading, stack: Stack, platform: Platform, image_id: str, html: Path) -> int:
-    """Run all steps after the first decisions.
+class Batch:
+    """The steps after the first decisions.
 
     Args:
         console: where to print.
         heading: begins a step.
-        stack: runs everything; its traffic is paused.
+        site: where everything runs; its traffic is paused.
         platform: where its stores are.
-        image_id: of the first burst, which becomes training data.
-        html: where the comparison is written.
-
-    Returns:
-        how many stored features differ from those computed again offline.
-
-    Raises:
-        PlatformError: a step failed.
+        variables: with which its stores and its API are reached.
     """
-    heading("A past to learn from: a week of uploads, views, comments and flags")
-    _backfill(stack)
-    _wait_for_rest(platform)
-    heading("Airflow: the event history becomes Iceberg tables, and those become training data")
-    _run_dag(stack, AGGREGATION)
-    _run_dag(stack, TRAINING)
-    console.print(f"The image that went viral, {image_id}, is part of both now:")
-    lake_image = read_lake_image(platform.iceberg, image_id, datetime.now(UTC) - timedelta(days=1))
-    if lake_image:
-        print_lake_image(console, lake_image)
-    heading("A model, trained from that snapshot, judged on later images, and published")
-    _train(console, stack)
-    heading("Another image goes viral: the rules decide, the model gives its opinion beside them")
-    _use_mode(stack, "shadow")
-    show_burst(console, platform, stack.environment("data_generator"), Plan())
-    heading("A third one: now the model decides")
-    _use_mode(stack, "model")
-    show_burst(console, platform, stack.environment("data_generator"), Plan())
-    heading("Are the features that were served those that training computes?")
-    # The two bursts become history too.
-    _run_dag(stack, AGGREGATION)
-    skew = measured(stack.environment())
-    print_skew(console, skew)
-    heading("Rules and model side by side")
-    _compare(console, stack, html)
-    return skew.differences
 
+    def __init__(
+        self, console: Console, heading: Heading, site: Site, platform: Platform, variables: dict[str, str]
+    ) -> None:
+        self._console = console
+        self._heading = heading
+        self._site = site
+        self._platform = platform
+        self._variables = variables
 
-def _backfill(stack: Stack) -> None:
-    """Write the default history; a second demonstration finds it there."""
-    variables = {
-        **inherited_environment(),
-        **stack.environment("data_generator"),
-        "GENERATOR_MODE": "backfill",
-        "GENERATOR_BACKFILL_TRUTH_PATH": str(stack.folder / "ground-truth.csv"),
-    }
-    done = subprocess.run([sys.executable, "-m", "data_generator"], cwd=PROJECT_ROOT, env=variables, check=False)
-    if done.returncode:
-        raise TransientError("The backfill failed: its last lines are above.")
+    def run(self, image_id: str, html: Path) -> int:
+        """Run them all.
 
+        Args:
+            image_id: of the first burst, which becomes training data.
+            html: where the comparison is written.
 
-def _wait_for_rest(platform: Platform) -> None:
-    """Wait until every past event is published and counted."""
-    engine = create_worker_engine(platform.postgres, "gourmetgram-demo")
-    try:
-        with errors.status("Events on their way") as status:
-            wait_for_rest(
-                lambda: look(platform, engine),
-                time.monotonic() + _REST_DEADLINE_S,
-                lambda text: status.update(f"Events on their way: {text}"),
-            )
-    finally:
-        engine.dispose()
+        Returns:
+            how many stored features differ from those computed again offline.
 
+        Raises:
+            PlatformError: a step failed.
+        """
+        self._heading("A past to learn from: a week of uploads, views, comments and flags")
+        self._site.backfill()
+        self._wait_for_rest()
+        self._heading("Airflow: the event history becomes Iceberg tables, and those become training data")
+        self._run_dag(AGGREGATION)
+        self._run_dag(TRAINING)
+        self._show_training_rows(image_id)
+        self._heading("A model, trained from that snapshot, judged on later images, and published")
+        self._train()
+        self._heading("Another image goes viral: the rules decide, the model gives its opinion beside them")
+        self._burst_in_mode("shadow")
+        self._heading("A third one: now the model decides")
+        self._burst_in_mode("model")
+        self._heading("Are the features that were served those that training computes?")
+        # The two bursts become history too.
+        self._run_dag(AGGREGATION)
+        skew = measured(self._variables)
+        print_skew(self._console, skew)
+        self._heading("Rules and model side by side")
+        self._compare(html)
+        return skew.differences
 
-def _run_dag(stack: Stack, name: str) -> None:
-    with airflow_of(stack) as airflow:
-        follow(airflow, name, airflow.trigger(name), _DAG_DEADLINE_S)
+    def _wait_for_rest(self) -> None:
+        """Wait until every past event is published and counted."""
+        engine = create_worker_engine(self._platform.postgres, "gourmetgram-demo")
+        try:
+            with errors.status("Events on their way") as status:
+                wait_for_rest(
+                    lambda: look(self._platform, engine),
+                    time.monotonic() + _REST_DEADLINE_S,
+                    lambda text: status.update(f"Events on their way: {text}"),
+                )
+        finally:
+            engine.dispose()
 
+    def _run_dag(self, name: str) -> None:
+        with self._site.airflow() as airflow:
+            follow(airflow, name, airflow.trigger(name), _DAG_DEADLINE_S)
 
-def _train(console: Console, stack: Stack) -> None:
-    """As `gourmetgram train --publish`."""
-    variables = stack.environment(SCORER)
-    publisher = publisher_of(variables)
-    run = trained(variables, publisher)
-    package = publisher.publish(run.package)
-    folder = stack.folder / "model"
-    write_package(package, folder)
-    print_training(console, run, folder)
-    print_published(console, publisher, package.metadata["version"])
+    def _show_training_rows(self, image_id: str) -> None:
+        self._console.print(f"The image that went viral, {image_id}, is part of both now:")
+        lake_image = read_lake_image(self._platform.iceberg, image_id, datetime.now(UTC) - timedelta(days=1))
+        if lake_image:
+            print_lake_image(self._console, lake_image)
 
+    def _train(self) -> None:
+        """As `gourmetgram train --publish`."""
+        publisher = publisher_of(self._variables)
+        run = trained(self._variables, publisher)
+        package = publisher.publish(run.package)
+        folder = self._site.folder / "model"
+        write_package(package, folder)
+        print_training(self._console, run, folder)
+        print_published(self._console, publisher, package.metadata["version"])
 
-def _use_mode(stack: Stack, mode: str) -> None:
-    """Restart the scorer in another mode, and wait until it has the published model."""
-    version = publisher_of(stack.environment(SCORER)).read_active().metadata["version"]
-    stack.override("INFERENCE_MODE", mode)
-    stack.restart(SCORER)
-    url = f"http://127.0.0.1:{stack.ports.risk_scoring_service}/health"
-    deadline = time.monotonic() + _MODEL_DEADLINE_S
-    while True:
-        answer = httpx.get(url, timeout=5).json()
-        model = answer.get("model", {})
-        if model.get("version") == version:
-            return
-        if time.monotonic() > deadline:
-            raise TransientError(f"The scorer did not load version {version} of the model: {answer}")
-        time.sleep(_POLL_S)
+    def _burst_in_mode(self, mode: str) -> None:
+        self._site.use_mode(mode)
+        self._wait_for_model()
+        show_burst(self._console, self._platform, self._variables, Plan())
 
+    def _wait_for_model(self) -> None:
+        """Wait until the scorer has the published model."""
+        version = publisher_of(self._variables).read_active().metadata["version"]
+        deadline = time.monotonic() + _MODEL_DEADLINE_S
+        while True:
+            answer = self._site.scorer_health()
+            if answer.get("model", {}).get("version") == version:
+                return
+            if time.monotonic() > deadline:
+                raise TransientError(f"The scorer did not load version {version} of the model: {answer}")
+            time.sleep(_POLL_S)
 
-def _compare(console: Console, stack: Stack, html: Path) -> None:
-    with errors.status("Comparing"):
-        comparison = compared(stack.environment(SCORER), trace_command(stack.name))
-        write_report(comparison, html)
-    print_comparison(console, comparison, 3)
+    def _compare(self, html: Path) -> None:
+        with errors.status("Comparing"):
+            comparison = compared(self._variables, self._site.trace_command)
+            write_report(comparison, html)
+        print_comparison(self._console, comparison, 3)

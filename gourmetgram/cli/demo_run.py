@@ -9,22 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.rule import Rule
 
-from gourmetgram.cli.audit import traffic_paused
 from gourmetgram.cli.audit_view import audited, print_audit
 from gourmetgram.cli.burst_view import show_burst
-from gourmetgram.cli.console import ConsoleProgress
-from gourmetgram.cli.demo_batch import batch_steps
+from gourmetgram.cli.demo_batch import Batch
+from gourmetgram.cli.demo_site import Site, site_of
 from gourmetgram.cli.output import page
 from gourmetgram.cli.stack import links
-from gourmetgram.cli.target import platform_of
+from gourmetgram.cli.target import Target, environment, selected_platform
 from gourmetgram.errors import TransientError
 from gourmetgram.inspection.burst import Plan, generator
 from gourmetgram.inspection.counts import Counts, read_counts
 from gourmetgram.inspection.platform import Platform
-from gourmetgram.local.airflow import AIRFLOW
-from gourmetgram.local.blueprint import DEFAULT_SERVICES
 from gourmetgram.local.services import inherited_environment
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import Settings
 
 
@@ -43,12 +39,14 @@ class Demo(NamedTuple):
         seconds: of traffic.
         real_time_only: stop after the first decisions.
         html: where the comparison is written.
+        target: a local stack, or the Compose lab.
     """
 
     context: typer.Context
     seconds: float
     real_time_only: bool
     html: Path
+    target: Target
 
 
 _LOOK_EVERY_S: Final = 1.0
@@ -73,42 +71,43 @@ def run_demo(demo: Demo) -> None:
     started = time.monotonic()
     console = page()
     heading = Headings(console)
-    stack = Stack(demo.context.obj)
+    site = site_of(demo.context, demo.target)
     heading("The servers and services")
-    # The first burst is judged by the rules, also when an earlier demonstration ended with a model.
-    stack.override("INFERENCE_MODE", "heuristic")
-    stack.up(DEFAULT_SERVICES if demo.real_time_only else (*DEFAULT_SERVICES, *AIRFLOW), ConsoleProgress())
-    platform = platform_of(stack)
+    site.up(airflow=not demo.real_time_only)
+    platform = selected_platform(demo.context, None, demo.target)
+    variables = environment(demo.context, None, demo.target)
     heading(f"{demo.seconds:g} seconds of traffic: users upload, view, comment and flag")
-    _traffic(console, stack, platform, demo.seconds)
+    _traffic(console, variables, platform, demo.seconds)
     heading("One image goes viral, is judged by the rules, and its way through every store")
-    image_id = show_burst(console, platform, stack.environment("data_generator"), Plan())
-    with traffic_paused(stack):
-        skewed = 0 if demo.real_time_only else batch_steps(console, heading, stack, platform, image_id, demo.html)
+    image_id = show_burst(console, platform, variables, Plan())
+    with site.traffic_paused():
+        batch = Batch(console, heading, site, platform, variables)
+        skewed = 0 if demo.real_time_only else batch.run(image_id, demo.html)
         heading("Audit: do all stores agree, to the event?")
         result = audited(platform)
     print_audit(console, result)
-    _end(console, heading, demo, image_id, time.monotonic() - started)
+    _end(console, heading, demo, site, image_id, time.monotonic() - started)
     if result.differences or skewed:
         raise typer.Exit(1)
 
 
-def _end(console: Console, heading: Headings, demo: Demo, image_id: str, seconds: float) -> None:
+def _end(console: Console, heading: Headings, demo: Demo, site: Site, image_id: str, seconds: float) -> None:
     heading("Everything stays up: look around")
-    links(demo.context, "localhost")
+    links(demo.context, "localhost", None, demo.target)
     if not demo.real_time_only:
         console.print(f"\nRules and model side by side: {demo.html.resolve()}", highlight=False, soft_wrap=True)
-        console.print("The scorer now decides by the model (INFERENCE_MODE=model in the stack's overrides.env).")
-    console.print(f"\nNext: gourmetgram trace {image_id}", soft_wrap=True)
-    console.print("      gourmetgram status · burst · compare · skew · audit --pause-traffic · down")
+        console.print(f"The scorer now decides by the model ({site.mode_is_kept_in}).", soft_wrap=True)
+    console.print(f"\nNext: {site.trace_command.format(image_id=image_id)}", soft_wrap=True)
+    if demo.target is Target.LOCAL:
+        console.print("      gourmetgram status · burst · compare · skew · audit --pause-traffic · down")
     console.print(f"[bold]Done in {seconds:.0f} s.[/bold]")
 
 
-def _traffic(console: Console, stack: Stack, platform: Platform, seconds: float) -> None:
+def _traffic(console: Console, site_variables: dict[str, str], platform: Platform, seconds: float) -> None:
     """Run a second generator at the demonstration's rate, and show what it causes."""
     variables = {
         **inherited_environment(),
-        **stack.environment("data_generator"),
+        **site_variables,
         "GENERATOR_ARRIVAL_RATE": str(DemoSettings.load().gourmetgram_demo_arrival_rate),
         "GENERATOR_MODE": "poisson",
         "HEALTH_PORT": "0",

@@ -1,10 +1,11 @@
 """Which platform a command looks at: a local stack, or the Compose lab on this machine."""
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
+from gourmetgram.compose.commands import COMPOSE_FILE
 from gourmetgram.compose.settings import ComposeSettings, variables_of
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.local.errors import StackError
@@ -26,9 +27,6 @@ TargetOption = Annotated[
     Target,
     typer.Option("--target", help="`local`: a stack of this command. `compose`: the lab's published ports."),
 ]
-
-
-COMPOSE_FILE: Final = PROJECT_ROOT / "docker" / "docker-compose.yaml"
 
 
 def selected_platform(context: typer.Context, stack: str | None, target: Target) -> Platform:

@@ -26,9 +26,14 @@ _TASKS = {
 _WINDOWS = tuple(f"event_aggregations.{kind}_windows_5min" for kind in ("view", "comment", "flag"))
 _RUN_S = 600
 # A past makes the later stages possible in minutes: labels need a day, and a model needs some hundred images.
+PAST = {
+    "GENERATOR_BACKFILL_DAYS": "7",
+    "GENERATOR_BACKFILL_IMAGES": "600",
+    "GENERATOR_BACKFILL_EVENTS": "40000",
+}
 _PAST = (
-    "run --rm --no-deps -e GENERATOR_MODE=backfill -e GENERATOR_BACKFILL_DAYS=7 -e GENERATOR_BACKFILL_IMAGES=600 "
-    "-e GENERATOR_BACKFILL_EVENTS=40000 data_generator"
+    "run --rm --no-deps -e GENERATOR_MODE=backfill "
+    f"{' '.join(f'-e {name}={value}' for name, value in PAST.items())} data_generator"
 )
 
 

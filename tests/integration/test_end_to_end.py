@@ -1,49 +1,82 @@
-"""All services on real servers: a burst leads to the same two decisions each time, and all stores agree."""
+"""All services on real servers: a burst leads to the same two decisions each time, and all stores agree.
+
+`GOURMETGRAM_TEST_TARGET=compose` runs these tests on the Compose lab of this machine instead of a stack of their own:
+without traffic (`docker compose stop data_generator`), and with a scorer that decides by rules.
+"""
 
 import json
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import httpx
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from gourmetgram.cli.main import app
-from gourmetgram.cli.target import platform_of
+from gourmetgram.cli.target import Target, environment, platform_of, selected_platform
 from gourmetgram.inspection import objects
-from gourmetgram.inspection.audit import audit
+from gourmetgram.inspection.audit import AuditResult, audit
 from gourmetgram.inspection.burst import Plan, burst
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.trace import trace
 from gourmetgram.local.services import inherited_environment
 from gourmetgram.local.stack import Stack
+from gourmetgram.settings import process_environment
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
 SERVICES = ("api_v2", "stream_consumer", "risk_scoring_service")
 
 
-@pytest.fixture(scope="module", name="full_stack")
-def full_stack_fixture() -> Iterator[Stack]:
-    """A stack of its own with all services except steady traffic."""
+class Site(NamedTuple):
+    """Where the tests run.
+
+    Attributes:
+        options: of a subcommand, to look there.
+        platform: its addresses.
+        generator_environment: with which a data generator reaches it.
+    """
+
+    options: tuple[str, str]
+    platform: Platform
+    generator_environment: dict[str, str]
+
+
+@pytest.fixture(scope="module", name="site")
+def site_fixture() -> Iterator[Site]:
+    """A stack of its own with all services except steady traffic, or the lab."""
+    if process_environment().get("GOURMETGRAM_TEST_TARGET") == "compose":
+        context = typer.Context(typer.main.get_command(app))
+        platform = selected_platform(context, None, Target.COMPOSE)
+        variables = environment(context, None, Target.COMPOSE)
+        yield Site(("--target", "compose"), platform, {**inherited_environment(), **variables})
+        return
     full_stack = Stack("end-to-end")
     full_stack.wipe()
     full_stack.up(SERVICES)
-    yield full_stack
+    variables = {**inherited_environment(), **full_stack.environment("data_generator")}
+    yield Site(("--stack", full_stack.name), platform_of(full_stack), variables)
     full_stack.wipe()
 
 
 @pytest.fixture(scope="module", name="platform")
-def platform_fixture(full_stack: Stack) -> Platform:
-    return platform_of(full_stack)
+def platform_fixture(site: Site) -> Platform:
+    return site.platform
 
 
 @pytest.fixture(scope="module", name="generator_environment")
-def generator_environment_fixture(full_stack: Stack) -> dict[str, str]:
-    return {**inherited_environment(), **full_stack.environment("data_generator")}
+def generator_environment_fixture(site: Site) -> dict[str, str]:
+    return site.generator_environment
+
+
+def _decisions(result: AuditResult) -> int:
+    return {check.name: check.actual for check in result.checks}["decisions"]
 
 
 def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(platform, generator_environment):
     images = set()
+    before = _decisions(audit(platform))
     for _ in range(3):
         result = burst(platform, generator_environment, Plan(views=110, comments=8, flags=2))
         images.add(result.image_id)
@@ -62,7 +95,7 @@ def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(p
     assert len(images) == 3
     result_of_audit = audit(platform)
     assert [check for check in result_of_audit.checks if not check.ok] == []
-    assert {check.name: check.actual for check in result_of_audit.checks}["decisions"] == 6
+    assert _decisions(result_of_audit) == before + 6
 
 
 def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(platform, generator_environment):
@@ -77,7 +110,7 @@ def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(pla
     assert audit(platform).differences == 0
 
 
-def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(full_stack, platform):
+def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(site, platform):
     url = platform.api_url
     before = audit(platform)
     unknown = "00000000-0000-4000-8000-000000000000"
@@ -93,24 +126,24 @@ def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(full_sta
     assert (after.events, after.differences) == (before.events, 0)
 
 
-def test_the_commands_print_one_json_document_and_end_with_the_right_code(full_stack, platform):
+def test_the_commands_print_one_json_document_and_end_with_the_right_code(site, platform):
     runner = CliRunner()
-    done = runner.invoke(app, ["--stack", full_stack.name, "audit", "--json"])
+    done = runner.invoke(app, ["audit", *site.options, "--json"])
     assert (done.exit_code, json.loads(done.stdout)["differences"]) == (0, 0)
     image_id = httpx.get(f"{platform.api_url}/images/", params={"limit": 1}).json()[0]["id"]
-    traced = runner.invoke(app, ["--stack", full_stack.name, "trace", image_id[:8], "--json"])
+    traced = runner.invoke(app, ["trace", *site.options, image_id[:8], "--json"])
     document = json.loads(traced.stdout)
     assert (traced.exit_code, document["image_id"]) == (0, image_id)
     event_id = document["events"][0]["event_id"]
-    followed = runner.invoke(app, ["trace", "--stack", full_stack.name, "--event", event_id, "--json"])
+    followed = runner.invoke(app, ["trace", *site.options, "--event", event_id, "--json"])
     assert json.loads(followed.stdout)["image_id"] == image_id
 
 
-def test_an_orphan_object_makes_the_command_fail(full_stack, platform):
+def test_an_orphan_object_makes_the_command_fail(site, platform):
     client = objects.connect(platform.objects)
     client.put_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg", Body=b"x")
     try:
-        done = CliRunner().invoke(app, ["--stack", full_stack.name, "audit"])
+        done = CliRunner().invoke(app, ["audit", *site.options])
     finally:
         client.delete_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg")
     assert done.exit_code == 1

@@ -1,0 +1,58 @@
+"""The platform's own demonstration and tests, on the lab's containers: only settings differ from the local stack."""
+
+from rehearsal import shell
+from rehearsal.errors import expect
+from rehearsal.lab import PROJECT, Lab
+from rehearsal.places import COMPOSE_FILE, OUTPUT
+from rehearsal.steps import Stage, Step
+from rehearsal.walk.checks import login
+from rehearsal.walk.stage5 import PAST
+
+_DEMO_S = 900.0
+_TESTS_S = 600.0
+_RULES = {"INFERENCE_MODE": "heuristic", "POLICY_VERSION": "v1"}
+"""Win over docker/.env."""
+
+
+def _demo(lab: Lab) -> str:
+    command = (".venv/bin/gourmetgram", "demo", "--target", "compose", "--seconds", "10")
+    variables = {
+        **login(lab),
+        **PAST,
+        "AIRFLOW_ADMIN_PASSWORD": lab.variable("AIRFLOW_ADMIN_PASSWORD"),
+        "POLICY_VERSION": "v1",
+        "COMPOSE_FILE": str(COMPOSE_FILE),
+        "COMPOSE_PROJECT_NAME": PROJECT,
+        "COLUMNS": "120",
+    }
+    report = OUTPUT / "comparison.html"
+    answer = shell.run([*command, "--html", report], timeout=_DEMO_S, environment=variables)
+    expect(answer.code == 0, f"exit code {answer.code}: {answer.tail}")
+    expect("The stores agree." in answer.output, answer.tail)
+    return answer.output.strip().splitlines()[-1]
+
+
+def _tests(lab: Lab) -> str:
+    lab.do("stop data_generator")
+    answer = lab.compose("up -d --no-deps risk_scoring_service", environment=_RULES)
+    expect(answer.code == 0, answer.tail)
+    lab.wait_healthy(["risk_scoring_service"])
+    answer = shell.run(
+        [".venv/bin/pytest", "-n", "0", "-q", "tests/integration/test_end_to_end.py"],
+        timeout=_TESTS_S,
+        environment={**login(lab), "GOURMETGRAM_TEST_TARGET": "compose"},
+    )
+    expect(answer.code == 0, answer.tail)
+    lab.do("up -d risk_scoring_service data_generator")
+    lab.wait_healthy(["risk_scoring_service", "data_generator"])
+    return next(line for line in answer.output.splitlines() if " passed" in line)
+
+
+STAGE = Stage(
+    "target",
+    "The same commands as on the local stack",
+    (
+        Step("gourmetgram demo --target compose", "from traffic to the model's decisions; the stores agree", _demo),
+        Step("GOURMETGRAM_TEST_TARGET=compose pytest tests/integration/test_end_to_end.py", "all pass", _tests),
+    ),
+)
