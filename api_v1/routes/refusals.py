@@ -22,14 +22,14 @@ def accepted(record: Record | None) -> Record:
     if record is None:
         raise TransientError("the statement returned nothing for a row")
     refusal = record["refusal"]
-    if refusal == "abandoned":
-        raise TransientError("the upload took so long that its picture was removed")
     if refusal is not None:
         raise _error(refusal)
     return record
 
 
-def _error(refusal: str) -> ApiError:
+def _error(refusal: str) -> ApiError | TransientError:
+    if refusal == "abandoned":
+        return TransientError("the upload took so long that its picture was removed")
     if refusal == "other_image":
         return InvalidInputError.at("comment_id", "The comment belongs to another image.")
     return NotFoundError(_NOT_FOUND[refusal])

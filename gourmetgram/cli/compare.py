@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 DEFAULT_REPORT = Path("comparison.html")
 
+COMPOSE_TRACE: Final = "gourmetgram trace --target compose {image_id}"
+"""The command that follows an image of the Compose lab, with `{image_id}` in it."""
+
 
 def compare(
     context: typer.Context,
@@ -27,16 +30,13 @@ def compare(
     from gourmetgram.cli.output import page
     from gourmetgram.comparison.report import write_report
 
-    trace = COMPOSE_TRACE if target is Target.COMPOSE else ""
+    trace = COMPOSE_TRACE if target is Target.COMPOSE else trace_command(stack or context.obj)
     variables = environment(context, stack, target)
     with errors.status("Comparing"):
-        comparison = compared(variables, trace or trace_command(stack or context.obj))
+        comparison = compared(variables, trace)
         write_report(comparison, html)
     print_comparison(page(), comparison, examples)
     console.print(f"Report: {html.resolve()}", highlight=False, soft_wrap=True)
-
-
-COMPOSE_TRACE: Final = "gourmetgram trace --target compose {image_id}"
 
 
 def trace_command(stack_name: str) -> str:

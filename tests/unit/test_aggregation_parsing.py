@@ -175,6 +175,12 @@ def test_one_unusual_value_among_many_changes_nothing(value: bytes, monkeypatch:
     assert len(slow) <= 32
 
 
+@pytest.mark.parametrize("values", [(LINE + LINE, b""), (b"", LINE + b"\n" + LINE), (b" ", LINE, LINE + LINE)], ids=str)
+def test_several_objects_in_one_message_never_stand_in_for_an_empty_one(values: tuple[bytes, ...]) -> None:
+    messages = [message(offset, text, (TIMESTAMP_LOG_APPEND_TIME, NOW_MS)) for offset, text in enumerate(values)]
+    assert in_order(parse_messages(messages)) == in_order(parse_slowly([to_record(item) for item in messages]))
+
+
 def test_every_field_that_the_outbox_writes_is_a_usual_one() -> None:
     written = {
         name
