@@ -33,14 +33,16 @@ async def simulate_viral(actors: Actors, settings: GeneratorSettings) -> bool:
     )
     log.info("Simulating viral burst for image: %s", image_id)
     log.info("Burst plan: views=%d, comments=%d, flags=%d", views, comments, flags)
+    done = False
     try:
         await _burst(actors, image_id, views, comments, flags)
+        done = actors.statistics.errors == 0
     except ApiCallError as error:
         actors.statistics.error()
         log.error("The burst ended early: %s", error)
-    done = actors.statistics.errors == 0
-    outcome = "complete" if done else "INCOMPLETE"
-    log.info("Viral burst %s for image: %s (%s)", outcome, image_id, actors.statistics.summary())
+    finally:  # one that is stopped says how far it came, too
+        outcome = "complete" if done else "INCOMPLETE"
+        log.info("Viral burst %s for image: %s (%s)", outcome, image_id, actors.statistics.summary())
     return done
 
 

@@ -12,6 +12,7 @@ import boto3
 import pytest
 import redis
 
+from gourmetgram.collector import freeze_heap
 from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, process_environment
 from gourmetgram.topics import ensure_topics
@@ -27,6 +28,11 @@ pytest_plugins = [
 
 UniqueName = Callable[[str], str]
 MakeTopic = Callable[..., str]
+
+
+def pytest_collection_finish() -> None:
+    """Two thousand tests and all that they import would be walked through by each of the collector's full runs."""
+    freeze_heap()
 
 
 @pytest.fixture(scope="session")

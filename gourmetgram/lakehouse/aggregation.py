@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Self
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS: Final = 5
 _PROGRESS_EVERY_S: Final = 5.0
+# From here on, what the collector takes during a run is more than what setting the heap aside takes before it.
+_MANY_RECORDS: Final = 20_000
 
 Step = Callable[[str], None]
 """Told the name of each thing that was just done; tests kill the run there."""
@@ -208,7 +210,8 @@ def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange
     said = time.monotonic()
     try:
         # Arrow parses and compresses one batch outside of the interpreter's lock while the next one is read.
-        with frozen_heap(), ThreadPoolExecutor(1, "rows") as pool:
+        collector = frozen_heap() if total > _MANY_RECORDS else nullcontext()
+        with collector, ThreadPoolExecutor(1, "rows") as pool:
             added = pool.submit(lambda: None)
             for messages in broker.read_ranges(consumer, ranges):
                 added.result()

@@ -1,4 +1,4 @@
-"""Kafka's classes as an image of memory (the JVM's class data sharing): a start maps it instead of loading 7,000 classes.
+"""Kafka's classes as an image of memory (the JVM's class data sharing): a start maps it and loads no 7,000 classes.
 
 That halves the time of a start. A JVM ignores an image that another JVM or other jars made, and starts as without one.
 """

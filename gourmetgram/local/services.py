@@ -67,6 +67,8 @@ def is_switch(variable: str) -> bool:
 def inherited_environment() -> dict[str, str]:
     """The caller's environment without anything that a service would read as a setting."""
     inherited = process_environment()
+    # A process that may not keep what it compiled compiles some 600 modules at each start, which takes seconds.
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     return {name: value for name, value in inherited.items() if not name.startswith((*_SWITCHES, *_ADDRESSES))}
 
 

@@ -202,6 +202,21 @@ async def enough_of_everything(api: Api, before: dict[str, int]) -> dict[str, in
     return await wait_until_async(reached, NO_MORE_AFTER_S, "traffic of every kind")
 
 
+async def test_a_burst_that_is_stopped_says_how_far_it_came(api_v2: Api, tmp_path: Path) -> None:
+    variables = {"GENERATOR_MODE": "simulate_viral", "GENERATOR_BURST_VIEWS": "100000"}
+    async with generator(api_v2, tmp_path, **variables) as running:
+        image_id = (await running.logged("Simulating viral burst for image: (.*)"))[1]
+
+        async def viewed() -> bool:
+            return bool((await api_v2.row("SELECT views FROM images WHERE id = $1", image_id))["views"])
+
+        await wait_until_async(viewed, NO_MORE_AFTER_S, "a view")
+        running.process.terminate()
+        assert await running.ended() == 1
+    last = messages(running.lines)[-1]
+    assert last.startswith(f"Viral burst INCOMPLETE for image: {image_id} (users=")
+
+
 async def test_a_restarted_generator_goes_on_with_the_images_that_are_there(api_v2: Api, tmp_path: Path) -> None:
     user_id = await api_v2.user()
     image_id = await api_v2.image(user_id)

@@ -1,6 +1,7 @@
 """The local stack's behaviour on a stack of its own, with real servers."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -155,6 +156,11 @@ def test_a_topic_with_too_few_partitions_gets_more(own):
         lambda: len(admin_of(own).list_topics(timeout=10).topics["small"].partitions) == 4,
         what="the new partitions",
     )
+
+
+def test_the_broker_starts_from_the_image_of_its_classes(own):
+    mapped = {os.path.basename(part.path) for part in psutil.Process(pids(own)["kafka"]).memory_maps()}
+    assert [name for name in mapped if re.fullmatch(r"kafka-[0-9.]+-[0-9a-f]{8}\.jsa", name)]
 
 
 def test_topics_are_not_created_by_asking_for_them(own):

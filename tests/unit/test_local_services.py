@@ -69,9 +69,10 @@ def test_an_address_of_the_caller_does_not_reach_the_services(tmp_path, monkeypa
 def test_what_supervisord_inherits_has_no_setting_in_it(monkeypatch):
     monkeypatch.setenv("POLICY_VERSION", "v2")
     monkeypatch.setenv("REDIS_HOST", "elsewhere")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
     inherited = inherited_environment()
-    assert not {"POLICY_VERSION", "REDIS_HOST"} & inherited.keys()
+    assert not {"POLICY_VERSION", "REDIS_HOST", "PYTHONDONTWRITEBYTECODE"} & inherited.keys()
     assert inherited["SOMETHING_ELSE"] == "kept"
 
 
