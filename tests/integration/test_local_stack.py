@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import boto3
 import psutil
@@ -159,7 +160,7 @@ def test_a_topic_with_too_few_partitions_gets_more(own):
 
 
 def test_the_broker_starts_from_the_image_of_its_classes(own):
-    mapped = {os.path.basename(part.path) for part in psutil.Process(pids(own)["kafka"]).memory_maps()}
+    mapped = {Path(part.path).name for part in psutil.Process(pids(own)["kafka"]).memory_maps()}
     assert [name for name in mapped if re.fullmatch(r"kafka-[0-9.]+-[0-9a-f]{8}\.jsa", name)]
 
 
