@@ -13,10 +13,13 @@ fi
 airflow db migrate
 
 password="${AIRFLOW_ADMIN_PASSWORD:-gourmetgram_airflow}"
-airflow users create --username admin --password "$password" \
-    --firstname Admin --lastname User --role Admin --email admin@example.com
+said="$(airflow users create --username admin --password "$password" \
+    --firstname Admin --lastname User --role Admin --email admin@example.com)"
+echo "$said"
 # An account of an earlier start keeps its password unless it is set again.
-airflow users reset-password --username admin --password "$password"
+if [[ $said != *'User "admin" created'* ]]; then
+    airflow users reset-password --username admin --password "$password"
+fi
 
 connections="$(mktemp --suffix=.json)"
 trap 'rm -f "$connections"' EXIT
