@@ -7,8 +7,8 @@ READY   := $(VENV)/.ready
 UV      := uv==0.13.8
 # pytest arguments, e.g. make test ARGS="tests/unit -x"
 ARGS    ?=
-# Three test files at a time, fault tests first: much of them is waiting. WORKERS=0 runs one after the other.
-WORKERS ?= 3
+# Four test files at a time, fault tests first: much of them is waiting. WORKERS=0 runs one after the other.
+WORKERS ?= 4
 # The first interpreter that is new enough; `make PYTHON=/path/to/python setup` chooses another.
 PYTHON  ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)

@@ -154,7 +154,7 @@ def test_a_run_that_is_stopped_half_way_leaves_nothing(environment, database, nu
     process = subprocess.Popen(
         [sys.executable, "-m", "data_generator"],
         cwd=PROJECT_ROOT,
-        env={**environment, "GENERATOR_BACKFILL_EVENTS": "150000"},
+        env={**environment, "GENERATOR_BACKFILL_EVENTS": "60000"},
         stderr=subprocess.PIPE,
         text=True,
     )
