@@ -12,6 +12,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from gourmetgram.errors import PlatformError
 from gourmetgram.kafka import client_config
 from gourmetgram.local import kafka_classes, kafka_jars, ports, toolchain
 from gourmetgram.local.component import Component, Program
@@ -83,9 +84,10 @@ class Kafka(Component):
             report("preparing quick starts (about a quarter of a minute, the first time only)")
             try:
                 self._write_image(report)
-            except StackError as error:
-                # Only slower: nothing that anybody needs is missing.
+            except (PlatformError, OSError) as error:
+                # Only slower: nothing that anybody needs is missing. An empty image means not to try again.
                 log.warning("Kafka will start without an image of its classes: %s", error)
+                self._image.touch()
 
     def _write_image(self, report: Report) -> None:
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
@@ -133,7 +135,7 @@ class Kafka(Component):
     def _format(self, config: Path) -> None:
         answer = subprocess.run(
             [
-                *self._java("-Xmx128m", kafka_classes.using(self._image)),
+                *self._java("-Xmx128m", *kafka_classes.using(self._image)),
                 *("kafka.tools.StorageTool", "format", "--standalone"),
                 *("--cluster-id", new_cluster_id(), "--config", str(config)),
             ],
@@ -178,7 +180,7 @@ class Kafka(Component):
     def program(self) -> Program:
         """One JVM with at most 400 MB of heap."""
         return Program(
-            command=self._broker(kafka_classes.using(self._image)),
+            command=self._broker(*kafka_classes.using(self._image)),
             directory=self._folder,
             stop_seconds=30,
         )

@@ -15,6 +15,7 @@ from gourmetgram.local.errors import StackError
 _START_DEADLINE_S = 120.0
 _STOP_DEADLINE_S = 30.0
 _POLL_S = 0.1
+_FILE = "-XX:SharedArchiveFile="
 
 
 def image_file(cache: Path, java: Path) -> Path:
@@ -63,9 +64,9 @@ def noting(names: Path) -> str:
     return f"-XX:DumpLoadedClassList={names}"
 
 
-def using(image: Path) -> str:
-    """The option that makes a JVM map an image if it can."""
-    return f"-XX:SharedArchiveFile={image}"
+def using(image: Path) -> tuple[str, ...]:
+    """The option that makes a JVM map an image if it can; none when there is no image, or an empty one."""
+    return (f"{_FILE}{image}",) if image.exists() and image.stat().st_size else ()
 
 
 def write_image(image: Path, names: Path, java: Sequence[str]) -> None:
@@ -82,7 +83,7 @@ def write_image(image: Path, names: Path, java: Sequence[str]) -> None:
     fresh = names.with_suffix(".jsa")
     program, *options = java
     answer = subprocess.run(
-        [program, "-Xshare:dump", f"-XX:SharedClassListFile={names}", using(fresh), *options],
+        [program, "-Xshare:dump", f"-XX:SharedClassListFile={names}", f"{_FILE}{fresh}", *options],
         capture_output=True,
         text=True,
         check=False,
