@@ -172,6 +172,8 @@ class Kafka(Component):
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
             "share.coordinator.state.topic.num.partitions": 4,
+            # Twice a second would tell companions that the controller lives; there are none.
+            "metadata.max.idle.interval.ms": 5_000,
             # A single consumer need not wait for companions before it gets its partitions.
             "group.initial.rebalance.delay.ms": 0,
         }
