@@ -79,9 +79,9 @@ class Publisher:
         return confirmed
 
     def broker_answers(self) -> bool:
-        """Ask the broker for its topics. Blocks for up to a second."""
+        """Ask the broker for one of our topics. Blocks for up to a second."""
         try:
-            self._current().list_topics(timeout=_PROBE_TIMEOUT_S)
+            self._current().list_topics(self._settings.kafka_topic_views, timeout=_PROBE_TIMEOUT_S)
         except KafkaException:
             return False
         return True

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -64,7 +64,7 @@ def ensure_topics(
 
 
 def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> None:
-    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
+    existing = _partition_counts(admin, names)
     missing = [name for name in names if name not in existing]
     if not missing:
         return
@@ -80,6 +80,18 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
             log.info("Created topic %s", name)
 
 
+def _partition_counts(admin: AdminClient, names: list[str]) -> dict[str, int]:
+    """Of those that exist. Asked by name: a shared broker may hold thousands of other topics."""
+    counts = {}
+    for name, answer in admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_S).items():
+        try:
+            counts[name] = len(answer.result().partitions)
+        except KafkaException as error:
+            if not _not_known_yet(error):
+                raise
+    return counts
+
+
 def _not_known_yet(error: BaseException) -> bool:
     return isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
@@ -92,8 +104,7 @@ def _correct(admin: AdminClient, names: list[str], partitions: int) -> None:
 
 
 def _correct_partitions(admin: AdminClient, names: list[str], partitions: int) -> None:
-    existing = admin.list_topics(timeout=_TIMEOUT_S).topics
-    counts = {name: len(existing[name].partitions) for name in names if name in existing}
+    counts = _partition_counts(admin, names)
     for name, count in counts.items():
         if count > partitions:
             raise PermanentError(

@@ -185,12 +185,12 @@ class EventSource:
         try:
             answers = self._admin.describe_topics(TopicCollection(topics), request_timeout=_ANSWER_TIMEOUT_S)
             ids = {topic: str(_wait(answer).topic_id) for topic, answer in answers.items()}
+            if _NO_TOPIC_ID not in ids.values():
+                return {topic: f"topic:{name}" for topic, name in ids.items()}
+            # A broker without topic ids answers zeros. A broker with new storage is at least a new cluster.
             cluster = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).cluster_id
         except (KafkaException, TimeoutError) as error:
             raise TransientError(f"the broker did not describe its topics: {error}") from error
-        if _NO_TOPIC_ID not in ids.values():
-            return {topic: f"topic:{name}" for topic, name in ids.items()}
-        # A broker without topic ids answers zeros. A broker with new storage is at least a new cluster.
         return dict.fromkeys(topics, f"cluster:{cluster}")
 
     # --- commits ---------------------------------------------------------------------------------------------------

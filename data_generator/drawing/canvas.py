@@ -7,6 +7,7 @@ painted at twice the size and scaled down at the end, which smooths the edges.
 import math
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFilter
@@ -117,10 +118,20 @@ class Canvas:
         self._overlay(points, (255, 255, 255), opacity, blur)
 
     def _overlay(self, points: Sequence[Point], colour: Colour, opacity: float, blur: float) -> None:
-        mask = Image.new("L", self._image.size, 0)
-        ImageDraw.Draw(mask).polygon([self._pixel(point) for point in points], fill=round(255 * opacity))
-        mask = mask.filter(ImageFilter.GaussianBlur(blur * self._unit))
-        self._image.paste(Image.new("RGB", self._image.size, colour), (0, 0), mask)
+        pixels = [self._pixel(point) for point in points]
+        sigma = blur * self._unit
+        # Pillow blurs by three averages over a little more than two sigmas: nothing beyond three is touched.
+        reach = math.ceil(3 * sigma) + 3
+        box = (
+            max(0, math.floor(min(x for x, _ in pixels)) - reach),
+            max(0, math.floor(min(y for _, y in pixels)) - reach),
+            min(self._image.width, math.ceil(max(x for x, _ in pixels)) + reach),
+            min(self._image.height, math.ceil(max(y for _, y in pixels)) + reach),
+        )
+        mask = Image.new("L", (box[2] - box[0], box[3] - box[1]), 0)
+        shape = [(x - box[0], y - box[1]) for x, y in pixels]
+        ImageDraw.Draw(mask).polygon(shape, fill=round(255 * opacity))
+        self._image.paste(colour, box, mask.filter(ImageFilter.GaussianBlur(sigma)))
 
     def table(self) -> None:
         """Fill the whole picture with a table top (planks, a checked cloth or stone) and light from above left."""
@@ -204,12 +215,16 @@ class Canvas:
 def ellipse_points(centre: Point, radii: Point, angle: float = 0.0, steps: int = 64) -> list[Point]:
     """The outline of an ellipse, turned by `angle`."""
     sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
-    points = []
-    for step in range(steps):
-        turn = math.tau * step / steps
-        x, y = radii[0] * math.cos(turn), radii[1] * math.sin(turn)
-        points.append((centre[0] + x * cosine - y * sine, centre[1] + x * sine + y * cosine))
-    return points
+    along, across = (radii[0] * cosine, radii[0] * sine), (radii[1] * sine, radii[1] * cosine)
+    return [
+        (centre[0] + x * along[0] - y * across[0], centre[1] + x * along[1] + y * across[1])
+        for x, y in _unit_circle(steps)
+    ]
+
+
+@lru_cache
+def _unit_circle(steps: int) -> list[Point]:
+    return [(math.cos(math.tau * step / steps), math.sin(math.tau * step / steps)) for step in range(steps)]
 
 
 def turned(points: Sequence[Point], centre: Point, angle: float) -> list[Point]:

@@ -209,7 +209,7 @@ class Kafka(Component):
             return False
         try:
             admin = AdminClient({**client_config(self._settings, "gourmetgram-local"), "log_level": 0})
-            return bool(admin.list_topics(timeout=2).brokers)
+            return bool(admin.describe_cluster(request_timeout=2).result().nodes)
         except KafkaException:
             return False
 

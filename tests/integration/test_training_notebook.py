@@ -3,14 +3,11 @@
 import json
 import re
 
-import nbformat
 import pyarrow.fs as pafs
 import pytest
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 from gourmetgram.models.publishing import check_package
-from gourmetgram.settings import PROJECT_ROOT, process_environment
+from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram.training.large_table import replace_large_table
 from tests.support.training_rows import synthetic_rows, write_rows
 
@@ -19,24 +16,17 @@ pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore::Deprecati
 WORKSPACE = PROJECT_ROOT / "model_training" / "workspace"
 
 
-def executed(name, folder, environment):
-    notebook = nbformat.read(WORKSPACE / name, as_version=4)
-    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    try:
-        client.execute(env={**process_environment(), **environment})
-    finally:
-        outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    return outputs
+@pytest.fixture(scope="module", name="notebooks")
+def notebooks_fixture():
+    from tests.support import notebooks
+
+    return notebooks
 
 
-def printed(outputs):
-    return "".join(output["text"] for output in outputs if output["output_type"] == "stream")
-
-
-def test_the_training_notebook_ends_with_a_published_model(catalog, publisher, lake_environment, tmp_path):
+def test_the_training_notebook_ends_with_a_published_model(catalog, publisher, lake_environment, tmp_path, notebooks):
     snapshot_id = write_rows(catalog, synthetic_rows(images=120))
-    outputs = executed("training.ipynb", tmp_path, lake_environment)
-    text = printed(outputs)
+    outputs = notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
+    text = notebooks.printed(outputs)
     assert f"Training from Iceberg snapshot: {snapshot_id}\n" in text
     assert "96 images; hold out 24" in text
     assert "\n".join(publisher.served_keys) in text
@@ -49,19 +39,25 @@ def test_the_training_notebook_ends_with_a_published_model(catalog, publisher, l
     assert local["updated_at"] == active.metadata["updated_at"]
 
 
-def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(catalog, lake_environment, tmp_path):
+def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
+    catalog, lake_environment, tmp_path, notebooks
+):
     write_rows(catalog, [])
-    with pytest.raises(CellExecutionError, match=r"has no rows yet\. Let traffic or a backfill run"):
-        executed("training.ipynb", tmp_path, lake_environment)
+    with pytest.raises(notebooks.CellExecutionError, match=r"has no rows yet\. Let traffic or a backfill run"):
+        notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(catalog, lake_environment, tmp_path):
+def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(
+    catalog, lake_environment, tmp_path, notebooks
+):
     write_rows(catalog, synthetic_rows(images=60))
     table = replace_large_table(catalog, 130_000)
     assert replace_large_table(catalog, 120_000).scan().count() == 120_000
     assert not [found for found in everything_below(table) if found.is_file]
-    text = printed(executed("training_large_data_demo.ipynb", tmp_path, lake_environment))
+    text = notebooks.printed(
+        notebooks.execute(WORKSPACE / "training_large_data_demo.ipynb", tmp_path, lake_environment)
+    )
     assert "LogisticRegression fitted on 180 rows" in text
     assert "120000 rows, memory in use" in text
     assert re.search(r"120,000 rows in 1[2-5] batches", text)
@@ -77,5 +73,6 @@ def everything_below(table):
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(WORKSPACE.glob("*.ipynb"))])
 def test_notebooks_are_kept_without_outputs(name):
-    notebook = nbformat.read(WORKSPACE / name, as_version=4)
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells)
+    cells = json.loads((WORKSPACE / name).read_text())["cells"]
+    assert cells
+    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
