@@ -11,7 +11,9 @@ from typing import Final
 
 from pyiceberg.manifest import DataFile, ManifestFile
 from pyiceberg.table import Table, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update import TableUpdate
 from pyiceberg.table.update.snapshot import _ManifestMergeManager, _OverwriteFiles
 
 from gourmetgram.errors import PermanentError, TransientError
@@ -23,6 +25,29 @@ MAX_RUN_S: Final = 2_700.0
 run, whose files leave the bucket after 3,600 s."""
 
 _MANIFEST_BYTES: Final = 8 * 1024 * 1024
+
+
+class _Transaction(Transaction):
+    """A transaction that keeps the metadata it has built.
+
+    PyIceberg copies all of it whenever something looks at it, some twenty times a commit: a fifth of a commit's work.
+    Nobody changes what it gets.
+    """
+
+    _built: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        """The table's metadata with the staged updates applied."""
+        base, updates = self._table.metadata, self._updates
+        if self._built is None or self._built[0] is not base or self._built[1] is not updates:
+            self._built = base, updates, super().table_metadata
+        return self._built[2]
+
+
+def begin(table: Table) -> Transaction:
+    """As `table.transaction()`."""
+    return _Transaction(table)
 
 
 def append_files(
@@ -45,7 +70,7 @@ def append_files(
     """
     _refuse_retries(table)
     with named_outages("new files could not be committed"):
-        transaction = table.transaction()
+        transaction = begin(table)
         with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as producer:
             for file in files:
                 producer.append_data_file(file)
@@ -71,7 +96,7 @@ def replace_files(
     """
     _refuse_retries(table)
     with named_outages("replaced files could not be committed"):
-        transaction = table.transaction()
+        transaction = begin(table)
         operation = Operation.OVERWRITE if table.current_snapshot() is not None else Operation.APPEND
         with _ReplaceFiles(operation, transaction, table.io, snapshot_properties=dict(summary)) as producer:
             for file in old:
@@ -84,7 +109,7 @@ def replace_files(
 
 def set_properties(table: Table, properties: Mapping[str, str]) -> None:
     """Change properties of the table without a snapshot."""
-    with named_outages("properties could not be committed"), table.transaction() as transaction:
+    with named_outages("properties could not be committed"), begin(table) as transaction:
         transaction.set_properties(dict(properties))
 
 

@@ -19,6 +19,7 @@ from pyiceberg.table import Table
 from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import DAY_US
 from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.lakehouse.commits import begin
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import parse_time
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
@@ -142,7 +143,7 @@ def _commit(
     outdated = engine.scalar(stored.filter(_in_spans(stored.anchor_time, spans)).count())
     new = wanted.filter(_in_spans(wanted.anchor_time, spans))
     new = new.order_by("anchor_time", "image_id", "decision_point_minutes")
-    with table.transaction() as transaction:
+    with begin(table) as transaction:
         transaction.set_properties({EXTRACTED_AT: summary[EXTRACTED_AT]})
         if outdated:
             transaction.delete(_span_filter(spans), snapshot_properties=summary)
