@@ -65,7 +65,8 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], fill: Colour) -> None:
         """A filled shape."""
-        self._draw.polygon([self._pixel(point) for point in points], fill=fill)
+        unit = self._unit
+        self._draw.polygon([(x * unit, y * unit) for x, y in points], fill=fill)
 
     def ellipse(self, centre: Point, radii: Point, fill: Colour, angle: float = 0.0) -> None:
         """A filled ellipse, turned by `angle`."""
