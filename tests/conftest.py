@@ -12,6 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from gourmetgram.collector import freeze_heap
 from gourmetgram.local.stack import Stack
@@ -26,6 +27,12 @@ pytest_plugins = [
     "tests.support.scoring_fixtures",
     "tests.support.training_fixtures",
 ]
+
+# How long an example takes says how busy the machine is. Examples may share a test's servers: each uses ids of its own.
+settings.register_profile(
+    "servers", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("servers")
 
 UniqueName = Callable[[str], str]
 MakeTopic = Callable[..., str]

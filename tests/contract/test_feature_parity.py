@@ -104,7 +104,6 @@ def draw_plans(number: int) -> list[Plan]:
     @settings(
         max_examples=number,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

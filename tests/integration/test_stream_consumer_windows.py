@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import orjson
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gourmetgram.events import Event
@@ -90,7 +90,7 @@ def state_of(client: redis.Redis) -> dict[bytes, object]:
     return {**hours, **texts, **hashes, b"reached": client.hgetall("consumer:milestones")}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(draft=drafts, sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
 def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes):
     windows, client = store
@@ -128,7 +128,7 @@ def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes)
         assert client.get(name).decode() == unix_text(reference.last_alert[alert.image_id, alert.trigger])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(draft=drafts)
 def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store, draft):
     windows, client = store
@@ -142,7 +142,7 @@ def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store,
     assert state_of(client) == one_by_one
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(draft=drafts, again=st.lists(st.integers(0, 59), max_size=30))
 def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
     windows, client = store

@@ -100,7 +100,7 @@ def in_order(parsed: ParsedBatch) -> tuple[pa.Table, dict[str, int]]:
     return parsed.rows.sort_by("offset").combine_chunks(), dict(parsed.bad)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(values, max_size=12), st.booleans())
 def test_columns_give_the_rows_of_single_messages(batch: list[bytes | None], dated: bool) -> None:
     timestamp = (TIMESTAMP_LOG_APPEND_TIME, NOW_MS) if dated else (TIMESTAMP_NOT_AVAILABLE, -1)

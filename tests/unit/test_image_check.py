@@ -5,7 +5,7 @@ import io
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -41,7 +41,6 @@ def test_the_formats_are_recognised_by_their_content(data: bytes, extension: str
 
 
 @given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.floats(0, 0.95))
-@settings(deadline=None)
 def test_a_truncated_file_is_refused_wherever_it_ends(format_name: str, part: float) -> None:
     data = encoded(format_name)
     with pytest.raises(NotAnImageError):
@@ -51,14 +50,12 @@ def test_a_truncated_file_is_refused_wherever_it_ends(format_name: str, part: fl
 @given(
     st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WEBP"])
 )
-@settings(deadline=None)
 def test_nothing_but_a_refusal_comes_out_of_garbage(data: bytes, start: bytes) -> None:
     with pytest.raises(NotAnImageError):
         check_image(start + data, MANY)
 
 
 @given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.integers(0, 5_000), st.integers(0, 255))
-@settings(deadline=None)
 def test_a_damaged_file_is_taken_or_refused_but_never_an_accident(format_name: str, place: int, value: int) -> None:
     data = bytearray(encoded(format_name))
     data[place % len(data)] = value
