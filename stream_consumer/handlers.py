@@ -15,7 +15,7 @@ from stream_consumer.partitions import Progress, TopicPartition, field_of
 from stream_consumer.report import Report
 from stream_consumer.requests import Requests
 from stream_consumer.source import EventSource
-from stream_consumer.store import Applied, Applying, WindowCounts, WindowStore
+from stream_consumer.store import Applied, Applying, Prepared, WindowCounts, WindowStore
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,13 @@ class Outcome(NamedTuple):
 
     batch: Batch
     applied: Applied
+
+
+class Ready(NamedTuple):
+    """A batch that can be sent to Redis."""
+
+    batch: Batch
+    prepared: Prepared
 
 
 class Work(NamedTuple):
@@ -75,8 +82,8 @@ class BatchHandler:
         self._milestones = milestones
         self._report = report
 
-    def read(self, records: Sequence[Record]) -> Batch | None:
-        """Parse a batch and set its bad messages aside. Redis may still be at work on the one before.
+    def prepare(self, records: Sequence[Record]) -> Ready | None:
+        """Parse a batch, set its bad messages aside, and form the call. Redis may still be at work on the one before.
 
         Returns:
             The batch, or None when its offsets do not follow what was read: reading must begin anew.
@@ -89,14 +96,6 @@ class BatchHandler:
             return None
         if batch.rejected:
             self._dead_letters.set_aside(batch.rejected)
-        return batch
-
-    def begin(self, batch: Batch) -> Work:
-        """Send a batch to Redis: events, offsets, alerts and requests change together, or not at all.
-
-        Raises:
-            RedisUnavailableError: Redis is away.
-        """
         read = self._progress.read
         positions = {partition: (read[partition], span.end) for partition, span in batch.spans.items()}
         for partition, span in batch.spans.items():
@@ -107,7 +106,15 @@ class BatchHandler:
             number = item.partition[1]
             if floors.get(number, item.event.time_us) < item.event.time_us:
                 self._held.setdefault(number, set()).add(item.event.image_id)
-        return Work(batch, self._store.begin(batch.accepted, positions, floors), time.perf_counter())
+        return Ready(batch, self._store.prepare(batch.accepted, positions, floors))
+
+    def begin(self, ready: Ready) -> Work:
+        """Send a batch to Redis: events, offsets, alerts and requests change together, or not at all.
+
+        Raises:
+            RedisUnavailableError: Redis is away.
+        """
+        return Work(ready.batch, self._store.begin(ready.prepared), time.perf_counter())
 
     def _floors(self, numbers: Iterable[int]) -> dict[int, int]:
         found = {number: self._progress.floor_us(number, self._source.known_end) for number in numbers}

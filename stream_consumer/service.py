@@ -122,20 +122,30 @@ class StreamConsumer:
         if self._aligned_at != self._source.rebalances:
             # The records may be of partitions that have just gone; those that stay are read again.
             return
-        # While Redis works on the batch before, this one is parsed.
-        batch = self._handler.read(records) if records else None
-        self._complete()
-        if records and batch is None:
+        # While Redis works on the batch before, this one is parsed and put into the form of a call.
+        ready = self._handler.prepare(records) if records else None
+        if self._work is not None:
+            self._complete()
+            # Now, between two batches, Redis answers at once; later it would be at work on the next one.
+            self._follow_up()
+        if records and ready is None:
             self._aligned_at = None
-        elif batch and self._aligned_at is not None:
-            self._work = self._handler.begin(batch)
+        elif ready and self._aligned_at is not None:
+            self._work = self._handler.begin(ready)
             if len(records) < self._settings.consumer_max_batch_records:
                 # Nothing more waits, so nothing is gained by reading ahead.
                 self._complete()
+        if self._work is None:
+            self._follow_up()
+        self._commit(wait=False)
+        if self._aligned_at is not None:
+            # What was read has been sent: before that, it might still need what is trimmed.
+            self._handler.trim_held()
+
+    def _follow_up(self) -> None:
+        """Do what follows from applied batches."""
         # Requests first: somebody may wait for the decision, nobody waits for a log line.
         self._requests.advance()
-        self._commit(wait=False)
-        self._handler.trim_held()
         self._tell()
 
     def _poll(self) -> list[Record]:

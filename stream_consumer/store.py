@@ -72,12 +72,26 @@ class Applied:
     failures: list[tuple[str, str]]
 
 
+class Prepared(NamedTuple):
+    """A batch in the form of a call.
+
+    Attributes:
+        call: what the script is told about this batch.
+        arguments: the same as Redis takes it.
+        positions: per partition of the batch, the offset applied before it and the one after it.
+        floors: per partition number, the earliest time for which events that have not been read may still ask.
+    """
+
+    call: Call
+    arguments: list[bytes | str]
+    positions: Mapping[TopicPartition, tuple[int, int]]
+    floors: Mapping[int, int]
+
+
 class Applying(NamedTuple):
     """A batch that Redis works on, and the connection on which the answer comes."""
 
-    call: Call
-    positions: Mapping[TopicPartition, tuple[int, int]]
-    floors: Mapping[int, int]
+    prepared: Prepared
     connection: Connection
 
 
@@ -139,31 +153,36 @@ class WindowStore:
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
-    def begin(
+    def prepare(
         self,
         accepted: Sequence[Accepted],
         positions: Mapping[TopicPartition, tuple[int, int]],
         floors: Mapping[int, int],
-    ) -> Applying:
-        """Send a batch to Redis without waiting for the answer, which `finish` reads.
+    ) -> Prepared:
+        """Put a batch into the form of a call, without Redis, which may be at work on the one before.
 
         Args:
             accepted: eligible events in the order of arrival, each event_id once.
-            positions: per partition of the batch, the offset applied before it and the one after it.
-            floors: per partition number, the earliest time for which events that have not been read may still ask.
+            positions: see `Prepared`.
+            floors: see `Prepared`.
+        """
+        call = build_call(accepted, positions, floors)
+        return Prepared(call, self._arguments(call), positions, floors)
+
+    def begin(self, prepared: Prepared) -> Applying:
+        """Send a batch to Redis without waiting for the answer, which `finish` reads.
 
         Raises:
             RedisUnavailableError: Redis is away.
         """
-        call = build_call(accepted, positions, floors)
         with _transient():
             connection = self._client.connection_pool.get_connection()
             try:
-                connection.send_command("EVALSHA", self._apply.sha, 0, *self._arguments(call))  # type: ignore[no-untyped-call]
+                connection.send_command("EVALSHA", self._apply.sha, 0, *prepared.arguments)  # type: ignore[no-untyped-call]
             except RedisError:
                 self._give_back(connection)
                 raise
-        return Applying(call, positions, floors, connection)
+        return Applying(prepared, connection)
 
     def finish(self, applying: Applying) -> Applied | None:
         """Read Redis's answer to a batch.
@@ -174,27 +193,28 @@ class WindowStore:
         Raises:
             RedisUnavailableError: no answer; the batch is applied or not, as its offsets will tell.
         """
+        prepared = applying.prepared
         with _transient():
             try:
                 answer = cast(list[Any], applying.connection.read_response())
             except NoScriptError:
-                answer = self._call_apply(applying.call)
+                answer = self._call_apply(prepared.arguments)
             except RedisError:
                 applying.connection.disconnect()  # type: ignore[no-untyped-call]
                 raise
             finally:
                 self._client.connection_pool.release(applying.connection)
-        call = applying.call
+        call = prepared.call
         while answer[0] == b"seen":
             known = set(answer[1:])
             # What is left is small work, and the exception: events come again after a crash of the relay only.
             new = [item for place, item in enumerate(call.events, 1) if place not in known]
-            call = build_call(new, applying.positions, applying.floors)
+            call = build_call(new, prepared.positions, prepared.floors)
             with _transient():
-                answer = self._call_apply(call)
+                answer = self._call_apply(self._arguments(call))
         if answer[0] == b"moved":
             return None
-        return _applied(call, answer, repeated=len(applying.call.events) - len(call.events))
+        return _applied(call, answer, repeated=len(prepared.call.events) - len(call.events))
 
     def abandon(self, applying: Applying) -> None:
         """Forget about a batch's answer."""
@@ -205,8 +225,8 @@ class WindowStore:
         connection.disconnect()  # type: ignore[no-untyped-call]
         self._client.connection_pool.release(connection)
 
-    def _call_apply(self, call: Call) -> list[Any]:
-        return cast(list[Any], self._apply(args=self._arguments(call)))
+    def _call_apply(self, arguments: list[bytes | str]) -> list[Any]:
+        return cast(list[Any], self._apply(args=arguments))
 
     def _arguments(self, call: Call) -> list[bytes | str]:
         return [orjson.dumps({**self._rules, **call.header}), *call.ids, *call.members]

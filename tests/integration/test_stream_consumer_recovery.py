@@ -211,7 +211,9 @@ def test_a_late_batch_of_a_replica_that_lost_its_partitions_changes_nothing(plat
         before = platform.image_state()
         (partition,) = (place for place, end in platform.applied().items() if end)
         stale = Event("view", new_image(), image, now_us(), now_us(), True, {})
-        assert store.finish(store.begin([Accepted(stale, partition, 0)], {partition: (0, 1)}, {})) is None
+        assert (
+            store.finish(store.begin(store.prepare([Accepted(stale, partition, 0)], {partition: (0, 1)}, {}))) is None
+        )
         assert platform.image_state() == before
         platform.publish(burst(image, views=5, flags=0))
         platform.wait_settled()

@@ -75,7 +75,7 @@ def apply_in_batches(store: WindowStore, client: redis.Redis, events: list[Event
     while first < len(events):
         last = min(first + next(cuts), len(events))
         part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events[first:last], first)]
-        answer = store.finish(store.begin(part, {PARTITION: (first, last)}, {}))
+        answer = store.finish(store.begin(store.prepare(part, {PARTITION: (first, last)}, {})))
         assert answer is not None
         answers.append(answer)
         first = last
@@ -151,7 +151,9 @@ def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
     before = state_of(client)
     copies = [events[number % len(events)] for number in dict.fromkeys(number % len(events) for number in again)]
     part = [Accepted(event, PARTITION, len(events) + number) for number, event in enumerate(copies)]
-    answer = windows.finish(windows.begin(part, {PARTITION: (len(events), len(events) + len(part))}, {}))
+    answer = windows.finish(
+        windows.begin(windows.prepare(part, {PARTITION: (len(events), len(events) + len(part))}, {}))
+    )
     assert answer is not None
     assert answer.repeated == len(copies)
     assert state_of(client) == before
@@ -181,7 +183,7 @@ def test_a_batch_that_starts_elsewhere_changes_nothing(store):
     before = state_of(client)
     late = [Accepted(event, PARTITION, 0) for event in build([("view", 1, 7, 0)] * 3)]
     for positions in ({PARTITION: (0, 3)}, {PARTITION: (6, 9)}):
-        assert windows.finish(windows.begin(late, positions, {})) is None
+        assert windows.finish(windows.begin(windows.prepare(late, positions, {}))) is None
     assert state_of(client) == before
     assert client.hget("consumer:offsets", "events/0") == b"5"
 
@@ -201,7 +203,7 @@ def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
     client.hset("consumer:offsets", "events/0", 0)
     events = build([("view", 0, 1, 0), ("view", 0, 2 * HOUR, 0)])
     part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events)]
-    windows.finish(windows.begin(part, {PARTITION: (0, 2)}, {0: START}))
+    windows.finish(windows.begin(windows.prepare(part, {PARTITION: (0, 2)}, {0: START})))
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 2
     windows.trim([IMAGES[0]])
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 1
@@ -214,7 +216,7 @@ def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store):
     client.hset("consumer:offsets", "events/0", 0)
     client.set(f"image:{IMAGES[0]}:views:1hr", "somebody's experiment")
     part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events)]
-    answer = windows.finish(windows.begin(part, {PARTITION: (0, 2)}, {}))
+    answer = windows.finish(windows.begin(windows.prepare(part, {PARTITION: (0, 2)}, {})))
     assert [image for image, _ in answer.failures] == [IMAGES[0]]
     assert client.get(f"image:{IMAGES[1]}:total_views") == b"1"
     assert client.hget("consumer:offsets", "events/0") == b"2"
