@@ -20,6 +20,7 @@ from gourmetgram.settings import KafkaSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from tests.support.databases import create_database, drop_database
 from tests.support.shared_stack import shared_stack
+from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 
 pytest_plugins = [
     "tests.support.consumer_fixtures",
@@ -35,7 +36,7 @@ settings.register_profile(
 settings.load_profile("servers")
 
 UniqueName = Callable[[str], str]
-MakeTopic = Callable[..., str]
+MakeTopics = Callable[..., dict[str, str]]
 
 
 def pytest_collection_finish() -> None:
@@ -85,32 +86,25 @@ def kafka_bootstrap(stack: Stack) -> str:
 
 
 @pytest.fixture(scope="session")
-def make_topic(kafka_bootstrap: str, unique_name: UniqueName) -> MakeTopic:
-    """Create a topic with the platform's settings: `make_topic("views", partitions=4)` returns its unique name."""
+def make_topics(kafka_bootstrap: str, unique_name: UniqueName) -> MakeTopics:
+    """Create topics for the variables named: `make_topics("KAFKA_TOPIC_VIEWS")` returns it with its topic."""
 
-    def make(prefix: str, partitions: int = 4) -> str:
-        name = unique_name(prefix)
-        ensure_topics(KafkaSettings(kafka_bootstrap_servers=kafka_bootstrap), [name], partitions)
-        return name
+    def make(*variables: str) -> dict[str, str]:
+        topics = {variable: unique_name(variable.removeprefix("KAFKA_TOPIC_").lower()) for variable in variables}
+        ensure_topics(KafkaSettings(kafka_bootstrap_servers=kafka_bootstrap), topics.values())
+        return topics
 
     return make
 
 
 @pytest.fixture(scope="module")
-def kafka_environment(kafka_bootstrap: str, make_topic: MakeTopic) -> dict[str, str]:
+def kafka_environment(kafka_bootstrap: str, make_topics: MakeTopics) -> dict[str, str]:
     """Variables of `KafkaSettings` with six fresh topics for this test module."""
-    variables = {
-        "KAFKA_TOPIC_UPLOADS": make_topic("uploads"),
-        "KAFKA_TOPIC_VIEWS": make_topic("views"),
-        "KAFKA_TOPIC_COMMENTS": make_topic("comments"),
-        "KAFKA_TOPIC_FLAGS": make_topic("flags"),
-    }
+    topics = make_topics(*EVENT_TOPICS, *OTHER_TOPICS)
     return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
-        **variables,
-        "KAFKA_TOPICS": ",".join(variables.values()),
-        "MODERATION_TOPIC": make_topic("moderation_requests"),
-        "DEAD_LETTER_TOPIC": make_topic("dead_letter"),
+        "KAFKA_TOPICS": ",".join(topics[variable] for variable in EVENT_TOPICS),
+        **topics,
     }
 
 

@@ -30,6 +30,7 @@ from gourmetgram.settings import KafkaSettings
 from tests.support.consumer_platform import ConsumerPlatform
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.scoring import People, microseconds, running_scorer
+from tests.support.topic_variables import OTHER_TOPICS
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -74,7 +75,7 @@ class Serving:
 @pytest.fixture
 def serving(
     lakehouse: LakehousePlatform,
-    make_topic: Callable[..., str],
+    make_topics: Callable[..., dict[str, str]],
     unique_name: Callable[[str], str],
     redis_environment: dict[str, str],
 ) -> Serving:
@@ -90,8 +91,7 @@ def serving(
         "KAFKA_TOPICS": ",".join(topics.values()),
         "KAFKA_BOOTSTRAP_SERVERS": kafka.kafka_bootstrap_servers,
         "KAFKA_CONSUMER_GROUP": unique_name("skew"),
-        "MODERATION_TOPIC": make_topic("requests"),
-        "DEAD_LETTER_TOPIC": make_topic("dead_letter"),
+        **make_topics(*OTHER_TOPICS),
         "DATABASE_URL": lakehouse.sources.postgres.database_url,
         "HEALTH_HOST": "127.0.0.1",
         "HEALTH_PORT": "0",

@@ -8,24 +8,20 @@ import redis
 
 from gourmetgram.local.stack import Stack
 from tests.support.consumer_platform import ConsumerPlatform
+from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 
 
 @pytest.fixture
 def platform(
     stack: Stack,
     database_url: str,
-    make_topic: Callable[..., str],
+    make_topics: Callable[..., dict[str, str]],
     kafka_bootstrap: str,
     unique_name: Callable[[str], str],
     tmp_path: Path,
 ) -> Iterator[ConsumerPlatform]:
     """Topics, group and Redis database of one test, PostgreSQL database of its module."""
-    topics = {
-        "KAFKA_TOPIC_VIEWS": make_topic("views"),
-        "KAFKA_TOPIC_COMMENTS": make_topic("comments"),
-        "KAFKA_TOPIC_UPLOADS": make_topic("uploads"),
-        "KAFKA_TOPIC_FLAGS": make_topic("flags"),
-    }
+    topics = make_topics(*EVENT_TOPICS, *OTHER_TOPICS)
     variables = stack.environment()
     host, port = variables["REDIS_HOST"], int(variables["REDIS_PORT"])
     with redis.Redis(host, port, 0) as counter:
@@ -35,9 +31,7 @@ def platform(
     yield ConsumerPlatform(
         environment={
             **topics,
-            "KAFKA_TOPICS": ",".join(topics.values()),
-            "MODERATION_TOPIC": make_topic("requests"),
-            "DEAD_LETTER_TOPIC": make_topic("dead_letter"),
+            "KAFKA_TOPICS": ",".join(topics[variable] for variable in EVENT_TOPICS),
             "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
             "KAFKA_CONSUMER_GROUP": unique_name("consumer"),
             "REDIS_HOST": host,

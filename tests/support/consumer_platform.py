@@ -25,14 +25,9 @@ from gourmetgram.kafka import create_producer
 from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
 from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings
+from tests.support.topic_variables import TOPIC_VARIABLES
 from tests.support.waiting import wait_until
 
-TOPIC_VARIABLES = {
-    "view": "KAFKA_TOPIC_VIEWS",
-    "comment": "KAFKA_TOPIC_COMMENTS",
-    "flag": "KAFKA_TOPIC_FLAGS",
-    "upload": "KAFKA_TOPIC_UPLOADS",
-}
 TIME_FIELDS = {"view": "viewed_at", "comment": "created_at", "flag": "created_at", "upload": "created_at"}
 
 

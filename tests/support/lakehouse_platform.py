@@ -25,6 +25,7 @@ from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.local.stack import Stack
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
 from tests.support.databases import create_database, drop_database
+from tests.support.topic_variables import EVENT_TOPICS
 
 WINDOW = timedelta(minutes=5)
 TIME_FIELD = {"view": "viewed_at"}
@@ -217,7 +218,9 @@ class LakehousePlatform:
 
 
 @pytest.fixture
-def lakehouse(stack: Stack, unique_name: Callable[[str], str], make_topic: Callable[..., str]) -> Iterator[Any]:
+def lakehouse(
+    stack: Stack, unique_name: Callable[[str], str], make_topics: Callable[..., dict[str, str]]
+) -> Iterator[Any]:
     """A platform of this test alone."""
     variables = stack.environment()
     name = unique_name("lakehouse")
@@ -229,12 +232,7 @@ def lakehouse(stack: Stack, unique_name: Callable[[str], str], make_topic: Calla
         pyiceberg_catalog__gourmetgram__s3__secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         pyiceberg_catalog__gourmetgram__warehouse=f"s3://gourmetgram-datalake/{name}/warehouse",
     )
-    kafka = KafkaSettings(
-        kafka_bootstrap_servers=variables["KAFKA_BOOTSTRAP_SERVERS"],
-        kafka_topic_uploads=make_topic("uploads"),
-        kafka_topic_views=make_topic("views"),
-        kafka_topic_comments=make_topic("comments"),
-        kafka_topic_flags=make_topic("flags"),
-    )
+    servers = {"KAFKA_BOOTSTRAP_SERVERS": variables["KAFKA_BOOTSTRAP_SERVERS"]}
+    kafka = KafkaSettings.load({**servers, **make_topics(*EVENT_TOPICS)})
     yield LakehousePlatform(Sources(iceberg, kafka, PostgresSettings(database_url=database_url)))
     drop_database(stack, name)

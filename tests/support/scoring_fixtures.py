@@ -6,6 +6,7 @@ import pytest
 
 from gourmetgram.settings import KafkaSettings
 from tests.support.scoring import People, Requests
+from tests.support.topic_variables import OTHER_TOPICS
 
 
 @pytest.fixture
@@ -13,15 +14,14 @@ def scorer_environment(
     database_url: str,
     kafka_bootstrap: str,
     redis_environment: dict[str, str],
-    make_topic: Callable[..., str],
+    make_topics: Callable[..., dict[str, str]],
     unique_name: Callable[[str], str],
 ) -> dict[str, str]:
     """The service's variables; an unknown image is looked for during 1.5 seconds instead of 30."""
     return {
         "DATABASE_URL": database_url,
         "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
-        "MODERATION_TOPIC": make_topic("moderation"),
-        "DEAD_LETTER_TOPIC": make_topic("dead-letter"),
+        **make_topics(*OTHER_TOPICS),
         "KAFKA_CONSUMER_GROUP": unique_name("scorer"),
         "HEALTH_HOST": "127.0.0.1",
         "HEALTH_PORT": "0",
