@@ -40,12 +40,8 @@ MakeTopics = Callable[..., dict[str, str]]
 
 
 def pytest_collection_finish() -> None:
-    """Two thousand tests and all that they import would be walked through by each of the collector's full runs.
-
-    What remains is collected more rarely than by default: some per cent of their processor time.
-    """
+    """Two thousand tests and all that they import would be walked through by each of the collector's full runs."""
     freeze_heap()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_unconfigure() -> None:

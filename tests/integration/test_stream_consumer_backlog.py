@@ -1,6 +1,7 @@
 """A backlog: Redis works on one batch while the next one is parsed, and is asked nothing else meanwhile."""
 
 import itertools
+import logging
 
 import pytest
 
@@ -10,7 +11,8 @@ from tests.support.consumer_platform import ConsumerPlatform, event, new_image, 
 pytestmark = pytest.mark.servers
 
 
-def test_nothing_waits_behind_a_batch_that_redis_works_on(platform: ConsumerPlatform, monkeypatch):
+def test_nothing_waits_behind_a_batch_that_redis_works_on(platform: ConsumerPlatform, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     calls: list[str] = []
 
     def note(name: str) -> None:
