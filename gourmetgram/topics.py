@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
@@ -34,6 +35,7 @@ CONFIG: Final = {
     "message.timestamp.type": "LogAppendTime",  # broker time: rules about late events rest on it
 }
 _TIMEOUT_S = 30.0
+_NOT_LED: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def ensure_topics(
@@ -78,6 +80,18 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
                 raise
         else:
             log.info("Created topic %s", name)
+    _wait_for_leaders(admin, [TopicPartition(name, number) for name in missing for number in range(partitions)])
+
+
+def _not_led_yet(error: BaseException) -> bool:
+    return _not_known_yet(error) or (isinstance(error, KafkaException) and error.args[0].code() in _NOT_LED)
+
+
+# A topic is confirmed before its partitions answer: whoever comes first would be refused.
+@retry(retry=retry_if_exception(_not_led_yet), wait=wait_fixed(0.05), stop=stop_after_delay(_TIMEOUT_S), reraise=True)
+def _wait_for_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
+    latest = {partition: OffsetSpec.latest() for partition in partitions}
+    _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())
 
 
 def _partition_counts(admin: AdminClient, names: list[str]) -> dict[str, int]:

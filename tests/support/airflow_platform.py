@@ -86,6 +86,17 @@ class AirflowPlatform:
             check=False,
         )
 
+    @contextmanager
+    def triggered(self, dag_id: str) -> Iterator[subprocess.Popen[str]]:
+        """`gourmetgram dags trigger DAG --wait`, while it runs."""
+        command = [str(COMMAND), "--stack", self.stack.name, "dags", "trigger", dag_id, "--wait"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, env={**process_environment(), "COLUMNS": "200"}, text=True, **pipes) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     def run(self, dag_id: str) -> tuple[str, subprocess.CompletedProcess[str]]:
         """`gourmetgram dags trigger DAG --wait`: id of the run that it started, and how it ended."""
         done = self.dags("trigger", dag_id, "--wait")

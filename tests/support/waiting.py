@@ -7,7 +7,13 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PAUSE_S = 0.02
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.1
+
+
+def _pause(waited_s: float) -> float:
+    """Seconds until the next look: a long wait needs no quick one, and each look costs the servers something."""
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S + waited_s / 20)
 
 
 def wait_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "the condition") -> T:
@@ -18,25 +24,27 @@ def wait_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str =
         deadline_s: after this many seconds the test fails.
         what: ends the sentence "… was waited for", for the failure's text.
     """
-    end = time.monotonic() + deadline_s
+    begin = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        waited_s = time.monotonic() - begin
+        if waited_s > deadline_s:
             raise AssertionError(f"{what} was waited for {deadline_s:g} s; last value: {value!r}")
-        time.sleep(_PAUSE_S)
+        time.sleep(_pause(waited_s))
 
 
 async def wait_until_async(
     condition: Callable[[], Awaitable[T]], deadline_s: float = 10.0, what: str = "the condition"
 ) -> T:
     """As `wait_until`, for an asynchronous condition and without blocking the event loop."""
-    end = time.monotonic() + deadline_s
+    begin = time.monotonic()
     while True:
         value = await condition()
         if value:
             return value
-        if time.monotonic() > end:
+        waited_s = time.monotonic() - begin
+        if waited_s > deadline_s:
             raise AssertionError(f"{what} was waited for {deadline_s:g} s; last value: {value!r}")
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(_pause(waited_s))
