@@ -35,7 +35,7 @@ CONFIG: Final = {
     "message.timestamp.type": "LogAppendTime",  # broker time: rules about late events rest on it
 }
 _TIMEOUT_S = 30.0
-_NOT_LED: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_NOT_LED: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError._NOENT)
 
 
 def ensure_topics(
@@ -90,7 +90,7 @@ def _not_led_yet(error: BaseException) -> bool:
 # A topic is confirmed before its partitions answer: whoever comes first would be refused.
 @retry(retry=retry_if_exception(_not_led_yet), wait=wait_fixed(0.05), stop=stop_after_delay(_TIMEOUT_S), reraise=True)
 def _wait_for_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
-    latest = {partition: OffsetSpec.latest() for partition in partitions}
+    latest = dict.fromkeys(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
     _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())
 
 
