@@ -90,7 +90,7 @@ def _not_led_yet(error: BaseException) -> bool:
 # A topic is confirmed before its partitions answer: whoever comes first would be refused.
 @retry(retry=retry_if_exception(_not_led_yet), wait=wait_fixed(0.05), stop=stop_after_delay(_TIMEOUT_S), reraise=True)
 def _wait_for_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
-    latest = dict.fromkeys(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    latest = {partition: OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
     _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())
 
 
