@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
-from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
+from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.kafka import client_config
@@ -35,7 +35,6 @@ CONFIG: Final = {
     "message.timestamp.type": "LogAppendTime",  # broker time: rules about late events rest on it
 }
 _TIMEOUT_S = 30.0
-_NOT_LED: Final = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError._NOENT)
 
 
 def ensure_topics(
@@ -83,12 +82,13 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
     _wait_for_leaders(admin, [TopicPartition(name, number) for name in missing for number in range(partitions)])
 
 
-def _not_led_yet(error: BaseException) -> bool:
-    return _not_known_yet(error) or (isinstance(error, KafkaException) and error.args[0].code() in _NOT_LED)
-
-
-# A topic is confirmed before its partitions answer: whoever comes first would be refused.
-@retry(retry=retry_if_exception(_not_led_yet), wait=wait_fixed(0.05), stop=stop_after_delay(_TIMEOUT_S), reraise=True)
+# A topic is confirmed before its partitions answer: whoever comes first would be refused, in one of many ways.
+@retry(
+    retry=retry_if_exception_type(KafkaException),
+    wait=wait_fixed(0.05),
+    stop=stop_after_delay(_TIMEOUT_S),
+    reraise=True,
+)
 def _wait_for_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
     latest = {partition: OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
     _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())

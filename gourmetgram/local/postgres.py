@@ -139,7 +139,7 @@ class Postgres(Component):
         """
         if self._link.is_symlink():
             return
-        if self._home.exists():
+        if self.data.exists():
             aside = self._home.with_name(f"{self._home.name}.until-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
             self._home.rename(aside)
             log.warning("A deleted stack at this place left its PostgreSQL data behind: it is kept as %s", aside)
