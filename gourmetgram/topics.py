@@ -129,6 +129,8 @@ def _correct_partitions(admin: AdminClient, names: list[str], partitions: int) -
     if too_few:
         _wait(admin.create_partitions(too_few, request_timeout=_TIMEOUT_S).values())
         log.info("Added partitions to %s", ", ".join(item.topic for item in too_few))
+        added = [(name, number) for name, count in counts.items() for number in range(count, partitions)]
+        _wait_for_leaders(admin, [TopicPartition(*partition) for partition in added])
 
 
 def _correct_config(admin: AdminClient, names: list[str]) -> None:
