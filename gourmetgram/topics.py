@@ -6,7 +6,6 @@
 import logging
 from collections.abc import Iterable
 from concurrent.futures import Future
-from operator import not_
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -20,15 +19,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
-from tenacity import (
-    RetryError,
-    retry,
-    retry_if_exception,
-    retry_if_exception_type,
-    retry_if_result,
-    stop_after_delay,
-    wait_fixed,
-)
+from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.kafka import client_config
@@ -68,7 +59,8 @@ def ensure_topics(
     try:
         _create_missing(admin, wanted, partitions)
         _correct(admin, wanted, partitions)
-    except (KafkaException, RetryError) as error:
+        _wait_for_leaders(settings, wanted, partitions)
+    except KafkaException as error:
         raise TransientError(f"the topics could not be created or checked: {error}") from error
     return tuple(wanted)
 
@@ -88,25 +80,21 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
                 raise
         else:
             log.info("Created topic %s", name)
-    _wait_for_leaders(admin, [TopicPartition(name, number) for name in missing for number in range(partitions)])
 
 
-# A topic is confirmed before its partitions answer: whoever comes first would be refused, in one of many ways.
+# New partitions are confirmed before they answer: whoever comes first would be refused, in one of many ways.
 @retry(
     retry=retry_if_exception_type(KafkaException),
     wait=wait_fixed(0.05),
     stop=stop_after_delay(_TIMEOUT_S),
     reraise=True,
 )
-def _wait_for_leaders(admin: AdminClient, partitions: list[TopicPartition]) -> None:
-    latest = {partition: OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
+def _wait_for_leaders(settings: KafkaSettings, names: list[str], partitions: int) -> None:
+    # A client that has seen a topic does not look for partitions that came later: a new one does.
+    admin = AdminClient(client_config(settings, "gourmetgram-topics"))
+    everything = [TopicPartition(name, number) for name in names for number in range(partitions)]
+    latest = {partition: OffsetSpec.latest() for partition in everything}  # type: ignore[no-untyped-call]
     _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())
-
-
-# Who publishes at once should know them.
-@retry(retry=retry_if_result(not_), wait=wait_fixed(0.05), stop=stop_after_delay(_TIMEOUT_S))
-def _have_all_partitions(admin: AdminClient, names: list[str], partitions: int) -> bool:
-    return set(_partition_counts(admin, names).values()) == {partitions}
 
 
 def _partition_counts(admin: AdminClient, names: list[str]) -> dict[str, int]:
@@ -144,7 +132,6 @@ def _correct_partitions(admin: AdminClient, names: list[str], partitions: int) -
     if too_few:
         _wait(admin.create_partitions(too_few, request_timeout=_TIMEOUT_S).values())
         log.info("Added partitions to %s", ", ".join(item.topic for item in too_few))
-        _have_all_partitions(admin, [item.topic for item in too_few], partitions)
 
 
 def _correct_config(admin: AdminClient, names: list[str]) -> None:
