@@ -65,8 +65,7 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], fill: Colour) -> None:
         """A filled shape."""
-        unit = self._unit
-        self._draw.polygon([(x * unit, y * unit) for x, y in points], fill=fill)
+        self._draw.polygon(self._pixels(points), fill=fill)
 
     def ellipse(self, centre: Point, radii: Point, fill: Colour, angle: float = 0.0) -> None:
         """A filled ellipse, turned by `angle`."""
@@ -88,7 +87,7 @@ class Canvas:
 
     def stroke(self, points: Sequence[Point], width: float, fill: Colour) -> None:
         """A line with round ends through all points."""
-        pixels = [self._pixel(point) for point in points]
+        pixels = self._pixels(points)
         thickness = max(1, round(width * self._unit))
         self._draw.line(pixels, fill=fill, width=thickness, joint="curve")
         radius = thickness / 2
@@ -119,7 +118,7 @@ class Canvas:
         self._overlay(points, (255, 255, 255), opacity, blur)
 
     def _overlay(self, points: Sequence[Point], colour: Colour, opacity: float, blur: float) -> None:
-        pixels = [self._pixel(point) for point in points]
+        pixels = self._pixels(points)
         sigma = blur * self._unit
         # Pillow blurs by three averages over a little more than two sigmas: nothing beyond three is touched.
         reach = math.ceil(3 * sigma) + 3
@@ -209,8 +208,9 @@ class Canvas:
         noise = Image.frombytes("L", (width, height), self.rng.randbytes(width * height)).resize(self._image.size)
         self._image.paste(Image.blend(self._image, noise.convert("RGB"), 0.045))
 
-    def _pixel(self, point: Point) -> Point:
-        return point[0] * self._unit, point[1] * self._unit
+    def _pixels(self, points: Sequence[Point]) -> list[Point]:
+        unit = self._unit
+        return [(x * unit, y * unit) for x, y in points]
 
 
 def ellipse_points(centre: Point, radii: Point, angle: float = 0.0, steps: int = 64) -> list[Point]:

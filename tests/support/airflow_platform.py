@@ -24,6 +24,7 @@ from tests.support.write_load import WriteLoad
 
 DAGS = ("moderation_training", "redpanda_event_aggregation")
 COMMAND = Path(sys.executable).parent / "gourmetgram"
+WIDE = {**process_environment(), "COLUMNS": "200"}
 
 
 class AirflowPlatform:
@@ -78,20 +79,23 @@ class AirflowPlatform:
     def dags(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`gourmetgram dags …`, as people type it."""
         return subprocess.run(
-            [str(COMMAND), "--stack", self.stack.name, "dags", *arguments],
-            env={**process_environment(), "COLUMNS": "200"},
+            self._command(*arguments),
+            env=WIDE,
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
 
+    def _command(self, *arguments: str) -> list[str]:
+        return [str(COMMAND), "--stack", self.stack.name, "dags", *arguments]
+
     @contextmanager
     def triggered(self, dag_id: str) -> Iterator[subprocess.Popen[str]]:
         """`gourmetgram dags trigger DAG --wait`, while it runs."""
-        command = [str(COMMAND), "--stack", self.stack.name, "dags", "trigger", dag_id, "--wait"]
+        command = self._command("trigger", dag_id, "--wait")
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env={**process_environment(), "COLUMNS": "200"}, text=True, **pipes) as process:
+        with subprocess.Popen(command, env=WIDE, text=True, **pipes) as process:
             try:
                 yield process
             finally:
