@@ -11,6 +11,7 @@ import pytest
 
 from gourmetgram.local.stack import Stack
 from tests.support.api import Api, picture, running_api
+from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until_async
 
 pytestmark = [pytest.mark.chaos, pytest.mark.servers, pytest.mark.timeout(400)]
@@ -22,10 +23,9 @@ ANSWER_S = 6.0
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Servers that these tests may stop."""
-    stack = Stack("api-faults", tmp_path_factory.mktemp("home"))
-    stack.up(services=())
-    yield stack
-    stack.wipe()
+    with own_stack("api-faults", tmp_path_factory.mktemp("home")) as stack:
+        stack.up(services=())
+        yield stack
 
 
 @pytest.fixture

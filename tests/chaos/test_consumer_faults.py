@@ -15,6 +15,7 @@ import redis
 from gourmetgram.events import Event, parse_time, request_uuid
 from gourmetgram.local.stack import Stack
 from tests.support.consumer_platform import ConsumerPlatform, event, new_image, now_us
+from tests.support.own_stack import own_stack
 from tests.support.reference_consumer import PLURAL, ReferenceConsumer, Rule
 from tests.support.waiting import wait_until
 
@@ -33,10 +34,9 @@ RULES = [
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Servers and a consumer that these tests may stop."""
-    stack = Stack("consumer-faults", tmp_path_factory.mktemp("home"))
-    stack.up(services=("stream_consumer",))
-    yield stack
-    stack.wipe()
+    with own_stack("consumer-faults", tmp_path_factory.mktemp("home")) as stack:
+        stack.up(services=("stream_consumer",))
+        yield stack
 
 
 @pytest.fixture

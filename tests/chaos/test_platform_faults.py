@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import asyncpg
 import httpx
@@ -12,6 +11,7 @@ from gourmetgram.cli.target import platform_of
 from gourmetgram.inspection.audit import AuditResult, audit
 from gourmetgram.local.stack import Stack
 from tests.support.api import Api, picture
+from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until, wait_until_async
 from tests.support.write_load import WriteLoad
 
@@ -24,11 +24,9 @@ ANSWERED_WITHIN_S = 6.0
 
 @pytest.fixture(scope="module", name="whole")
 def whole_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    home: Path = tmp_path_factory.mktemp("home")
-    stack = Stack("platform-faults", home)
-    stack.up(SERVICES)
-    yield stack
-    stack.wipe()
+    with own_stack("platform-faults", tmp_path_factory.mktemp("home")) as stack:
+        stack.up(SERVICES)
+        yield stack
 
 
 def _more_writes(load: WriteLoad, number: int) -> None:

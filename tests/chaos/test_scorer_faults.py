@@ -15,6 +15,7 @@ from gourmetgram.settings import KafkaSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from risk_scoring_service.service import Service
 from tests.support.databases import create_database
+from tests.support.own_stack import own_stack
 from tests.support.scoring import People, Requests, make_request, running_scorer
 from tests.support.waiting import wait_until
 
@@ -29,10 +30,9 @@ PATIENCE_S = 60.0
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Servers that these tests may stop."""
-    stack = Stack("scorer-faults", tmp_path_factory.mktemp("home"))
-    stack.up(services=())
-    yield stack
-    stack.wipe()
+    with own_stack("scorer-faults", tmp_path_factory.mktemp("home")) as stack:
+        stack.up(services=())
+        yield stack
 
 
 @pytest.fixture

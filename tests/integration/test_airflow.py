@@ -30,6 +30,7 @@ from gourmetgram.local.services import inherited_environment
 from gourmetgram.local.stack import Stack
 from gourmetgram.orchestration import AirflowClient
 from tests.support.airflow_platform import DAGS, AirflowPlatform
+from tests.support.own_stack import own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 
@@ -68,11 +69,9 @@ class Demonstration(NamedTuple):
 
 @pytest.fixture(scope="module", name="demo")
 def demo_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
-    stack = Stack("demo-test")
-    stack.wipe()
     report = tmp_path_factory.mktemp("demo") / "comparison.html"
-    command = [sys.executable, "-m", "gourmetgram.cli.main", "--stack", stack.name, "demo", "--seconds", "2"]
-    try:
+    with own_stack("demo-test") as stack:
+        command = [sys.executable, "-m", "gourmetgram.cli.main", "--stack", stack.name, "demo", "--seconds", "2"]
         done = subprocess.run(
             [*command, "--html", str(report)],
             env={**inherited_environment(), **PAST, "COLUMNS": "120"},
@@ -85,8 +84,6 @@ def demo_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstra
         # Nothing happens from here on but what the tests do.
         stack.stop("data_generator")
         yield Demonstration(stack, done.stdout, report, running)
-    finally:
-        stack.wipe()
 
 
 @pytest.fixture(scope="module", name="airflow")

@@ -21,8 +21,8 @@ from gourmetgram.inspection.burst import Plan, burst
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.trace import trace
 from gourmetgram.local.services import inherited_environment
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import process_environment
+from tests.support.own_stack import own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -52,12 +52,10 @@ def site_fixture() -> Iterator[Site]:
         variables = environment(context, None, Target.COMPOSE)
         yield Site(("--target", "compose"), platform, {**inherited_environment(), **variables})
         return
-    full_stack = Stack("end-to-end")
-    full_stack.wipe()
-    full_stack.up(SERVICES)
-    variables = {**inherited_environment(), **full_stack.environment("data_generator")}
-    yield Site(("--stack", full_stack.name), platform_of(full_stack), variables)
-    full_stack.wipe()
+    with own_stack("end-to-end") as stack:
+        stack.up(SERVICES)
+        variables = {**inherited_environment(), **stack.environment("data_generator")}
+        yield Site(("--stack", stack.name), platform_of(stack), variables)
 
 
 @pytest.fixture(scope="module", name="platform")

@@ -21,6 +21,7 @@ from gourmetgram.local.errors import StackError
 from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import CONFIG, ensure_topics
+from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -29,13 +30,12 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def own(tmp_path_factory) -> Iterator[Stack]:
     """A running stack whose first start was interrupted half-way through creating data folders."""
-    stack = Stack("own", tmp_path_factory.mktemp("home"))
-    for unfinished in (stack.postgres.data.with_name("data.new"), stack.folder / "kafka" / "data.new"):
-        (unfinished / "base").mkdir(parents=True)
-        (unfinished / "half-written").write_text("x")
-    stack.up(services=())
-    yield stack
-    stack.wipe()
+    with own_stack("own", tmp_path_factory.mktemp("home")) as stack:
+        for unfinished in (stack.postgres.data.with_name("data.new"), stack.folder / "kafka" / "data.new"):
+            (unfinished / "base").mkdir(parents=True)
+            (unfinished / "half-written").write_text("x")
+        stack.up(services=())
+        yield stack
 
 
 @contextmanager
