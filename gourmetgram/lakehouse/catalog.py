@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from gourmetgram.lakehouse.file_io import LakeFileIO
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.settings import IcebergSettings
 
@@ -42,6 +43,7 @@ def catalog_properties(settings: IcebergSettings) -> dict[str, str]:
         "type": settings.pyiceberg_catalog__gourmetgram__type,
         "uri": settings.uri,
         "pool_pre_ping": "true",
+        "py-io-impl": f"{LakeFileIO.__module__}.{LakeFileIO.__qualname__}",
         "warehouse": settings.warehouse,
         "s3.endpoint": settings.s3_endpoint,
         "s3.access-key-id": settings.s3_access_key_id,

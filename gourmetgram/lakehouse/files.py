@@ -142,7 +142,8 @@ class _OpenFile:
         self.path = provider.new_data_location(f"{uuid.uuid4()}.parquet", key)
         with named_outages("a data file could not be created"):
             self._output: OutputFile = table.io.new_output(self.path)
-            self._stream: OutputStream = self._output.create()
+            # Its name is its own: nobody needs to be asked whether there is such a file.
+            self._stream: OutputStream = self._output.create(overwrite=True)
         self._metadata: list[pq.FileMetaData] = []
         self._writer = pq.ParquetWriter(
             self._stream,

@@ -1,0 +1,84 @@
+"""How PyIceberg reaches the object store: no request that can be saved."""
+
+from contextlib import suppress
+from functools import lru_cache
+from io import BytesIO
+from threading import Lock
+from typing import Final
+
+from cachetools import LRUCache
+from pyarrow.fs import FileSystem, S3FileSystem
+from pyiceberg.io import (
+    S3_ACCESS_KEY_ID,
+    S3_CONNECT_TIMEOUT,
+    S3_ENDPOINT,
+    S3_REGION,
+    S3_REQUEST_TIMEOUT,
+    S3_SECRET_ACCESS_KEY,
+    InputStream,
+)
+from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+
+_KEPT_BYTES: Final = 32 * 1024 * 1024
+# Metadata, lists of manifests, manifests: each has a name of its own, and what it says never changes.
+_UNCHANGING: Final = (".metadata.json", ".avro")
+
+
+class LakeFileIO(PyArrowFileIO):
+    """PyIceberg's own file access, for an S3 store that is described by `catalog_properties`.
+
+    PyIceberg uploads every file in parts: three requests, where the small files of a commit need one. It connects
+    anew for each table that is loaded. And it asks for the same few metadata files five to ten times a run.
+    """
+
+    def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
+        return _connect(
+            endpoint_override=self.properties[S3_ENDPOINT],
+            access_key=self.properties[S3_ACCESS_KEY_ID],
+            secret_key=self.properties[S3_SECRET_ACCESS_KEY],
+            region=self.properties[S3_REGION],
+            connect_timeout=float(self.properties[S3_CONNECT_TIMEOUT]),
+            request_timeout=float(self.properties[S3_REQUEST_TIMEOUT]),
+        )
+
+    def new_input(self, location: str) -> PyArrowFile:
+        """A file to read; metadata is read once a process."""
+        file = super().new_input(location)
+        if not location.endswith(_UNCHANGING):
+            return file
+        return _UnchangingFile(self.properties[S3_ENDPOINT], location, file._path, file._filesystem)
+
+
+@lru_cache(maxsize=4)
+def _connect(**options: str | float) -> S3FileSystem:
+    """Share one file system, which any thread may use, among all tables of a process."""
+    return S3FileSystem(allow_delayed_open=True, **options)
+
+
+class _UnchangingFile(PyArrowFile):
+    """A file whose content is kept in memory, among those that were used last.
+
+    Args:
+        endpoint: of the store that holds it.
+        location: see `PyArrowFile`, as for `path` and `fs`.
+    """
+
+    def __init__(self, endpoint: str, location: str, path: str, fs: FileSystem) -> None:
+        super().__init__(location, path, fs)
+        self._key = endpoint, location
+
+    def open(self, seekable: bool = True) -> InputStream:
+        """As `PyArrowFile.open`."""
+        with _kept_lock:
+            content = _kept.get(self._key)
+        if content is None:
+            with super().open(seekable) as stream:
+                content = stream.read()
+            # One that is larger than all that may be kept is refused.
+            with _kept_lock, suppress(ValueError):
+                _kept[self._key] = content
+        return BytesIO(content)
+
+
+_kept: Final[LRUCache[tuple[str, str], bytes]] = LRUCache(_KEPT_BYTES, getsizeof=len)
+_kept_lock: Final = Lock()
