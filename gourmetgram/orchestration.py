@@ -9,7 +9,8 @@ import httpx
 
 from gourmetgram.errors import PermanentError, TransientError
 
-_POLL_S: Final = 0.5
+# Each look is two requests, some 50 ms of the processor for Airflow's pages.
+_POLL_S: Final = 1.0
 _RUN_ENDED: Final = frozenset({"success", "failed"})
 
 

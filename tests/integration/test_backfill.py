@@ -6,8 +6,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import boto3
 import psycopg2
 import pytest
 
@@ -23,13 +26,46 @@ IMAGES, EVENTS = 60, 3000
 @pytest.fixture(name="database")
 def database_fixture(stack, unique_name):
     """URL of an empty database for each test."""
+    with _new_database(stack, unique_name) as url:
+        yield url
+
+
+@pytest.fixture(name="environment")
+def environment_fixture(database, s3_environment, tmp_path: Path) -> dict[str, str]:
+    return _environment(database, s3_environment, tmp_path)
+
+
+class Past(NamedTuple):
+    """A finished run, for tests that only look at what it left.
+
+    Attributes:
+        environment: of the run.
+        database: URL of its database.
+        said: what it printed.
+    """
+
+    environment: dict[str, str]
+    database: str
+    said: str
+
+
+@pytest.fixture(name="past", scope="module")
+def past_fixture(stack, unique_name, s3_environment, tmp_path_factory):
+    with _new_database(stack, unique_name) as database:
+        environment = _environment(database, s3_environment, tmp_path_factory.mktemp("past"))
+        done = _run(environment)
+        assert done.returncode == 0, done.stderr
+        yield Past(environment, database, done.stderr)
+
+
+@contextmanager
+def _new_database(stack, unique_name):
     name = unique_name("backfill")
     yield create_database(stack, name)
     drop_database(stack, name)
 
 
-@pytest.fixture(name="environment")
-def environment_fixture(database, s3_environment, tmp_path: Path) -> dict[str, str]:
+def _environment(database: str, s3_environment: dict[str, str], folder: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("GENERATOR_")},
         **s3_environment,
@@ -38,7 +74,7 @@ def environment_fixture(database, s3_environment, tmp_path: Path) -> dict[str, s
         "GENERATOR_BACKFILL_IMAGES": str(IMAGES),
         "GENERATOR_BACKFILL_EVENTS": str(EVENTS),
         "GENERATOR_BACKFILL_SEED": "5",
-        "GENERATOR_BACKFILL_TRUTH_PATH": str(tmp_path / "truth" / "seed-5.csv"),
+        "GENERATOR_BACKFILL_TRUTH_PATH": str(folder / "truth" / "seed-5.csv"),
     }
 
 
@@ -68,11 +104,10 @@ def _counts(database: str) -> dict[str, int]:
     return {table: _query(database, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
 
 
-def test_rows_and_events_tell_the_same_history(environment, database):
-    done = _run(environment)
-    assert done.returncode == 0, done.stderr
-    assert "Backfill complete" in done.stderr
-    assert "rows and events: 100 %" in done.stderr
+def test_rows_and_events_tell_the_same_history(past):
+    database = past.database
+    assert "Backfill complete" in past.said
+    assert "rows and events: 100 %" in past.said
     events = Counter(dict(_query(database, "SELECT payload->>'event_type', count(*) FROM event_outbox GROUP BY 1")))
     counts = _counts(database)
     assert events.total() == EVENTS == counts["event_outbox"]
@@ -88,8 +123,8 @@ def test_rows_and_events_tell_the_same_history(environment, database):
     assert _query(database, differing) == [(0,)]
 
 
-def test_an_events_row_and_payload_agree_field_by_field(environment, database):
-    assert _run(environment).returncode == 0
+def test_an_events_row_and_payload_agree_field_by_field(past):
+    database = past.database
     same_comments = """
         SELECT count(*) FROM comments AS c JOIN event_outbox AS e ON e.payload->>'comment_id' = c.id::text
         WHERE e.payload->>'event_type' = 'comment' AND e.payload->>'content' = c.content
@@ -109,9 +144,9 @@ def test_an_events_row_and_payload_agree_field_by_field(environment, database):
     assert times == sorted(times)
 
 
-def test_the_ground_truth_is_in_the_file_only(environment, database):
-    assert _run(environment).returncode == 0
-    with Path(environment["GENERATOR_BACKFILL_TRUTH_PATH"]).open(newline="") as file:
+def test_the_ground_truth_is_in_the_file_only(past):
+    database = past.database
+    with Path(past.environment["GENERATOR_BACKFILL_TRUTH_PATH"]).open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert {line["harmful"] for line in lines} == {"0", "1"}
     assert {line["image_id"] for line in lines} == {row[0] for row in _query(database, "SELECT id::text FROM images")}
@@ -119,10 +154,7 @@ def test_the_ground_truth_is_in_the_file_only(environment, database):
     assert _query(database, leaked) == [(0,)]
 
 
-def test_pictures_can_be_looked_at(environment, database, s3_environment):
-    import boto3
-
-    assert _run(environment).returncode == 0
+def test_pictures_can_be_looked_at(past, s3_environment):
     client = boto3.client(
         "s3",
         endpoint_url=s3_environment["S3_ENDPOINT_URL"],
@@ -131,22 +163,25 @@ def test_pictures_can_be_looked_at(environment, database, s3_environment):
         region_name=s3_environment["AWS_REGION"],
     )
     base = f"{s3_environment['S3_ENDPOINT_URL']}/{s3_environment['S3_BUCKET_NAME']}/"
-    for (url,) in _query(database, "SELECT DISTINCT s3_url FROM images"):
+    for (url,) in _query(past.database, "SELECT DISTINCT s3_url FROM images"):
         assert url.startswith(base)
         head = client.head_object(Bucket=s3_environment["S3_BUCKET_NAME"], Key=url.removeprefix(base))
         assert head["ContentType"] in ("image/jpeg", "image/png")
     client.close()
 
 
-def test_a_second_run_changes_nothing_and_another_seed_adds(environment, database):
-    assert _run(environment).returncode == 0
-    before = _counts(database)
-    again = _run(environment)
+def test_a_second_run_changes_nothing(past):
+    before = _counts(past.database)
+    again = _run(past.environment)
     assert again.returncode == 0
     assert "in the database already" in again.stderr
-    assert _counts(database) == before
-    assert _run(environment, GENERATOR_BACKFILL_SEED="6").returncode == 0
-    assert _counts(database)["images"] == 2 * before["images"]
+    assert _counts(past.database) == before
+
+
+def test_another_seed_adds(environment, database):
+    for seed in ("5", "6"):
+        assert _run(environment, GENERATOR_BACKFILL_SEED=seed).returncode == 0
+    assert _counts(database)["images"] == 2 * IMAGES
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -49,6 +49,16 @@ class KillAt:
         self.remaining -= 1
 
 
+def kill_after(step: str) -> Step:
+    """A step hook that ends the run at the first step of this name."""
+
+    def hook(name: str) -> None:
+        if name == step:
+            raise Killed(name)
+
+    return hook
+
+
 class LakehousePlatform:
     """Publishes events as the API would, runs the aggregation's tasks, and knows what must come out."""
 
