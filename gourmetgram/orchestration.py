@@ -9,7 +9,7 @@ import httpx
 
 from gourmetgram.errors import PermanentError, TransientError
 
-# Each look is two requests, some 50 ms of the processor for Airflow's pages.
+# Each look is two requests, beside those of the tasks themselves.
 _POLL_S: Final = 1.0
 _RUN_ENDED: Final = frozenset({"success", "failed"})
 
