@@ -33,7 +33,7 @@ async def test_an_image_becomes_an_object_and_a_row_whatever_its_file_name_says(
     assert set(image) == FIELDS
     bucket = api.environment["S3_BUCKET_NAME"]
     assert image["s3_url"] == f"{api.environment['S3_ENDPOINT_URL']}/{bucket}/{image['id']}.{extension}"
-    stored = await asyncio.to_thread(api.s3().get_object, Bucket=bucket, Key=f"{image['id']}.{extension}")
+    stored = await asyncio.to_thread(api.s3.get_object, Bucket=bucket, Key=f"{image['id']}.{extension}")
     assert stored["ContentType"] == content_type
     assert stored["Body"].read() == data
     row = await api.row("SELECT * FROM images WHERE id = $1", image["id"])
@@ -208,5 +208,5 @@ async def test_uploads_at_the_same_time_do_not_mix(api: Api) -> None:
     bucket = api.environment["S3_BUCKET_NAME"]
     for answer, data in zip(answers, files, strict=True):
         key = answer.json()["s3_url"].rpartition("/")[2]
-        stored = await asyncio.to_thread(api.s3().get_object, Bucket=bucket, Key=key)
+        stored = await asyncio.to_thread(api.s3.get_object, Bucket=bucket, Key=key)
         assert stored["Body"].read() == data

@@ -52,7 +52,7 @@ async def sweeper(api_environment: dict[str, str]) -> AsyncIterator[OrphanSweepe
 async def _put(api: Api, key: str | None = None) -> str:
     key = key or f"{uuid.uuid4()}.jpg"
     bucket = api.environment["S3_BUCKET_NAME"]
-    await asyncio.to_thread(api.s3().put_object, Bucket=bucket, Key=key, Body=b"x")
+    await asyncio.to_thread(api.s3.put_object, Bucket=bucket, Key=key, Body=b"x")
     return key
 
 
@@ -337,7 +337,7 @@ async def test_a_store_that_is_away_is_logged_once_and_tried_until_it_is_back(
             return len(attempts) > 3
 
         await wait_until_async(several, what="attempts")
-        await asyncio.to_thread(api.s3().create_bucket, Bucket=environment["S3_BUCKET_NAME"])
+        await asyncio.to_thread(api.s3.create_bucket, Bucket=environment["S3_BUCKET_NAME"])
 
         async def well() -> bool:
             return "are looked for again" in caplog.text

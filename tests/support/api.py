@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import asyncpg
@@ -27,6 +28,17 @@ from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
 """A well-formed id that nothing has."""
+
+
+# An identity never goes back, so its last value counts the events that were ever written, the published ones too.
+_TRACES: Final = """
+    SELECT (SELECT count(*) FROM users) AS users,
+           (SELECT count(*) FROM images) AS images,
+           (SELECT count(*) FROM comments) AS comments,
+           (SELECT count(*) FROM flags) AS flags,
+           (SELECT COALESCE(sum(views), 0)::bigint FROM images) AS views,
+           (SELECT COALESCE(last_value, 0) FROM pg_sequences
+            WHERE sequencename = 'event_outbox_sequence_seq') AS events"""
 
 
 class _Server(uvicorn.Server):
@@ -119,17 +131,13 @@ class Api:
 
     async def traces(self) -> dict[str, int]:
         """How much there is of everything that a request can leave behind."""
-        tables = ("users", "images", "comments", "flags")
-        counts = {table: await self.count(table) for table in tables}
-        counts["views"] = int(await self.database.fetchval("SELECT COALESCE(sum(views), 0) FROM images"))
+        counts = await self.row(_TRACES)
         counts["objects"] = await asyncio.to_thread(lambda: len(self.object_keys()))
-        # An identity never goes back, so this counts the events that were ever written, the published ones too.
-        sequence = "SELECT COALESCE(last_value, 0) FROM pg_sequences WHERE sequencename = 'event_outbox_sequence_seq'"
-        counts["events"] = int(await self.database.fetchval(sequence))
         return counts
 
+    @cached_property
     def s3(self) -> Any:
-        """A client of the object store."""
+        """A client of the object store, which any thread may use."""
         return boto3.client(
             "s3",
             endpoint_url=self.environment["S3_ENDPOINT_URL"],
@@ -140,7 +148,7 @@ class Api:
 
     def object_keys(self) -> list[str]:
         """Keys of all objects in the bucket."""
-        pages = self.s3().get_paginator("list_objects_v2").paginate(Bucket=self.environment["S3_BUCKET_NAME"])
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.environment["S3_BUCKET_NAME"])
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     async def events(self, kind: str, image_id: str, number: int = 1) -> list[dict[str, Any]]:
@@ -166,7 +174,9 @@ async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIter
     database = await asyncpg.connect(environment["DATABASE_URL"])
     try:
         async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
-            yield Api(version, http, database, environment)
+            api = Api(version, http, database, environment)
+            yield api
+            api.s3.close()
     finally:
         await database.close()
 
