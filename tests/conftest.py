@@ -9,14 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
 from gourmetgram.collector import freeze_heap
+from gourmetgram.inspection import objects
 from gourmetgram.local.stack import Stack
-from gourmetgram.settings import KafkaSettings, process_environment
+from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from tests.support.databases import create_database, drop_database
 from tests.support.shared_stack import shared_stack
@@ -137,13 +137,7 @@ def s3_environment(stack: Stack, unique_name: UniqueName) -> dict[str, str]:
     """Variables of `ObjectStoreSettings` with an empty bucket for this test module."""
     variables = {name: value for name, value in stack.environment().items() if name.startswith(("AWS_", "S3_"))}
     bucket = unique_name("images")
-    client = boto3.client(
-        "s3",
-        endpoint_url=variables["S3_ENDPOINT_URL"],
-        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-        region_name=variables["AWS_REGION"],
-    )
+    client = objects.connect(ObjectStoreSettings.load(variables))
     client.create_bucket(Bucket=bucket)
     client.close()
     return {**variables, "S3_BUCKET_NAME": bucket}

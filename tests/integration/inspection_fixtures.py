@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import boto3
 import pytest
 import redis as redis_library
 from sqlalchemy import Engine, create_engine
 
+from gourmetgram.inspection import objects
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.local.stack import Stack
-from gourmetgram.settings import KafkaSettings
+from gourmetgram.settings import KafkaSettings, ObjectStoreSettings
 from gourmetgram.topics import ensure_topics
 from tests.support.databases import create_database, drop_database
 from tests.support.small_platform import SmallPlatform, lively_image
@@ -46,13 +46,7 @@ class Scene:
 
 
 def _bucket(environment: dict[str, str], name: str) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=environment["S3_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=environment["AWS_REGION"],
-    )
+    client = objects.connect(ObjectStoreSettings.load(environment))
     client.create_bucket(Bucket=name)
     client.close()
 

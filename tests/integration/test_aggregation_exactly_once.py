@@ -68,7 +68,7 @@ def test_a_run_killed_after_any_statement_changes_no_count(lakehouse: LakehouseP
         "tables exist", "time frozen", "ranges frozen", "batch read", "files written", "committed",
     }  # fmt: skip
     # By name: how many batches the broker's answers make differs from run to run.
-    for step in set(steps):
+    for step in dict.fromkeys(steps):
         lakehouse.publish_many(10)
         lakehouse.publish_many(5, "flag")
         with pytest.raises(Killed, match=step):

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import boto3
 import psycopg2
 import pytest
 
-from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram.inspection import objects
+from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings
 from tests.support.databases import create_database, drop_database
 from tests.support.waiting import wait_until
 
@@ -155,13 +155,7 @@ def test_the_ground_truth_is_in_the_file_only(past):
 
 
 def test_pictures_can_be_looked_at(past, s3_environment):
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_environment["S3_ENDPOINT_URL"],
-        aws_access_key_id=s3_environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=s3_environment["AWS_SECRET_ACCESS_KEY"],
-        region_name=s3_environment["AWS_REGION"],
-    )
+    client = objects.connect(ObjectStoreSettings.load(s3_environment))
     base = f"{s3_environment['S3_ENDPOINT_URL']}/{s3_environment['S3_BUCKET_NAME']}/"
     for (url,) in _query(past.database, "SELECT DISTINCT s3_url FROM images"):
         assert url.startswith(base)

@@ -3,23 +3,17 @@
 from collections.abc import Iterator
 from urllib.parse import urlparse
 
-import boto3
 import pytest
 from cachetools import LRUCache
-from pyiceberg.io import (
-    S3_ACCESS_KEY_ID,
-    S3_CONNECT_TIMEOUT,
-    S3_ENDPOINT,
-    S3_REGION,
-    S3_REQUEST_TIMEOUT,
-    S3_SECRET_ACCESS_KEY,
-)
 from pyiceberg.table import Table
 
+from gourmetgram.inspection import objects
 from gourmetgram.lakehouse import file_io
+from gourmetgram.lakehouse.catalog import catalog_properties
 from gourmetgram.lakehouse.file_io import LakeFileIO
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.local.stack import Stack
+from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
 from tests.support.lakehouse_platform import LakehousePlatform
 
 pytestmark = pytest.mark.servers
@@ -32,13 +26,7 @@ class Bucket:
 
     def __init__(self, variables: dict[str, str], name: str) -> None:
         self.name = name
-        self.client = boto3.client(
-            "s3",
-            endpoint_url=variables["S3_ENDPOINT_URL"],
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-            region_name=variables["AWS_REGION"],
-        )
+        self.client = objects.connect(ObjectStoreSettings.load(variables))
 
     def put(self, key: str, body: bytes) -> str:
         self.client.put_object(Bucket=self.name, Key=key, Body=body)
@@ -65,17 +53,8 @@ def bucket_fixture(s3_environment: dict[str, str]) -> Iterator[Bucket]:
 
 
 @pytest.fixture(name="lake_io")
-def lake_io_fixture(s3_environment: dict[str, str]) -> LakeFileIO:
-    return LakeFileIO(
-        {
-            S3_ENDPOINT: s3_environment["S3_ENDPOINT_URL"],
-            S3_ACCESS_KEY_ID: s3_environment["AWS_ACCESS_KEY_ID"],
-            S3_SECRET_ACCESS_KEY: s3_environment["AWS_SECRET_ACCESS_KEY"],
-            S3_REGION: s3_environment["AWS_REGION"],
-            S3_CONNECT_TIMEOUT: "5",
-            S3_REQUEST_TIMEOUT: "60",
-        }
-    )
+def lake_io_fixture(stack: Stack) -> LakeFileIO:
+    return LakeFileIO(catalog_properties(IcebergSettings.load(stack.environment())))
 
 
 def read(lake_io: LakeFileIO, location: str) -> bytes:
@@ -102,11 +81,12 @@ def test_no_file_of_a_commit_is_uploaded_in_parts(lakehouse: LakehousePlatform, 
 
 def test_a_large_file_is_uploaded_in_parts_and_complete(lake_io: LakeFileIO, bucket: Bucket) -> None:
     location = f"s3://{bucket.name}/large.parquet"
+    pieces = [bytes([number]) * MEGABYTE for number in range(24)]
     with lake_io.new_output(location).create() as stream:
-        for number in range(24):
-            stream.write(bytes([number]) * MEGABYTE)
+        for piece in pieces:
+            stream.write(piece)
     assert bucket.is_in_parts(location)
-    assert read(lake_io, location) == b"".join(bytes([number]) * MEGABYTE for number in range(24))
+    assert read(lake_io, location) == b"".join(pieces)
 
 
 def test_metadata_is_read_once_a_process(lakehouse: LakehousePlatform, stack: Stack) -> None:

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any, Final
 
 import asyncpg
-import boto3
 import httpx
 import uvicorn
 from confluent_kafka import Consumer, TopicPartition
@@ -24,6 +23,8 @@ from api_v1.app import create_app as create_v1
 from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
+from gourmetgram.inspection import objects
+from gourmetgram.settings import ObjectStoreSettings
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
@@ -138,13 +139,7 @@ class Api:
     @cached_property
     def s3(self) -> Any:
         """A client of the object store, which any thread may use."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.environment["S3_ENDPOINT_URL"],
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            region_name="us-east-1",
-        )
+        return objects.connect(ObjectStoreSettings.load(self.environment))
 
     def object_keys(self) -> list[str]:
         """Keys of all objects in the bucket."""
