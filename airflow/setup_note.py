@@ -1,7 +1,8 @@
-"""Remember in Airflow's own database what `init.sh` has set up: `python setup_note.py check` or `write`.
+"""Remember in Airflow's own database what `init.py` has set up: `python setup_note.py check` or `write`.
 
 `check` exits with 0 when nothing is to be done: this version of Airflow and of the script has run to its end with the
-same settings, and what it made is still there. It looks with SQL, since importing Airflow alone takes seconds.
+same settings, and what it made is still there. It exits with 1 when all is to be set up, with 2 when the database
+cannot be used. It looks with SQL, since importing Airflow alone takes seconds.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ _STILL_THERE = """
 
 def fingerprint() -> str:
     """SHA-256 over everything that the set-up depends on; a change of any of it means to set up again."""
-    scripts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("init.sh"))]
+    scripts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("init.py"))]
     versions = [importlib.metadata.version(name) for name in ("apache-airflow", "apache-airflow-providers-fab")]
     settings = {
         name: value for name, value in os.environ.items() if name in _WHAT_IT_DEPENDS_ON or name.startswith(_PREFIX)
@@ -70,9 +71,8 @@ def main(command: str) -> int:
     try:
         return 0 if is_done() else 1
     except psycopg2.OperationalError as error:
-        # The commands of Airflow that follow fail with the same, at length; this is the sentence to read.
         sys.stderr.write(f"Airflow's database cannot be used: {error}")
-        return 1
+        return 2
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import base64
 import os
 import secrets
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +36,7 @@ _ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     DAG_PROCESSOR: ("dag-processor",),
     SCHEDULER: ("scheduler",),
 }
+_INIT: Final = PROJECT_ROOT / "airflow" / "init.py"
 _INIT_TIMEOUT_S: Final = 300.0
 
 
@@ -108,7 +108,7 @@ class Airflow(Component):
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("wb") as output:
             done = subprocess.run(
-                [shutil.which("bash") or "bash", str(PROJECT_ROOT / "airflow" / "init.sh")],
+                [str(ENVIRONMENT / "bin" / "python"), str(_INIT)],
                 env=self._environment(),
                 cwd=self.home,
                 stdout=output,
@@ -122,7 +122,7 @@ class Airflow(Component):
 
     def _setup_key(self) -> bytes:
         """What the set-up depends on: a change of any of it means to set up again."""
-        script = (PROJECT_ROOT / "airflow" / "init.sh").read_text(encoding="utf-8")
+        script = _INIT.read_text(encoding="utf-8")
         pins = (PROJECT_ROOT / "requirements" / "airflow.txt").read_text(encoding="utf-8")
         return orjson.dumps([script, pins, self._database_url, dict(self._stack_environment)])
 

@@ -74,7 +74,7 @@ def test_another_password_or_a_lost_account_means_to_set_up_again(note, tables):
 def test_a_database_that_cannot_be_used_is_named_in_a_sentence(note):
     url = "postgresql+psycopg2://user:wrong@127.0.0.1:1/airflow"
     done = note("check", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Airflow's database cannot be used" in done.stderr
     assert "wrong" not in done.stderr
     assert note("write", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url).returncode != 0
