@@ -19,6 +19,7 @@ from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from tests.support.databases import create_database, drop_database
+from tests.support.memory import in_memory, use_memory
 from tests.support.shared_stack import shared_stack
 from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 
@@ -37,6 +38,11 @@ settings.load_profile("servers")
 
 UniqueName = Callable[[str], str]
 MakeTopics = Callable[..., dict[str, str]]
+
+
+def pytest_configure() -> None:
+    """Before any process of the run is started."""
+    use_memory()
 
 
 def pytest_collection_finish() -> None:
@@ -63,7 +69,7 @@ def stack() -> Iterator[Stack]:
     test_stack = Stack("test")
     home: Path = test_stack.folder.parent
     keep = process_environment().get("GOURMETGRAM_KEEP_TEST_STACK") == "1"
-    with shared_stack(test_stack, home / "test.in-use", keep) as running:
+    with shared_stack(test_stack, home / "test.in-use", keep, wipe_after=in_memory(home)) as running:
         yield running
 
 

@@ -21,9 +21,9 @@ ANSWER_S = 6.0
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def own() -> Iterator[Stack]:
     """Servers that these tests may stop."""
-    with own_stack("api-faults", tmp_path_factory.mktemp("home")) as stack:
+    with own_stack("api-faults") as stack:
         stack.up(services=())
         yield stack
 

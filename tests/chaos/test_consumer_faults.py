@@ -32,9 +32,9 @@ RULES = [
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def own() -> Iterator[Stack]:
     """Servers and a consumer that these tests may stop."""
-    with own_stack("consumer-faults", tmp_path_factory.mktemp("home")) as stack:
+    with own_stack("consumer-faults") as stack:
         stack.up(services=("stream_consumer",))
         yield stack
 

@@ -23,8 +23,8 @@ ANSWERED_WITHIN_S = 6.0
 
 
 @pytest.fixture(scope="module", name="whole")
-def whole_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with own_stack("platform-faults", tmp_path_factory.mktemp("home")) as stack:
+def whole_fixture() -> Iterator[Stack]:
+    with own_stack("platform-faults") as stack:
         stack.up(SERVICES)
         yield stack
 

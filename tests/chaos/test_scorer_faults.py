@@ -28,9 +28,9 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def own() -> Iterator[Stack]:
     """Servers that these tests may stop."""
-    with own_stack("scorer-faults", tmp_path_factory.mktemp("home")) as stack:
+    with own_stack("scorer-faults") as stack:
         stack.up(services=())
         yield stack
 

@@ -1,5 +1,6 @@
 """A stack of a test module's own, for tests that stop servers or need all services."""
 
+import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,20 @@ from gourmetgram.local.stack import Stack
 def own_stack(name: str, home: Path | None = None) -> Iterator[Stack]:
     """An empty stack that nothing runs in yet; it is wiped in the end, also when it did not come up.
 
+    Another run of this checkout's tests waits until this one is through with it. Of a run that was killed, the servers
+    are stopped and the files deleted.
+
     Args:
         name: its name.
-        home: folder of the stack's folder; None = the checkout's, where what an earlier test run left is deleted.
+        home: folder of the stack's folder; None = that of all stacks.
     """
     stack = Stack(name, home)
-    stack.wipe()
-    try:
-        yield stack
-    finally:
+    use_file = stack.folder.with_name(f"{name}.in-use")
+    use_file.parent.mkdir(parents=True, exist_ok=True)
+    with use_file.open("w") as use:
+        fcntl.flock(use, fcntl.LOCK_EX)
         stack.wipe()
+        try:
+            yield stack
+        finally:
+            stack.wipe()

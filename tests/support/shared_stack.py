@@ -13,13 +13,14 @@ from gourmetgram.local.stack import Stack
 
 
 @contextmanager
-def shared_stack(stack: Stack, use_file: Path, keep: bool) -> Iterator[Stack]:
+def shared_stack(stack: Stack, use_file: Path, keep: bool, wipe_after: bool) -> Iterator[Stack]:
     """Use the stack.
 
     Args:
         stack: the test stack.
         use_file: locked by every run that uses the stack; the system unlocks it when a run dies.
         keep: leave a running stack, and its data, as found: saves some seconds a run while developing.
+        wipe_after: delete its files in the end, which otherwise can be looked at.
     """
     use_file.parent.mkdir(parents=True, exist_ok=True)
     with use_file.open("w") as use:
@@ -32,7 +33,7 @@ def shared_stack(stack: Stack, use_file: Path, keep: bool) -> Iterator[Stack]:
             yield stack
         finally:
             if not keep and _try_exclusive(use.fileno()):
-                stack.down()
+                stack.wipe() if wipe_after else stack.down()
 
 
 def _try_exclusive(file_number: int) -> bool:
