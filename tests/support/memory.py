@@ -1,5 +1,7 @@
-"""Files of the test servers in memory, where there is plenty of it: on a disk a tenth of the suite's time goes to the file
-system. What the tests prove does not depend on it: they kill processes, not machines.
+"""Files of the test servers in memory, where there is plenty of it.
+
+On a disk a tenth of the suite's time goes to the file system. What the tests prove does not depend on it: they kill
+processes, not machines.
 """
 
 import hashlib
