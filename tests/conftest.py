@@ -7,6 +7,7 @@ import gc
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from tests.support.databases import create_database, drop_database
-from tests.support.memory import in_memory, use_memory
+from tests.support.memory import files_in_memory, in_memory
 from tests.support.shared_stack import shared_stack
 from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 
@@ -40,9 +41,11 @@ UniqueName = Callable[[str], str]
 MakeTopics = Callable[..., dict[str, str]]
 
 
-def pytest_configure() -> None:
-    """Before any process of the run is started."""
-    use_memory()
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any process of the run is started, until all have ended."""
+    place = ExitStack()
+    place.enter_context(files_in_memory(_keep_servers()))
+    config.add_cleanup(place.close)
 
 
 def pytest_collection_finish() -> None:
@@ -68,9 +71,12 @@ def stack() -> Iterator[Stack]:
     """The running servers of the test stack. Tests must not stop them: fault tests bring up a stack of their own."""
     test_stack = Stack("test")
     home: Path = test_stack.folder.parent
-    keep = process_environment().get("GOURMETGRAM_KEEP_TEST_STACK") == "1"
-    with shared_stack(test_stack, home / "test.in-use", keep, wipe_after=in_memory(home)) as running:
+    with shared_stack(test_stack, home / "test.in-use", _keep_servers(), wipe_after=in_memory(home)) as running:
         yield running
+
+
+def _keep_servers() -> bool:
+    return process_environment().get("GOURMETGRAM_KEEP_TEST_STACK") == "1"
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 from gourmetgram.local import ports
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.ports import Ports
+from gourmetgram.local.settings import LocalSettings
 
 DEFAULT_NAME = "default"
 
@@ -77,21 +78,17 @@ class Layout:
         """PostgreSQL's data folder and, as root, what must be readable by another user.
 
         PostgreSQL refuses to run as root. The user that it runs as instead often cannot enter root's checkout
-        (mode 700), so as root this part lives under /var/lib, and `postgres_link` leads to it. A plain user's
-        stack stays where it is when root takes it over.
+        (mode 700), so as root this part lives in the setting GOURMETGRAM_SYSTEM_HOME, by default under /var/lib, and
+        `postgres_link` leads to it. A plain user's stack stays where it is when root takes it over.
         """
         inside = self.postgres_link
         is_elsewhere = os.geteuid() == 0 and (inside.is_symlink() or not inside.exists())
-        return SYSTEM_HOME / self.identity if is_elsewhere else inside
+        return LocalSettings.load().gourmetgram_system_home / self.identity if is_elsewhere else inside
 
     @property
     def postgres_link(self) -> Path:
         """Where PostgreSQL's part is in the stack's folder: the folder itself or, as root, a link to it."""
         return self.folder / "postgres"
-
-
-SYSTEM_HOME = Path("/var/lib/gourmetgram")
-"""As root: PostgreSQL's programs and the data of every stack's PostgreSQL."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from psycopg2 import extensions, sql
 from gourmetgram.local import toolchain
 from gourmetgram.local.component import Component, Program
 from gourmetgram.local.errors import StackError
-from gourmetgram.local.layout import SYSTEM_HOME, Layout
+from gourmetgram.local.layout import Layout
 from gourmetgram.local.progress import Report
 from gourmetgram.settings import PROJECT_ROOT, process_environment
 
@@ -91,7 +91,8 @@ class Postgres(Component):
         install = toolchain.postgres_install()
         if self._account is None:
             return install
-        return SYSTEM_HOME / f"programs-{_build_mark(install)}" / install.parent.name / install.name
+        programs = LocalSettings.load().gourmetgram_system_home / f"programs-{_build_mark(install)}"
+        return programs / install.parent.name / install.name
 
     def obtain(self, report: Report) -> None:
         """As root, copy the programs to where their user can read them; once per version."""
@@ -99,9 +100,10 @@ class Postgres(Component):
             return
         report("copying the programs to where an unprivileged user can read them")
         install = toolchain.postgres_install()
-        SYSTEM_HOME.mkdir(parents=True, exist_ok=True)
-        SYSTEM_HOME.chmod(0o755)
-        fresh = Path(tempfile.mkdtemp(dir=SYSTEM_HOME, prefix="copy-"))
+        home = LocalSettings.load().gourmetgram_system_home
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o755)
+        fresh = Path(tempfile.mkdtemp(dir=home, prefix="copy-"))
         # The programs find the wheel's shared libraries by a relative path: the copy keeps the wheel's layout.
         libraries = install.parent.with_name(install.parent.name + ".libs")
         shutil.copytree(install, fresh / install.parent.name / install.name, symlinks=True)

@@ -14,6 +14,8 @@ class LocalSettings(Settings):
     """Name of the stack that a command acts on."""
     gourmetgram_stack_home: Path = PROJECT_ROOT / ".stack"
     """Folder that holds one folder per stack."""
+    gourmetgram_system_home: Path = Path("/var/lib/gourmetgram")
+    """As root: PostgreSQL's programs and the data of every stack's PostgreSQL, where its user can read them."""
     gourmetgram_cache: Path | None = None
     """Folder for programs that are fetched or built once; None = the user's cache folder."""
     ui_bind: str = "127.0.0.1"

@@ -216,9 +216,9 @@ class Supervisor:
         """Start a program without waiting for it; nothing happens when it runs."""
         self._tolerating(Faults.ALREADY_STARTED, "startProcess", name, False)
 
-    def stop(self, name: str) -> None:
-        """Stop a program and wait until it is gone; nothing happens when it does not run."""
-        self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
+    def stop(self, name: str, wait: bool = True) -> None:
+        """Stop a program and, unless told not to, wait until it is gone; nothing happens when it does not run."""
+        self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, wait)
 
     def _tolerating(self, fault_code: int, method: str, *arguments: object) -> None:
         try:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gourmetgram.local.layout import SYSTEM_HOME, Layout
+from gourmetgram.local.layout import Layout
 from gourmetgram.local.postgres import Postgres
+from gourmetgram.local.settings import LocalSettings
 from gourmetgram.local.stack import Stack
 
 PORT = 1  # never listened on
@@ -19,7 +20,7 @@ def layout_fixture(tmp_path: Path) -> Iterator[Layout]:
     layout = Layout("mine", tmp_path)
     yield layout
     Stack("mine", tmp_path).wipe()
-    for aside in SYSTEM_HOME.glob(f"{layout.identity}.until-*"):
+    for aside in LocalSettings.load().gourmetgram_system_home.glob(f"{layout.identity}.until-*"):
         shutil.rmtree(aside)
 
 

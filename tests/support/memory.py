@@ -4,39 +4,54 @@ On a disk a tenth of the suite's time goes to the file system. What the tests pr
 processes, not machines.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from gourmetgram.settings import PROJECT_ROOT
 
-_SETTING = "GOURMETGRAM_STACK_HOME"
+_SETTINGS = {"GOURMETGRAM_STACK_HOME": "stacks", "GOURMETGRAM_SYSTEM_HOME": "system"}
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of this user's own in it is used
-# The files take up to 1 GiB, the programs of a whole run up to 6 GiB.
-_ROOM = 3 * 2**30
-_FREE = 10 * 2**30
+# The files take a quarter of a GiB, the programs of a whole run six.
+_ROOM = 2**30
+_FREE = 8 * 2**30
 
 
-def use_memory() -> None:
-    """Let stacks of this process and of those that it starts live in memory, unless a setting says where they live."""
+@contextmanager
+def files_in_memory(keep: bool) -> Iterator[None]:
+    """Let stacks of this process, and of those that it starts, live in memory, unless a setting says where they live.
+
+    Args:
+        keep: leave the files there; otherwise the last run that uses them deletes them.
+    """
     folder = _folder()
-    if _SETTING in os.environ or not (folder.exists() or _has_room()):
+    if not _SETTINGS.keys().isdisjoint(os.environ) or not (_is_ours(folder) or _has_room()):
+        yield
         return
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    # Everybody may make folders in shared memory.
-    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        return
-    os.environ[_SETTING] = str(folder)
+    try:
+        # As root, PostgreSQL runs as another user, who must get to its files.
+        folder.mkdir(mode=0o711)
+    except FileExistsError:
+        if not _is_ours(folder):  # everybody may make folders in shared memory
+            yield
+            return
+    os.environ |= {setting: str(folder / name) for setting, name in _SETTINGS.items()}
+    with (folder / "in-use").open("w") as use:
+        fcntl.flock(use, fcntl.LOCK_SH)
+        yield
+        if not keep:
+            _delete_unless_used(folder, use.fileno())
 
 
 def in_memory(home: Path) -> bool:
-    """Tell whether a stack's home is the folder in memory."""
-    return home == _folder()
+    """Tell whether a stack's home is in memory."""
+    return home.is_relative_to(_folder())
 
 
 def _folder() -> Path:
@@ -44,7 +59,19 @@ def _folder() -> Path:
     return _SHARED_MEMORY / f"gourmetgram-tests-{os.geteuid()}-{checkout}"
 
 
+def _is_ours(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.geteuid()
+
+
 def _has_room() -> bool:
     if not _SHARED_MEMORY.is_dir() or not os.access(_SHARED_MEMORY, os.W_OK):
         return False
     return shutil.disk_usage(_SHARED_MEMORY).free >= _ROOM and psutil.virtual_memory().available >= _FREE
+
+
+def _delete_unless_used(folder: Path, use: int) -> None:
+    try:
+        fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
