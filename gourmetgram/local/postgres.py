@@ -19,6 +19,7 @@ from gourmetgram.local.component import Component, Program
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.layout import Layout
 from gourmetgram.local.progress import Report
+from gourmetgram.local.settings import LocalSettings
 from gourmetgram.settings import PROJECT_ROOT, process_environment
 
 log = logging.getLogger(__name__)
