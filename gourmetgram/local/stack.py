@@ -21,7 +21,6 @@ from gourmetgram.local.airflow import AIRFLOW
 from gourmetgram.local.blueprint import DEFAULT_SERVICES, Blueprint
 from gourmetgram.local.component import Component
 from gourmetgram.local.errors import StackError
-from gourmetgram.local.kafka import Kafka
 from gourmetgram.local.layout import DEFAULT_NAME, Layout, Plan
 from gourmetgram.local.ports import Ports
 from gourmetgram.local.postgres import Postgres
@@ -217,13 +216,8 @@ class Stack:
         steps = progress or LogProgress()
         with self._exclusive():
             with steps.step("Stopping everything"):
-                states = self._supervisor.states()
-                for name in states:
+                for name in self._supervisor.states():
                     self._signal(name, signal.SIGCONT)
-                if wipe and Kafka.name in states:
-                    # It would close thousands of files with care, seconds long, and then they are deleted.
-                    self._supervisor.stop(Kafka.name, wait=False)
-                    self._signal(Kafka.name, signal.SIGKILL)
                 self._supervisor.shut_down(_STOP_DEADLINE_S)
                 self._end_survivors()
             if wipe:

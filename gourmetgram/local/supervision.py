@@ -1,5 +1,6 @@
 """supervisord: its configuration, and its control over a Unix socket."""
 
+import http.client
 import re
 import shlex
 import subprocess
@@ -21,6 +22,8 @@ from gourmetgram.local.services import inherited_environment
 
 FOLDER_VARIABLE: Final = "GOURMETGRAM_STACK_FOLDER"
 """Marks every process of a stack, so that those that survived their supervisor can be found."""
+
+_LOOK_S: Final = 0.05
 
 _SUPERVISOR_SECTIONS = """\
 [supervisord]
@@ -184,10 +187,16 @@ class Supervisor:
             return
         with suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(pid)
-            try:
-                supervisor.wait(deadline_s)
-            except psutil.TimeoutExpired:
-                kill_tree(pid)
+            deadline = time.monotonic() + deadline_s
+            while time.monotonic() < deadline:
+                # Where nobody collects it soon, its exit leaves a zombie.
+                if supervisor.status() == psutil.STATUS_ZOMBIE:
+                    return
+                # It looks whether a program has ended once a second, or when it was asked something.
+                with suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
+                    self._call("getState")
+                time.sleep(_LOOK_S)
+            kill_tree(pid)
 
     def states(self) -> dict[str, ProcessState]:
         """All programs by name; empty when supervisord does not run."""
@@ -216,9 +225,9 @@ class Supervisor:
         """Start a program without waiting for it; nothing happens when it runs."""
         self._tolerating(Faults.ALREADY_STARTED, "startProcess", name, False)
 
-    def stop(self, name: str, wait: bool = True) -> None:
-        """Stop a program and, unless told not to, wait until it is gone; nothing happens when it does not run."""
-        self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, wait)
+    def stop(self, name: str) -> None:
+        """Stop a program and wait until it is gone; nothing happens when it does not run."""
+        self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
 
     def _tolerating(self, fault_code: int, method: str, *arguments: object) -> None:
         try:
