@@ -74,4 +74,7 @@ def _delete_unless_used(folder: Path, use: int) -> None:
         fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
+    # Servers that a killed run has left are stopped by the next one that needs theirs, which finds them by their files.
+    if any(folder.glob("stacks/*/supervisord.pid")):
+        return
     shutil.rmtree(folder, ignore_errors=True)

@@ -45,6 +45,14 @@ def test_the_last_run_deletes_them(shared_memory):
     assert list(shared_memory.iterdir()) == []
 
 
+def test_files_of_servers_that_a_killed_run_left_stay():
+    with memory.files_in_memory(keep=False):
+        left = places()[0] / "consumer-faults" / "supervisord.pid"
+        left.parent.mkdir(parents=True)
+        left.write_text("1")
+    assert left.exists()
+
+
 def test_they_can_be_kept(shared_memory):
     with memory.files_in_memory(keep=True):
         pass
