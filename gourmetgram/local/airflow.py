@@ -103,7 +103,7 @@ class Airflow(Component):
         note = self.home / "setup.json"
         if note.exists() and note.read_bytes() == wanted:
             return
-        report("metadata tables, login, connections (half a minute, once)")
+        report("metadata tables, login, connections (twenty seconds, once)")
         log_file = self._layout.folder / "logs" / "airflow_init.log"
         log_file.parent.mkdir(parents=True, exist_ok=True)
         with log_file.open("wb") as output:
