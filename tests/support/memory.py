@@ -15,10 +15,11 @@ from pathlib import Path
 import psutil
 
 from gourmetgram.settings import PROJECT_ROOT
+from tests.support.shared_stack import try_exclusive
 
 _SETTINGS = {"GOURMETGRAM_STACK_HOME": "stacks", "GOURMETGRAM_SYSTEM_HOME": "system"}
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder of this user's own in it is used
-# The files take a quarter of a GiB, the programs of a whole run six.
+# The files of a whole run take 0.65 GiB, its programs six.
 _ROOM = 2**30
 _FREE = 8 * 2**30
 
@@ -70,11 +71,6 @@ def _has_room() -> bool:
 
 
 def _delete_unless_used(folder: Path, use: int) -> None:
-    try:
-        fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
     # Servers that a killed run has left are stopped by the next one that needs theirs, which finds them by their files.
-    if any(folder.glob("stacks/*/supervisord.pid")):
-        return
-    shutil.rmtree(folder, ignore_errors=True)
+    if try_exclusive(use) and not any(folder.glob("stacks/*/supervisord.pid")):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,7 @@ def shared_stack(stack: Stack, use_file: Path, keep: bool, wipe_after: bool) -> 
     """
     use_file.parent.mkdir(parents=True, exist_ok=True)
     with use_file.open("w") as use:
-        if _try_exclusive(use.fileno()) and not (keep and _servers_healthy(stack)):
+        if try_exclusive(use.fileno()) and not (keep and _servers_healthy(stack)):
             stack.wipe()
         # Waits while another run is between its exclusive lock and this line.
         fcntl.flock(use, fcntl.LOCK_SH)
@@ -32,11 +32,12 @@ def shared_stack(stack: Stack, use_file: Path, keep: bool, wipe_after: bool) -> 
         try:
             yield stack
         finally:
-            if not keep and _try_exclusive(use.fileno()):
+            if not keep and try_exclusive(use.fileno()):
                 stack.wipe() if wipe_after else stack.down()
 
 
-def _try_exclusive(file_number: int) -> bool:
+def try_exclusive(file_number: int) -> bool:
+    """Lock an open file for oneself alone, if nobody else has it; tells whether."""
     try:
         fcntl.flock(file_number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
