@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from gourmetgram.kafka import create_producer
+from gourmetgram.kafka import BrokerWatch, create_producer
 from gourmetgram.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Publisher:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._producer: Producer | None = None
+        self._watch = BrokerWatch()
+        self._publishing = False
         self._create = threading.Lock()
 
     def publish(self, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
@@ -57,7 +59,13 @@ class Publisher:
         Returns:
             The confirmed rows. The others may have reached the broker too; publish them again, in order.
         """
-        producer = self._current()
+        self._publishing = True
+        try:
+            return self._publish(self._current(), rows, abandon)
+        finally:
+            self._publishing = False
+
+    def _publish(self, producer: Producer, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
         confirmed: list[OutboxRow] = []
         failures: list[KafkaError] = []
 
@@ -79,9 +87,17 @@ class Publisher:
         return confirmed
 
     def broker_answers(self) -> bool:
-        """Ask the broker for one of our topics. Blocks for up to a second."""
+        """Ask the broker for one of our topics. Blocks for up to a second; to be called about once a second."""
+        producer = self._current()
+        if not self._publishing:
+            # Serves the statistics; `publish` does so by itself, and waits for the answers that would be served here.
+            producer.poll(0)
+        if self._watch.lost:
+            log.warning("The Kafka client has forgotten all its brokers; a new one takes its place")
+            self._discard(producer)
+            return False
         try:
-            self._current().list_topics(self._settings.kafka_topic_views, timeout=_PROBE_TIMEOUT_S)
+            producer.list_topics(self._settings.kafka_topic_views, timeout=_PROBE_TIMEOUT_S)
         except KafkaException:
             return False
         return True
@@ -104,7 +120,10 @@ class Publisher:
     def _current(self) -> Producer:
         with self._create:
             if self._producer is None:
-                self._producer = create_producer(self._settings, "gourmetgram-outbox-relay", **_CONFIG)
+                self._watch = BrokerWatch()
+                self._producer = create_producer(
+                    self._settings, "gourmetgram-outbox-relay", **_CONFIG, **self._watch.config()
+                )
             return self._producer
 
     def _discard(self, producer: Producer) -> None:
@@ -112,4 +131,5 @@ class Publisher:
         producer.purge(in_queue=True, in_flight=True, blocking=False)
         producer.poll(0)
         with self._create:
-            self._producer = None
+            if self._producer is producer:
+                self._producer = None

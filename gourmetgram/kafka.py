@@ -5,8 +5,9 @@ confluent-kafka (librdkafka) everywhere in services: about ten times the through
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
+import orjson
 from confluent_kafka import (
     OFFSET_INVALID,
     TIMESTAMP_NOT_AVAILABLE,
@@ -18,7 +19,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from gourmetgram.errors import TransientError
+from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.events import Record
 from gourmetgram.settings import KafkaSettings
 
@@ -44,6 +45,53 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, str | in
         "broker.address.family": "v4",
         "log_level": 3,
     }
+
+
+class BrokerWatch:
+    """Notices that a client has forgotten all its brokers. It never comes back then: it has to be replaced.
+
+    See docs/decisions/kafka-clients.md for how that happens.
+    """
+
+    INTERVAL_MS: Final = 1_000
+    """How often the client is looked at; the setting `statistics.interval.ms`."""
+
+    _LOOKS: Final = 3
+    """Empty looks in a row that decide: between two sets of brokers a client has none for a moment."""
+
+    def __init__(self) -> None:
+        self._empty = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the client knows no server that it could ask."""
+        return self._empty >= self._LOOKS
+
+    def look(self, statistics: Mapping[str, Any]) -> None:
+        """Take the client's statistics.
+
+        Args:
+            statistics: the JSON document that `stats_cb` is given, decoded. A broker in it whose source is "logical"
+                is a role, such as the group's coordinator, and no server.
+        """
+        known = any(broker["source"] != "logical" for broker in statistics["brokers"].values())
+        self._empty = 0 if known else self._empty + 1
+
+    def config(self) -> dict[str, object]:
+        """Settings of a client whose statistics serve nothing else. Its owner has to poll it, also when it is idle."""
+        return {
+            "statistics.interval.ms": self.INTERVAL_MS,
+            "stats_cb": lambda text: self.look(orjson.loads(text)),
+        }
+
+    def check(self) -> None:
+        """Ask in a process that a supervisor starts again.
+
+        Raises:
+            PlatformError: the brokers are forgotten.
+        """
+        if self.lost:
+            raise PlatformError("the Kafka client has forgotten all its brokers; only a new process can help")
 
 
 def create_producer(settings: KafkaSettings, client_id: str, **overrides: object) -> Producer:
@@ -179,14 +227,25 @@ def commit_offsets(consumer: Consumer, next_offsets: Mapping[tuple[str, int], in
         raise TransientError(f"offsets were not committed: {failed[0].error}")
 
 
-def committed_offset(consumer: Consumer, topic: str, partition: int, timeout_s: float = 10.0) -> int | None:
-    """The group's committed next offset of a partition, or None when it has none.
+def committed_offsets(
+    consumer: Consumer, partitions: Iterable[tuple[str, int]], timeout_s: float = 10.0
+) -> dict[tuple[str, int], int | None]:
+    """The group's committed next offset of each partition; None where it has none yet.
 
     Raises:
-        TransientError: the broker did not answer.
+        TransientError: the broker did not answer for all of them.
     """
+    asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+    if not asked:
+        return {}
     try:
-        (answer,) = consumer.committed([TopicPartition(topic, partition)], timeout=timeout_s)
+        answers = consumer.committed(asked, timeout=timeout_s)
     except KafkaException as error:
         raise TransientError(f"committed offsets are not readable: {error}") from error
-    return None if answer.offset == OFFSET_INVALID else answer.offset
+    failed = [answer for answer in answers if answer.error is not None]
+    if failed:
+        raise TransientError(f"committed offsets are not readable: {failed[0].error}")
+    return {
+        (answer.topic, answer.partition): None if answer.offset == OFFSET_INVALID else answer.offset
+        for answer in answers
+    }

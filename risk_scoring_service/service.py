@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from confluent_kafka import Producer
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.errors import TransientError
 from gourmetgram.events import dead_letter
 from gourmetgram.kafka import create_producer, publish_all
 from gourmetgram.observability import HealthServer
@@ -140,12 +142,21 @@ def _redis(settings: RedisSettings) -> Redis:
 
 def _dead_letters(configuration: Configuration) -> Callable[[list[DeadLetter]], None]:
     """A function that publishes dead letters and returns once the broker has them."""
-    producer = create_producer(configuration.kafka, "gourmetgram-risk-scoring-service")
     topic, group = configuration.kafka.dead_letter_topic, configuration.scorer.kafka_consumer_group
+    producer: Producer | None = None
 
     def give_up(records: list[DeadLetter]) -> None:
+        nonlocal producer
+        producer = producer or create_producer(configuration.kafka, "gourmetgram-risk-scoring-service")
         messages = [(topic, None, dead_letter(record, group, bad.error)) for record, bad in records]
-        publish_all(producer, messages, DEAD_LETTER_TIMEOUT_S)
+        try:
+            publish_all(producer, messages, DEAD_LETTER_TIMEOUT_S)
+        except TransientError:
+            # The next attempt publishes all of them again: what this client still holds must not follow it.
+            producer.purge(in_queue=True, in_flight=True, blocking=False)
+            producer.poll(0)
+            producer = None
+            raise
 
     return give_up
 

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from gourmetgram.errors import PlatformError
+from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import commit_offsets, create_consumer, to_record
+from gourmetgram.kafka import BrokerWatch, commit_offsets, committed_offsets, create_consumer, to_record
 from gourmetgram.settings import KafkaSettings
 from risk_scoring_service import metrics
 
 log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT_S = 2.0
+"""Longest wait for the committed offsets: a stop has to be in time while the broker stalls."""
 
 Partitions = Iterable[tuple[str, int]]
 
@@ -29,6 +32,8 @@ class RequestSource:
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._paused = False
         self._ours: set[tuple[str, int]] = set()
+        self._started = True
+        self._watch = BrokerWatch()
         self._topic = settings.moderation_topic
         self.connected = False
         """Whether a broker answered lately."""
@@ -37,7 +42,11 @@ class RequestSource:
             "gourmetgram-risk-scoring-service",
             group,
             # A topic that is created after the start is found within seconds.
-            **{"topic.metadata.refresh.interval.ms": 5_000, "statistics.interval.ms": 1_000, "stats_cb": self._stats},
+            **{
+                "topic.metadata.refresh.interval.ms": 5_000,
+                "statistics.interval.ms": BrokerWatch.INTERVAL_MS,
+                "stats_cb": self._stats,
+            },
         )
 
     def subscribe(self, on_lost: Callable[[Partitions], None]) -> None:
@@ -64,6 +73,9 @@ class RequestSource:
         Raises:
             PlatformError: the consumer is broken for good; only a new process can help.
         """
+        self._watch.check()
+        if not self._started:
+            self._start()
         if self._paused:
             # A rebalance may have brought partitions that are not paused yet.
             self._consumer.pause(self._consumer.assignment())
@@ -90,12 +102,33 @@ class RequestSource:
         """Leave the group, so that another replica takes over at once."""
         self._consumer.close()
 
-    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._ours |= {(item.topic, item.partition) for item in partitions}
-        log.info("Reading %s, partitions %s", self._topic, [item.partition for item in partitions])
+        # Not left to the client: when its one question for the committed offsets fails, as it may while a broker comes
+        # back, it reports that and never reads these partitions.
+        consumer.assign([])
+        self._started = False
+
+    def _start(self) -> None:
+        """Read our partitions from the committed offsets on; without an answer the next poll tries again."""
+        try:
+            committed = committed_offsets(self._consumer, self._ours, ANSWER_TIMEOUT_S)
+        except TransientError as error:
+            log.warning("Not reading yet: %s", error)
+            return
+        starts = [
+            TopicPartition(*partition, OFFSET_BEGINNING if offset is None else offset)
+            for partition, offset in committed.items()
+        ]
+        self._consumer.assign(starts)
+        # A partition that went while it was paused comes back paused, and the end of that pause could not reach it.
+        self._consumer.resume(starts)
+        self._started = True
+        log.info("Reading %s, partitions %s", self._topic, sorted(partition for _, partition in committed))
 
     def _stats(self, text: str) -> None:
         stats: dict[str, Any] = orjson.loads(text)
+        self._watch.look(stats)
         self.connected = any(broker["state"] == "UP" for broker in stats["brokers"].values())
         for name, partition in stats["topics"].get(self._topic, {}).get("partitions", {}).items():
             # Partition -1 is librdkafka's own; a lag of -1 is not known yet.

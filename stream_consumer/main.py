@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Final
 
 from gourmetgram.collector import freeze_heap
-from gourmetgram.errors import SettingsError
+from gourmetgram.errors import PlatformError, SettingsError
 from gourmetgram.observability import configure_logging
 from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings
@@ -23,7 +23,7 @@ def main() -> int:
     """Run until SIGINT or SIGTERM.
 
     Returns:
-        The exit code: 0 after a signal, 2 when a setting is wrong.
+        The exit code: 0 after a signal, 1 when the consumer could not go on, 2 when a setting is wrong.
     """
     try:
         settings = ConsumerSettings.load()
@@ -34,22 +34,29 @@ def main() -> int:
     consumer = StreamConsumer(settings)
     stop = threading.Event()
 
-    def leave() -> None:
-        # A server that hangs cannot hold this process: all that counts is in Redis, so leaving is safe at any point.
-        log.warning("A server did not answer in time: leaving without it")
+    def leave(status: int) -> None:
+        # Nothing is waited for: all that counts is in Redis, so leaving is safe at any point.
         consumer.final_statistics()
         logging.shutdown()
-        os._exit(0)
+        os._exit(status)
+
+    def give_up() -> None:
+        log.warning("A server did not answer in time: leaving without it")
+        leave(0)
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         if not stop.is_set():
             stop.set()
-            watchdog = threading.Timer(_LEAVE_AFTER_S, leave)
+            watchdog = threading.Timer(_LEAVE_AFTER_S, give_up)
             watchdog.daemon = True
             watchdog.start()
 
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     freeze_heap()
-    consumer.run(stop)
+    try:
+        consumer.run(stop)
+    except PlatformError as error:
+        log.critical("The stream consumer cannot go on: %s", error)
+        leave(1)
     return 0

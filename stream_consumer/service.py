@@ -8,7 +8,7 @@ from typing import Final
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import create_producer
+from gourmetgram.kafka import BrokerWatch, create_producer
 from gourmetgram.observability import HealthServer
 from stream_consumer import metrics
 from stream_consumer.alignment import align
@@ -49,7 +49,8 @@ class StreamConsumer:
         self._progress = Progress()
         self._redis = connect(settings)
         self._store = WindowStore(self._redis, settings)
-        producer = create_producer(settings, CLIENT_ID)
+        self._producer_watch = BrokerWatch()
+        self._producer = producer = create_producer(settings, CLIENT_ID, **self._producer_watch.config())
         self._source = EventSource(settings, self)
         self._requests = Requests(
             self._store, self._source, self._progress, producer, settings.moderation_topic, self._report.request_sent
@@ -190,6 +191,8 @@ class StreamConsumer:
         if now < self._next_tick:
             return
         self._next_tick = now + _TICK_S
+        self._producer.poll(0)
+        self._producer_watch.check()
         self._complete()
         applied = self._progress.applied
         if not applied:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import client_config, commit_offsets, create_consumer, to_record
+from gourmetgram.kafka import BrokerWatch, client_config, commit_offsets, create_consumer, to_record
 from stream_consumer import partitions
 from stream_consumer.settings import ConsumerSettings
 
@@ -60,6 +60,7 @@ class EventSource:
         self.broker_up = False
         self.high: dict[partitions.TopicPartition, int] = {}
         self._settings = settings
+        self._watch = BrokerWatch()
         self._admin = self._create_admin()
         self._asker = self._create_asker()
         self._consumer = create_consumer(
@@ -68,7 +69,7 @@ class EventSource:
             settings.kafka_consumer_group,
             **{
                 # Tells within seconds whether the broker is there, without a request of ours that could block.
-                "statistics.interval.ms": 1000,
+                "statistics.interval.ms": BrokerWatch.INTERVAL_MS,
                 "stats_cb": self._on_statistics,
                 "error_cb": self._on_error,
                 "on_commit": _on_commit,
@@ -90,7 +91,11 @@ class EventSource:
             timeout_s: how long to wait for a first record.
             at_most: number of records after which to stop.
             look: records taken at once.
+
+        Raises:
+            PlatformError: the client is broken for good; only a new process can help.
         """
+        self._watch.check()
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
@@ -103,7 +108,12 @@ class EventSource:
         return [to_record(message) for message in messages if message.error() is None or self._is_record(message)]
 
     def rest(self, timeout_s: float) -> None:
-        """Stay in the group for a while without reading anything, until the next `read_from`."""
+        """Stay in the group for a while without reading anything, until the next `read_from`.
+
+        Raises:
+            PlatformError: the client is broken for good; only a new process can help.
+        """
+        self._watch.check()
         self._consumer.assign([])
         message = self._consumer.poll(timeout_s)
         if message is not None:
@@ -252,6 +262,7 @@ class EventSource:
 
     def _on_statistics(self, text: str) -> None:
         statistics = orjson.loads(text)
+        self._watch.look(statistics)
         self.broker_up = any(
             broker["nodeid"] >= 0 and broker["state"] == "UP" for broker in statistics["brokers"].values()
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition, murmur2
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition, murmur2
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
@@ -95,21 +95,6 @@ def since(consumer: Consumer, within: Mapping[Place, Range], time_us: int) -> di
         # A negative offset says: no record is that young.
         shortened[place] = Range(max(start, answer.offset) if answer.offset >= 0 else end, end)
     return shortened
-
-
-def committed(consumer: Consumer, places: Iterable[Place]) -> dict[Place, int | None]:
-    """Next offset that the reader's group has committed for each partition; None where it has not yet."""
-    asked = [TopicPartition(topic, partition) for topic, partition in places]
-    if not asked:
-        return {}
-    try:
-        answers = consumer.committed(asked, timeout=_TIMEOUT_S)
-    except KafkaException as error:
-        raise TransientError(f"committed offsets are not readable: {error}") from error
-    return {
-        (answer.topic, answer.partition): None if answer.offset == OFFSET_INVALID else answer.offset
-        for answer in answers
-    }
 
 
 def read(consumer: Consumer, within: Mapping[Place, Range]) -> Iterator[Keyed]:

@@ -8,9 +8,10 @@ from typing import Final
 from sqlalchemy import Engine
 
 from gourmetgram.errors import PlatformError, TransientError
-from gourmetgram.inspection.kafka_reading import Place, Range, committed, ranges, reader
+from gourmetgram.inspection.kafka_reading import Place, Range, ranges, reader
 from gourmetgram.inspection.platform import Platform
 from gourmetgram.inspection.rows import outbox_size
+from gourmetgram.kafka import committed_offsets
 
 LOOK_EVERY_S: Final = 1.0
 DEFAULT_DEADLINE_S: Final = 60.0
@@ -57,11 +58,11 @@ def look(platform: Platform, engine: Engine) -> Look:
     with reader(kafka, platform.consumer_group) as consumer:
         ends = ranges(consumer, kafka.all_topics)
         events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
-        consumer_lag = lag(events, committed(consumer, events))
+        consumer_lag = lag(events, committed_offsets(consumer, events))
     with reader(kafka, platform.scorer_group) as scorer:
         # Asked again: the consumer's lag above may have become zero by sending a request.
         requests = ranges(scorer, [kafka.moderation_topic])
-        scorer_lag = lag(requests, committed(scorer, requests))
+        scorer_lag = lag(requests, committed_offsets(scorer, requests))
     return Look({**ends, **requests}, consumer_lag, scorer_lag, outbox)
 
 
