@@ -172,9 +172,6 @@ class Kafka(Component):
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
             "share.coordinator.state.topic.num.partitions": 4,
-            # There is no other broker to hand partitions to, and while a single one tries, it tells clients that the
-            # cluster has no brokers: see docs/decisions/kafka-clients.md.
-            "controlled.shutdown.enable": "false",
             # Twice a second would tell companions that the controller lives; there are none.
             "metadata.max.idle.interval.ms": 5_000,
             # A single consumer need not wait for companions before it gets its partitions.

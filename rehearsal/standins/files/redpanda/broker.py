@@ -88,8 +88,6 @@ def _properties(options: argparse.Namespace) -> str:
         "controller.quorum.bootstrap.servers": f"localhost:{CONTROLLER_PORT}",
         "log.dirs": DATA / "log",
         "auto.create.topics.enable": "false",
-        # As in the local stack: a single broker must not tell its clients that the cluster has none.
-        "controlled.shutdown.enable": "false",
         "default.replication.factor": 1,
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,
