@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from gourmetgram.kafka import BrokerWatch, create_producer
+from gourmetgram.kafka import BrokerWatch, create_producer, forget_messages
 from gourmetgram.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -128,8 +128,7 @@ class Publisher:
 
     def _discard(self, producer: Producer) -> None:
         """Forget what is queued. A new producer begins a new session, which is clean after any kind of failure."""
-        producer.purge(in_queue=True, in_flight=True, blocking=False)
-        producer.poll(0)
+        forget_messages(producer)
         with self._create:
             if self._producer is producer:
                 self._producer = None

@@ -172,6 +172,15 @@ def publish_all(producer: Producer, messages: Iterable[OutgoingMessage], timeout
         raise TransientError(f"the broker did not confirm {pending} messages within {timeout_s:g} s")
 
 
+def forget_messages(producer: Producer) -> None:
+    """Drop what a producer still holds, before another takes its place; their callbacks are told that it failed.
+
+    What is on its way may have reached the broker.
+    """
+    producer.purge(in_queue=True, in_flight=True, blocking=False)
+    producer.poll(0)
+
+
 def _produce(
     producer: Producer,
     topic: str,

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram.events import dead_letter
-from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.kafka import create_producer, forget_messages, publish_all
 from gourmetgram.observability import HealthServer
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, PostgresSettings, RedisSettings
 from risk_scoring_service.decide import Judge, RiskModel
@@ -153,8 +153,7 @@ def _dead_letters(configuration: Configuration) -> Callable[[list[DeadLetter]], 
             publish_all(producer, messages, DEAD_LETTER_TIMEOUT_S)
         except TransientError:
             # The next attempt publishes all of them again: what this client still holds must not follow it.
-            producer.purge(in_queue=True, in_flight=True, blocking=False)
-            producer.poll(0)
+            forget_messages(producer)
             producer = None
             raise
 

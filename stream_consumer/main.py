@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from gourmetgram.collector import freeze_heap
 from gourmetgram.errors import PlatformError, SettingsError
@@ -34,7 +34,7 @@ def main() -> int:
     consumer = StreamConsumer(settings)
     stop = threading.Event()
 
-    def leave(status: int) -> None:
+    def leave(status: int) -> NoReturn:
         # Nothing is waited for: all that counts is in Redis, so leaving is safe at any point.
         consumer.final_statistics()
         logging.shutdown()

@@ -1,11 +1,9 @@
 """Kafka clients that will never find a broker again: replaced in the API and for dead letters, else a new process."""
 
-import socket
 import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
@@ -14,7 +12,7 @@ from api_v2.publisher import OutboxRow, Publisher
 from gourmetgram.kafka import BrokerWatch, create_producer
 from gourmetgram.settings import KafkaSettings, process_environment
 from tests.support.api import read_topic
-from tests.support.consumer_platform import ConsumerPlatform
+from tests.support.consumer_platform import ConsumerPlatform, free_port
 from tests.support.scoring import Requests, running_scorer
 from tests.support.waiting import wait_until
 
@@ -30,20 +28,12 @@ sys.exit(import_module(sys.argv[1]).main())
 """Runs a service whose clients have lost their brokers."""
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that is taken and where nobody answers."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
-
-
-def first_one_broken(monkeypatch: pytest.MonkeyPatch, module: str, port: int) -> list[Producer]:
+def first_one_broken(monkeypatch: pytest.MonkeyPatch, module: str) -> list[Producer]:
     """Let the first producer that a module makes find no broker; returns the list of all that it makes."""
     made: list[Producer] = []
 
     def create(settings: KafkaSettings, client_id: str, **overrides: object) -> Producer:
-        address = {"bootstrap.servers": f"127.0.0.1:{port}"} if not made else {}
+        address = {"bootstrap.servers": f"127.0.0.1:{free_port()}"} if not made else {}
         made.append(create_producer(settings, client_id, **{**overrides, **address}))
         return made[-1]
 
@@ -76,9 +66,9 @@ def test_the_stream_consumers_process_ends_so_that_a_new_one_takes_over(platform
 
 
 def test_the_relay_takes_a_new_producer_and_publishes_again_what_the_old_one_held(
-    api_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, silent_port: int
+    api_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = first_one_broken(monkeypatch, "api_v2.publisher", silent_port)
+    made = first_one_broken(monkeypatch, "api_v2.publisher")
     settings = KafkaSettings.load(api_environment)
     publisher, key = Publisher(settings), str(uuid.uuid4())
     row = OutboxRow(1, settings.kafka_topic_views, key, b"{}")
@@ -104,9 +94,9 @@ def test_the_relay_takes_a_new_producer_and_publishes_again_what_the_old_one_hel
 
 
 def test_a_dead_letter_that_could_not_be_published_goes_out_by_a_new_producer(
-    scorer_environment: dict[str, str], requests: Requests, monkeypatch: pytest.MonkeyPatch, silent_port: int
+    scorer_environment: dict[str, str], requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = first_one_broken(monkeypatch, "risk_scoring_service.service", silent_port)
+    made = first_one_broken(monkeypatch, "risk_scoring_service.service")
     with running_scorer(scorer_environment), requests.dead_letters() as dead:
         requests.send(b"{")
         wait_until(lambda: dead.at_least(1), 30)

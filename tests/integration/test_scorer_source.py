@@ -5,7 +5,6 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer
 
 from gourmetgram.errors import TransientError
 from gourmetgram.kafka import committed_offsets, create_consumer
@@ -24,7 +23,7 @@ class Member:
 
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self.source = RequestSource(settings, group)
-        self.lost = 0
+        self.lost = False
         self.offsets: set[tuple[int, int]] = set()
         self.source.subscribe(self._on_lost)
 
@@ -35,12 +34,12 @@ class Member:
         self.look()
         return len(self.offsets) >= number
 
-    def has_lost(self, times: int) -> bool:
+    def has_lost_all(self) -> bool:
         self.look()
-        return self.lost >= times
+        return self.lost
 
     def _on_lost(self, _partitions: Partitions) -> None:
-        self.lost += 1
+        self.lost = True
         self.offsets.clear()
 
 
@@ -57,12 +56,13 @@ def send_40(requests: Requests) -> None:
 
 
 @contextmanager
-def _second_member(requests: Requests) -> Iterator[Consumer]:
-    """A member that joins the group, so that partitions change hands, and leaves it in the end."""
+def another_member_joins(requests: Requests, member: Member) -> Iterator[None]:
+    """Begins when it has cost the member all its partitions; in the end it leaves the group."""
     consumer = create_consumer(requests.settings, "tests", requests.group)
     consumer.subscribe([requests.settings.moderation_topic])
     with closing(consumer):
-        yield consumer
+        wait_until(lambda: (consumer.poll(0.01), member.has_lost_all())[1], what="the loss of the partitions")
+        yield
 
 
 def test_partitions_that_go_during_a_pause_are_read_when_they_come_back_after_it(
@@ -73,8 +73,7 @@ def test_partitions_that_go_during_a_pause_are_read_when_they_come_back_after_it
     assert {partition for partition, _ in member.offsets} == set(range(PARTITIONS))
     member.source.pause(True)
     member.look()
-    with _second_member(requests) as second:
-        wait_until(lambda: (second.poll(0.01), member.has_lost(1))[1], what="the loss of the partitions")
+    with another_member_joins(requests, member):
         # None is assigned at this moment, so none can be told now that the pause is over.
         member.source.pause(False)
     send_40(requests)
@@ -102,8 +101,8 @@ def test_reading_goes_on_where_the_group_has_committed(requests: Requests, membe
     send_40(requests)
     wait_until(lambda: member.has(40))
     member.source.commit({(requests.settings.moderation_topic, number): 3 for number in range(PARTITIONS)})
-    with _second_member(requests) as second:
-        wait_until(lambda: (second.poll(0.01), member.has_lost(1))[1], what="the loss of the partitions")
+    with another_member_joins(requests, member):
+        pass
     wait_until(lambda: member.has(40 - 3 * PARTITIONS))
     assert min(offset for _, offset in member.offsets) == 3
     assert len(member.offsets) == 40 - 3 * PARTITIONS
