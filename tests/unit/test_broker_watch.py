@@ -44,6 +44,7 @@ def test_a_moment_without_servers_between_two_sets_of_them_does_not_count() -> N
     for _ in range(5):
         look(watch, COORDINATOR)
         look(watch, COORDINATOR)
+        assert not watch.lost
         look(watch, BOOTSTRAP, COORDINATOR)
     assert not watch.lost
 
