@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from gourmetgram import buckets
 from rehearsal import engine, shell, stores, waiting
 from rehearsal.errors import expect
 from rehearsal.lab import Lab
@@ -28,7 +29,7 @@ def _stored(lab: Lab) -> dict[str, int]:
     client = stores.redis_client()
     totals = [int(client.get(key)) for key in client.scan_iter("image:*:total_*", count=1000)]
     counts["redis totals"] = sum(totals)
-    counts |= {bucket: len(stores.objects(lab, bucket)) for bucket in stores.BUCKETS}
+    counts |= {bucket: len(stores.objects(lab, bucket)) for bucket in buckets.ALL}
     return counts
 
 

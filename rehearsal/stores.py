@@ -18,7 +18,6 @@ TABLES = ("users", "images", "comments", "flags", "moderation")
 EVENT_TOPICS = ("gourmetgram.uploads", "gourmetgram.views", "gourmetgram.comments", "gourmetgram.flags")
 REQUESTS = "gourmetgram.moderation_requests"
 TOPICS = (*EVENT_TOPICS, REQUESTS, "gourmetgram.dead_letter")
-BUCKETS = ("gourmetgram-images", "gourmetgram-datalake")
 _KAFKA = "localhost:19092"
 _S3 = "http://127.0.0.1:9000"
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from gourmetgram import buckets
 from gourmetgram.local import minio
 from gourmetgram.local.airflow import AIRFLOW, Airflow
 from gourmetgram.local.component import Component
@@ -92,7 +93,7 @@ class Blueprint:
             "AWS_SECRET_ACCESS_KEY": minio.PASSWORD,
             "AWS_REGION": "us-east-1",
             "S3_ENDPOINT_URL": self.minio.endpoint,
-            "S3_BUCKET_NAME": minio.IMAGES_BUCKET,
+            "S3_BUCKET_NAME": buckets.IMAGES,
             "GENERATOR_API_URL": f"http://127.0.0.1:{self._plan.ports.api}",
             **self._catalog(),
         }
@@ -105,6 +106,6 @@ class Blueprint:
             "S3__ENDPOINT": self.minio.endpoint,
             "S3__ACCESS_KEY_ID": minio.USER,
             "S3__SECRET_ACCESS_KEY": minio.PASSWORD,
-            "WAREHOUSE": f"s3://{minio.DATALAKE_BUCKET}/warehouse",
+            "WAREHOUSE": f"s3://{buckets.DATALAKE}/warehouse",
         }
         return {f"PYICEBERG_CATALOG__GOURMETGRAM__{name}": value for name, value in variables.items()}

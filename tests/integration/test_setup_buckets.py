@@ -1,0 +1,76 @@
+"""The job that creates the buckets of the Compose lab, on a real MinIO."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gourmetgram import buckets
+from gourmetgram.errors import TransientError
+from gourmetgram.inspection import objects
+from gourmetgram.local.stack import Stack
+from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings, process_environment
+
+pytestmark = pytest.mark.servers
+
+CREATED = (0, "Both buckets exist: gourmetgram-datalake, gourmetgram-images\n", "")
+
+
+def run(stack: Stack, **variables: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of the job."""
+    done = subprocess.run(
+        [sys.executable, "-m", "setup_jobs.buckets"],
+        cwd=PROJECT_ROOT,
+        env={**process_environment(), **stack.environment(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def names(stack: Stack) -> set[str]:
+    client = objects.connect(ObjectStoreSettings.load(stack.environment()))
+    found = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    client.close()
+    return found
+
+
+@pytest.fixture(name="unused", scope="module")
+def unused_bucket_names(unique_name):
+    """The names of the job's buckets are in use on the test stack, so its tests create others."""
+    return [unique_name("setup-datalake"), unique_name("setup-images")]
+
+
+def test_it_creates_what_is_absent_and_may_run_again(stack, unused, monkeypatch):
+    monkeypatch.setattr(buckets, "ALL", tuple(unused))
+    settings = ObjectStoreSettings.load(stack.environment())
+    assert not names(stack) & set(unused)
+    for _ in range(2):
+        buckets.create(settings)
+        assert set(unused) <= names(stack)
+
+
+def test_it_says_that_both_buckets_exist(stack):
+    assert run(stack) == CREATED
+    assert {"gourmetgram-datalake", "gourmetgram-images"} <= names(stack)
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [("AWS_SECRET_ACCESS_KEY", "SignatureDoesNotMatch"), ("AWS_ACCESS_KEY_ID", "InvalidAccessKeyId")],
+)
+def test_a_wrong_login_ends_it_with_one_line_that_says_what_to_do(stack, variable, code):
+    status, output, complaint = run(stack, **{variable: "wrong"})
+    assert (status, output) == (1, "")
+    assert complaint == (
+        f"The bucket gourmetgram-datalake could not be created: the login is refused ({code}). "
+        "Use the user and the password that the object store was started with.\n"
+    )
+
+
+def test_an_object_store_that_is_away_is_named(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # between two tries
+    with pytest.raises(TransientError, match=r"does not answer; start it.*127\.0\.0\.1:1/"):
+        buckets.create(ObjectStoreSettings(s3_endpoint_url="http://127.0.0.1:1"))
