@@ -85,12 +85,15 @@ down: ## stop the local stack; its data stays
 	@test ! -x $(BIN)/gourmetgram || $(BIN)/gourmetgram down
 
 COMPOSE := docker compose -f docker/docker-compose.yaml --profile '*'
+# Set when MINIO_IMAGE names another publisher's image, which is fetched and not built.
+OTHER_MINIO = $(shell $(COMPOSE) config --images minio | grep -v '^gourmetgram-minio:')
 
 lab-pull: ## fetch every image of the Compose lab that is not built here (some GB: before the lesson)
 	@$(COMPOSE) pull --ignore-buildable
+	@$(if $(OTHER_MINIO),$(COMPOSE) pull minio)
 
-lab-build: ## build the images of the Compose lab (about 5 minutes the first time)
-	@$(COMPOSE) build
+lab-build: ## build the images of the Compose lab (about 15 minutes the first time, half of it for MinIO)
+	@$(COMPOSE) build $$($(COMPOSE) config --services | grep -vx '$(if $(OTHER_MINIO),minio)')
 
 clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
 	rm -rf $(VENV) $(AIRFLOW) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -13,10 +13,11 @@ from rehearsal.lab import PROJECT, Lab
 from rehearsal.places import COMMAND_LOG, LOGS
 from rehearsal.report import Findings, write
 from rehearsal.steps import Result, Stage, walk
-from rehearsal.walk import checks, extended, instead, stage2, stage3, stage4, stage5, stage6, target
+from rehearsal.walk import checks, extended, instead, machine, stage2, stage3, stage4, stage5, stage6, target
 
 STAGES: Final = (
     checks.STATIC,
+    machine.STAGE,
     stage2.STAGE,
     stage3.STAGE,
     stage4.STAGE,
@@ -29,7 +30,7 @@ STAGES: Final = (
     operations.STAGE,
     operations.ROUNDS,
 )
-QUICK: Final = ("config", "2", "3", "4", "audit")
+QUICK: Final = ("config", "machine", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""
 _NOT_QUICK: Final = ("airflow-init", "jupyter")
 
