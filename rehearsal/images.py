@@ -15,7 +15,8 @@ from rehearsal.standins.catalogue import NOT_REHEARSED, repository
 
 _FROM = re.compile(r"^FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.IGNORECASE | re.MULTILINE)
 _ARGUMENT = re.compile(r"^ARG\s+(\w+)=(\S+)", re.MULTILINE)
-_BUILD_S = 1500
+# MinIO is compiled: minutes on free cores, twenty on busy ones.
+_BUILD_S = 2700
 
 
 @dataclass(frozen=True)
