@@ -1,6 +1,7 @@
 """Subcommands that bring the local stack up and down and look after its parts."""
 
 import shlex
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from rich.text import Text
 from gourmetgram.cli.console import ConsoleProgress, console, errors, selected_stack
 from gourmetgram.cli.target import StackOption, Target, compose_settings, local_stack
 from gourmetgram.compose.jupyter import running_token
-from gourmetgram.compose.pages import compose_pages
+from gourmetgram.compose.pages import compose_pages, nimtable_form
 from gourmetgram.compose.ports import PUBLISHED
 from gourmetgram.doctor.docker import running_containers
 from gourmetgram.local import logs as log_files
@@ -20,6 +21,13 @@ from gourmetgram.local.errors import StackError
 from gourmetgram.local.links import Page, pages
 from gourmetgram.local.services import SERVICES
 from gourmetgram.local.stack import Stack
+
+
+class Details(StrEnum):
+    """Pages that need more than an address and a login."""
+
+    NIMTABLE = "nimtable"
+
 
 Name = Annotated[str, typer.Argument(help="A server or service, as `status` lists them.", show_default=False)]
 
@@ -132,12 +140,29 @@ def links(
         Target | None,
         typer.Option(help="`local`: a stack of this command. `compose`: the lab. Left out: the one that runs."),
     ] = None,
+    details: Annotated[
+        Details | None, typer.Option(help='`nimtable`: print the values of its form "Connect catalog" instead.')
+    ] = None,
 ) -> None:
     """List every page of the stack, with its login."""
-    for page in _pages(context, host, stack, target or _running_target(context, stack)):
+    chosen = target or _running_target(context, stack)
+    if details is Details.NIMTABLE:
+        _print_nimtable_form(chosen)
+        return
+    for page in _pages(context, host, stack, chosen):
         login = f"   login: {page.login}" if page.login else ""
         # Soft-wrapped, so that an address stays in one piece and can be clicked.
         console.print(f"{page.title:<36} {page.url}{login}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_nimtable_form(target: Target) -> None:
+    if target is Target.LOCAL:
+        raise StackError(
+            "Nimtable does not run on the local stack: it is a page of the lab on Docker Compose. Its values there: "
+            "`gourmetgram links --details nimtable --target compose`."
+        )
+    for field, value in nimtable_form(compose_settings()):
+        console.print(f"{field:<33} {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _running_target(context: typer.Context, stack: str | None) -> Target:

@@ -41,5 +41,24 @@ def compose_pages(lab: ComposeSettings, host: str, jupyter_token: str = "") -> l
     ]
 
 
+def nimtable_form(lab: ComposeSettings) -> list[tuple[str, str]]:
+    """Fields of Nimtable's form "Connect catalog", with the values that make PyIceberg's catalog appear.
+
+    Args:
+        lab: its passwords.
+    """
+    return [
+        ("Connection method", "JDBC + S3"),
+        ("Catalog name", "gourmetgram"),
+        ("Catalog endpoint (URI)", "jdbc:postgresql://postgres:5432/iceberg_catalog"),
+        ("Warehouse", "s3://gourmetgram-datalake/warehouse"),
+        ("S3 endpoint", "http://minio:9000"),
+        ("Access key ID", lab.minio_root_user),
+        ("Secret access key", lab.minio_root_password),
+        ("Advanced settings: jdbc.user", lab.postgres_user),
+        ("Advanced settings: jdbc.password", lab.postgres_password),
+    ]
+
+
 def _login(user: str, password: str) -> str:
     return f"{user} / {password}"

@@ -1,4 +1,4 @@
-"""The lab's .env, and the one file that repeats passwords of it."""
+"""The lab's .env, and the settings of the pages of others."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,16 @@ from typing import Final
 
 import yaml
 
+from gourmetgram.compose.file import services_of
+from gourmetgram.compose.programs import PROGRAMS, faults_of_nimtable
 from gourmetgram.compose.settings import ComposeSettings, variables_of
 from gourmetgram.doctor.findings import Finding, ok, problem, warning
 
 _DEFAULTS: Final = ComposeSettings()
 _IN_ADDRESSES: Final = ("postgres_user", "postgres_password", "nimtable_db_password")
 """Settings that become parts of URLs."""
+_PAGES: Final = "Pages of others"
+_UNDO: Final = "Undo local changes in the folder docker, for example with `git checkout docker`."
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
@@ -60,27 +64,33 @@ def _open_with_defaults(lab: ComposeSettings) -> Finding | None:
     )
 
 
-def check_nimtable(config: Path, lab: ComposeSettings) -> Finding:
-    """Nimtable's file, which knows no variables, has the passwords of .env."""
-    check = "Nimtable"
+def check_pages(compose_file: Path, nimtable_file: Path, lab: ComposeSettings) -> list[Finding]:
+    """The pages of others get only settings that they know, and Nimtable gets its database's password.
+
+    Args:
+        compose_file: the lab's file.
+        nimtable_file: Nimtable's file, which reads no variables.
+        lab: the passwords of .env.
+    """
     try:
-        document = yaml.safe_load(config.read_text(encoding="utf-8"))
-        catalog = next(item for item in document["catalogs"] if item["name"] == "gourmetgram")
-        pairs = {
-            "NIMTABLE_DB_PASSWORD": (document["database"]["password"], lab.nimtable_db_password),
-            "POSTGRES_USER": (catalog["jdbc.user"], lab.postgres_user),
-            "POSTGRES_PASSWORD": (catalog["jdbc.password"], lab.postgres_password),
-            "MINIO_ROOT_USER": (catalog["s3.access-key-id"], lab.minio_root_user),
-            "MINIO_ROOT_PASSWORD": (catalog["s3.secret-access-key"], lab.minio_root_password),
-        }
-    except (OSError, yaml.YAMLError, KeyError, TypeError, StopIteration) as error:
-        advice = "Undo local changes with `git checkout docker/nimtable-config.yaml`."
-        return problem(check, f"{config.name} cannot be used ({type(error).__name__}: {error}).", advice)
-    different = [name for name, (written, wanted) in pairs.items() if str(written) != wanted]
-    if different:
-        return problem(
-            check,
-            f"{', '.join(different)} differs between {config.name} and .env: Nimtable could not log in.",
-            f"Write the same values into docker/{config.name}, then `docker compose restart nimtable`.",
-        )
-    return ok(check, f"{config.name} has the logins of .env.")
+        services = services_of(compose_file)
+        document = yaml.safe_load(nimtable_file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        return [problem(_PAGES, f"The settings cannot be read ({type(error).__name__}: {error}).", _UNDO)]
+    faults = [
+        f"{service}: {fault}"
+        for service, program in PROGRAMS.items()
+        for fault in program.faults(services.get(service, {}).get("environment", {}))
+    ]
+    faults += [f"{nimtable_file.name}: {fault}" for fault in faults_of_nimtable(document)]
+    if faults:
+        return [problem(_PAGES, fault, _UNDO) for fault in faults]
+    if str(document["database"]["password"]) != lab.nimtable_db_password:
+        return [
+            problem(
+                _PAGES,
+                f"NIMTABLE_DB_PASSWORD differs between {nimtable_file.name} and .env: Nimtable cannot log in.",
+                f"Write the same value into docker/{nimtable_file.name}, then `docker compose restart nimtable`.",
+            )
+        ]
+    return [ok(_PAGES, "Console, Redis Insight and Nimtable get settings that they know.")]

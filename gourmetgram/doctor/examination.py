@@ -3,11 +3,17 @@
 from pathlib import Path
 from typing import Final
 
+import yaml
+
+from gourmetgram.compose.file import ForeignImage, foreign_images
 from gourmetgram.compose.ports import PUBLISHED
-from gourmetgram.compose.settings import ComposeSettings
+from gourmetgram.compose.programs import NIMTABLE_FILE
+from gourmetgram.compose.settings import ComposeSettings, variables_of
 from gourmetgram.doctor import configuration, docker, machine
 from gourmetgram.doctor.findings import Finding
+from gourmetgram.doctor.images import check_images
 from gourmetgram.doctor.ports import check_ports
+from gourmetgram.settings import process_environment
 
 _MINIO: Final = "http://127.0.0.1:9000/minio/health/live"
 
@@ -22,15 +28,27 @@ def examine(checkout: Path) -> list[Finding]:
         SettingsError: docker/.env has a value that is not allowed.
     """
     folder = checkout / "docker"
+    file = folder / "docker-compose.yaml"
     lab = ComposeSettings.of(folder / ".env")
+    engine = docker.check_engine()
     return [
-        docker.check_engine(),
+        engine,
         docker.check_compose(),
         *configuration.check_env_file(folder, lab),
-        docker.check_compose_file(folder / "docker-compose.yaml"),
-        configuration.check_nimtable(folder / "nimtable-config.yaml", lab),
+        docker.check_compose_file(file),
+        *configuration.check_pages(file, folder / NIMTABLE_FILE, lab),
+        *check_images(_images(file), engine),
         *check_ports(PUBLISHED, lab, docker.running_containers()),
         machine.check_memory(),
         machine.check_disk(),
         machine.check_clock(checkout, _MINIO),
     ]
+
+
+def _images(compose_file: Path) -> list[ForeignImage]:
+    """The images of others with the lab's settings; none when the file is broken, which is a finding of its own."""
+    variables = variables_of(compose_file.parent / ".env") | process_environment()
+    try:
+        return foreign_images(compose_file, variables)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return []

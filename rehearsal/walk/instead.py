@@ -5,17 +5,23 @@ from typing import Any
 import psycopg2
 import yaml
 
+from gourmetgram.compose.pages import nimtable_form
+from gourmetgram.compose.programs import NIMTABLE_FILE, PROGRAMS, faults_of_nimtable
+from gourmetgram.compose.settings import ComposeSettings
 from rehearsal import shell
 from rehearsal.errors import NotSeenError, expect
 from rehearsal.lab import Lab
 from rehearsal.places import CHECKOUT
 from rehearsal.steps import Stage, Step
+from rehearsal.walk.checks import login
 
 
 def _environment(lab: Lab, service: str, expected: dict[str, str]) -> str:
     found = lab.services[service]["environment"]
     wrong = {name: found.get(name) for name, value in expected.items() if found.get(name) != value}
     expect(not wrong, f"differs: {wrong}")
+    faults = PROGRAMS[service].faults(found)
+    expect(not faults, " ".join(faults))
     return ", ".join(f"{name}={value}" for name, value in expected.items())
 
 
@@ -29,7 +35,6 @@ def _reaches(lab: Lab, address: str) -> str:
 
 
 def _console(lab: Lab) -> str:
-    # Redpanda Console 3 builds a variable's name from the setting's path: kafka.brokers, schemaRegistry.enabled, .urls.
     seen = _environment(
         lab,
         "redpanda-console",
@@ -46,15 +51,22 @@ def _insight(lab: Lab) -> str:
     seen = _environment(
         lab,
         "redisinsight",
-        {"RI_REDIS_HOST": "redis", "RI_REDIS_PORT": "6379", "RI_REDIS_ALIAS": "gourmetgram-redis"},
+        {
+            "RI_REDIS_HOST": "redis",
+            "RI_REDIS_PORT": "6379",
+            "RI_REDIS_ALIAS": "gourmetgram-redis",
+            "RI_ACCEPT_TERMS_AND_CONDITIONS": "true",
+        },
     )
     return f"{seen}; {_reaches(lab, 'redis:6379')}"
 
 
 def _config(lab: Lab) -> dict[str, Any]:
     (mount,) = (volume for volume in lab.services["nimtable"]["volumes"] if volume["target"] == "/nimtable/config.yaml")
-    found: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker" / "nimtable-config.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker" / NIMTABLE_FILE).read_text(encoding="utf-8"))
     expect(mount["read_only"], "the configuration is mounted writable")
+    faults = faults_of_nimtable(found)
+    expect(not faults, " ".join(faults))
     return found
 
 
@@ -66,19 +78,26 @@ def _nimtable(lab: Lab) -> str:
     _login(
         "nimtable", database["username"], database["password"], "CREATE TABLE rehearsal (id int); DROP TABLE rehearsal"
     )
-    (catalog,) = content["catalogs"]
-    _login("iceberg_catalog", catalog["jdbc.user"], catalog["jdbc.password"], "SELECT 1")
+    faults = PROGRAMS["nimtable"].faults(lab.services["nimtable"]["environment"])
+    expect(not faults, " ".join(faults))
+    return "server 0.0.0.0:8182, no unknown key, no registered catalog; its login owns its database"
+
+
+def _connect_catalog(lab: Lab) -> str:
+    form = dict(nimtable_form(ComposeSettings.load(login(lab))))
+    jdbc = (form["Advanced settings: jdbc.user"], form["Advanced settings: jdbc.password"])
+    _login("iceberg_catalog", *jdbc, "SELECT 1")
     airflow = lab.services["airflow-scheduler"]["environment"]
     prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
     same = {
-        "warehouse": f"{prefix}WAREHOUSE",
-        "s3.endpoint": f"{prefix}S3__ENDPOINT",
-        "s3.access-key-id": f"{prefix}S3__ACCESS_KEY_ID",
-        "s3.secret-access-key": f"{prefix}S3__SECRET_ACCESS_KEY",
+        "Warehouse": f"{prefix}WAREHOUSE",
+        "S3 endpoint": f"{prefix}S3__ENDPOINT",
+        "Access key ID": f"{prefix}S3__ACCESS_KEY_ID",
+        "Secret access key": f"{prefix}S3__SECRET_ACCESS_KEY",
     }
-    wrong = [name for name, variable in same.items() if catalog[name] != airflow[variable]]
+    wrong = [field for field, variable in same.items() if form[field] != airflow[variable]]
     expect(not wrong, f"differs from PyIceberg's settings: {wrong}")
-    return "server 0.0.0.0:8182; its login owns its database; catalog gourmetgram = PyIceberg's (login, warehouse, S3)"
+    return f"{len(form)} values; the database login works; warehouse and S3 are PyIceberg's"
 
 
 def _login(database: str, user: str, password: str, statement: str) -> None:
@@ -115,7 +134,8 @@ STAGE = Stage(
     (
         Step("redpanda-console: variables", "as its documentation names them; the broker is reachable", _console),
         Step("redisinsight: variables", "as its documentation names them; Redis is reachable", _insight),
-        Step("nimtable: docker/nimtable-config.yaml", "its logins work; its catalog is PyIceberg's", _nimtable),
+        Step("nimtable: docker/nimtable-config.yaml", "only keys that it knows; its login works", _nimtable),
+        Step("nimtable: Connect Catalog", "the values of `gourmetgram links` are PyIceberg's", _connect_catalog),
         Step("nimtable-web: variables", "the server's address and login", _nimtable_web),
     ),
 )

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import yaml
-
+from gourmetgram.compose.file import document_of
 from gourmetgram.settings import PROJECT_ROOT
 
 DOCKER = PROJECT_ROOT / "docker"
@@ -24,18 +23,7 @@ def variables_of_the_file() -> dict[str, set[str]]:
 
 def compose(variables: Mapping[str, str] | None = None) -> dict:
     """The file with its variables filled in; `$$` stays as Compose would leave it, one dollar."""
-    return _filled(yaml.safe_load(FILE.read_text()), variables or {})
-
-
-def _filled(value, variables: Mapping[str, str]):
-    if isinstance(value, dict):
-        return {key: _filled(each, variables) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_filled(each, variables) for each in value]
-    if isinstance(value, str):
-        # As Compose: an empty variable counts as unset with `:-`.
-        return _VARIABLE.sub(lambda match: variables.get(match[1]) or match[2], value).replace("$$", "$")
-    return value
+    return document_of(FILE, variables)
 
 
 def example_variables() -> dict[str, str]:

@@ -12,12 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from gourmetgram.cli.main import app
+from gourmetgram.compose.file import ForeignImage, foreign_images
 from gourmetgram.compose.jupyter import running_token, token_in
 from gourmetgram.compose.pages import compose_pages
 from gourmetgram.compose.ports import PublishedPort
+from gourmetgram.compose.programs import NIMTABLE_FILE
 from gourmetgram.compose.settings import ComposeSettings
 from gourmetgram.doctor import configuration, docker, machine
-from gourmetgram.doctor.findings import Level
+from gourmetgram.doctor.findings import Finding, Level, ok, problem
+from gourmetgram.doctor.images import check_images
 from gourmetgram.doctor.ports import check_ports
 from gourmetgram.settings import PROJECT_ROOT
 
@@ -194,7 +197,7 @@ def test_the_system_is_asked_whether_its_clock_is_synchronised(program, said, le
 @pytest.fixture(name="folder")
 def folder_fixture(tmp_path) -> Path:
     """The lab's docker folder without a .env."""
-    for name in (".env.example", "nimtable-config.yaml"):
+    for name in (".env.example", "docker-compose.yaml", NIMTABLE_FILE):
         (tmp_path / name).write_text((PROJECT_ROOT / "docker" / name).read_text())
     return tmp_path
 
@@ -220,14 +223,154 @@ def test_misspelt_names_and_breaking_passwords_are_found(folder):
     assert "INFERENCE_MODEL" in findings[1].seen
 
 
-def test_nimtable_s_file_must_have_the_passwords_of_the_env_file(folder):
-    file = folder / "nimtable-config.yaml"
-    assert configuration.check_nimtable(file, ComposeSettings()).level is Level.OK
-    finding = configuration.check_nimtable(file, ComposeSettings(minio_root_password="other"))
+def test_nimtable_s_file_must_have_the_database_password_of_the_env_file(folder):
+    (finding,) = _pages(folder)
+    assert finding.level is Level.OK
+    (finding,) = _pages(folder, ComposeSettings(nimtable_db_password="other"))
     assert finding.level is Level.PROBLEM
-    assert "MINIO_ROOT_PASSWORD" in finding.seen
-    file.write_text("catalogs: []\n")
-    assert configuration.check_nimtable(file, ComposeSettings()).level is Level.PROBLEM
+    assert "NIMTABLE_DB_PASSWORD" in finding.seen
+    assert "other" not in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("server:", "admin:\n  username: admin\nserver:", "admin is unknown to Nimtable, whose server ends."),
+        ("  host:", "  hots:", "server.host is missing."),
+        ("database:", "databases:", "The section database is missing."),
+        ("server:", "catalogs:\n  - name: gourmetgram\nserver:", '"Connect Catalog" is refused'),
+        ("server:", "server", "The settings cannot be read"),
+    ],
+)
+def test_a_key_that_ends_nimtable_s_server_or_spoils_the_lab_is_found(folder, old, new, sentence):
+    file = folder / NIMTABLE_FILE
+    # The comment lines name keys, too.
+    lines = [line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#")]
+    file.write_text("".join(lines).replace(old, new, 1))
+    assert any(sentence in finding.seen and finding.level is Level.PROBLEM for finding in _pages(folder))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("SCHEMAREGISTRY_URLS", "KAFKA_SCHEMAREGISTRY_URLS", "redpanda-console: KAFKA_SCHEMAREGISTRY_URLS is no"),
+        ("RI_REDIS_HOST", "REDIS_HOSTS", "redisinsight: RI_REDIS_HOST is missing."),
+        ("ADMIN_USERNAME", "ADMIN_USER", "nimtable-web: ADMIN_USERNAME is missing."),
+    ],
+)
+def test_a_variable_that_a_page_does_not_know_is_found(folder, old, new, sentence):
+    file = folder / "docker-compose.yaml"
+    file.write_text(file.read_text().replace(f"      {old}:", f"      {new}:"))
+    assert any(sentence in finding.seen and finding.level is Level.PROBLEM for finding in _pages(folder))
+
+
+def _pages(folder: Path, lab: ComposeSettings | None = None) -> list[Finding]:
+    return configuration.check_pages(folder / "docker-compose.yaml", folder / NIMTABLE_FILE, lab or ComposeSettings())
+
+
+IMAGES = [
+    ForeignImage("adminer:5.4.2", "ADMINER_IMAGE", ("adminer",)),
+    ForeignImage("docker.redpanda.com/redpandadata/console:v3.5.2", "CONSOLE_IMAGE", ("redpanda-console",)),
+    ForeignImage("ghcr.io/nimtable/nimtable:nightly-0a1b", "NIMTABLE_TAG", ("nimtable",)),
+]
+ENGINE = ok("Docker", "Docker Engine 29 answers.")
+
+
+def test_an_image_on_this_machine_needs_no_registry(program):
+    program("docker", '[ "$1 $2" = "image inspect" ] && echo sha256:0a1b')
+    assert {finding.seen for finding in check_images(IMAGES, ENGINE)} == {"It is on this machine."}
+
+
+def test_an_image_at_its_registry_is_well(program):
+    program("docker", '[ "$1 $2" = "manifest inspect" ] && echo "{}"')
+    findings = check_images(IMAGES, ENGINE)
+    assert [finding.check for finding in findings] == [f"Image {image.name}" for image in IMAGES]
+    assert {(finding.level, finding.seen) for finding in findings} == {(Level.OK, "Its registry has it.")}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no such manifest: docker.io/library/adminer:5.4.2",
+        "manifest unknown: manifest unknown",
+        "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required",
+        "pull access denied for minio/minio, repository does not exist or may require docker login",
+        "unauthorized: access to the requested resource is not authorized",
+        "error parsing HTTP 404 response body: unexpected end of JSON input",
+        "docker.io/library/adminer:5.4.2: not found",
+    ],
+)
+def test_a_gone_image_is_a_problem_that_names_the_variable_and_a_value(program, said):
+    program("docker", f"[ $1 = manifest ] && printf '{said}' >&2; exit 1")
+    findings = check_images(IMAGES, ENGINE)
+    assert {finding.level for finding in findings} == {Level.PROBLEM}
+    assert said.rpartition("\n")[2] in findings[0].seen
+    assert "ADMINER_IMAGE=public.ecr.aws/docker/library/adminer:5.4.2" in findings[0].advice
+    assert "CONSOLE_IMAGE=redpandadata/console:v3.5.2" in findings[1].advice
+    assert "NIMTABLE_TAG=nightly;" in findings[2].advice
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "toomanyrequests: You have reached your unauthenticated pull rate limit.",
+        "dial tcp: lookup registry-1.docker.io: no such host",
+        "net/http: TLS handshake timeout",
+        "unauthorized: access token has insufficient scopes",
+        "unauthorized: incorrect username or password",
+        'error getting credentials - err: exec: "docker-credential-desktop": executable file not found in $PATH',
+    ],
+)
+def test_a_registry_that_refuses_or_is_away_does_not_make_an_image_gone(program, said):
+    program("docker", f"[ $1 = manifest ] && echo '{said}' >&2; exit 1")
+    findings = check_images(IMAGES, ENGINE)
+    assert {finding.level for finding in findings} == {Level.WARNING}
+    assert said in findings[0].seen
+    assert "network" in findings[0].advice
+
+
+def test_all_images_are_asked_for_at_once(program, tmp_path):
+    # Each call waits until all have come: one after the other they would wait for ever.
+    program(
+        "docker",
+        f"""[ $1 = manifest ] || exit 1
+        touch "{tmp_path}/asked-$(echo $3 | tr / _)"
+        until [ $(ls {tmp_path} | grep -c asked-) -eq {len(IMAGES)} ]; do sleep 0.02; done""",
+    )
+    assert {finding.seen for finding in check_images(IMAGES, ENGINE)} == {"Its registry has it."}
+
+
+def test_a_registry_without_an_answer_is_given_up(program):
+    program("docker", "[ $1 = manifest ] || exit 1; exec sleep 600")
+    findings = check_images(IMAGES, ENGINE, within_s=0.5)
+    assert {finding.level for finding in findings} == {Level.WARNING}
+    assert all("no answer" in finding.seen for finding in findings)
+
+
+def test_an_image_without_a_variable_is_changed_in_the_compose_file(program):
+    program("docker", "echo 'no such manifest' >&2; exit 1")
+    (finding,) = check_images([ForeignImage("own/thing:1", "", ("one", "two"))], ENGINE)
+    assert "the image of one, two in docker/docker-compose.yaml" in finding.advice
+
+
+def test_without_docker_images_are_one_finding():
+    (finding,) = check_images(IMAGES, problem("Docker", "The command `docker` is not installed.", "Install it."))
+    assert finding.level is Level.WARNING
+    assert "No image was looked for" in finding.seen
+
+
+def test_the_images_of_others_are_those_of_the_settings_and_no_own_ones():
+    file = PROJECT_ROOT / "docker" / "docker-compose.yaml"
+    images = {
+        image.name: image for image in foreign_images(file, {"REDIS_IMAGE": "mirror/redis:7", "CONSOLE_IMAGE": ""})
+    }
+    assert images["mirror/redis:7"].variable == "REDIS_IMAGE"
+    assert images["docker.redpanda.com/redpandadata/console:v3.5.2"].services == ("redpanda-console",)
+    python = images["python:3.11.10-slim-bookworm"]
+    assert python.variable == "PYTHON_IMAGE"
+    assert {"extract-data", "api_v2", "airflow-scheduler"} <= set(python.services)
+    assert images["quay.io/jupyter/scipy-notebook:python-3.11.10"].services == ("jupyter",)
+    assert not any(name.startswith("gourmetgram-") for name in images)
 
 
 def test_the_command_ends_with_1_and_json_when_there_are_problems(nothing_installed):
