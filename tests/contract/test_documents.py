@@ -1,5 +1,7 @@
 """What the documents mention exists: files, commands, make targets, settings, topics and tables."""
 
+import importlib
+import pkgutil
 import re
 import subprocess
 from pathlib import Path
@@ -7,9 +9,19 @@ from pathlib import Path
 import pytest
 import typer.main
 
+import api_v1
+import api_v2
+import data_generator
+import gourmetgram
+import risk_scoring_service
+import setup_jobs
+import stream_consumer
+from gourmetgram.cli.demo_run import DemoSettings
 from gourmetgram.cli.main import app
 from gourmetgram.database.tables import metadata
-from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
+from gourmetgram.local.settings import LocalSettings
+from gourmetgram.settings import PROJECT_ROOT, KafkaSettings, Settings
+from gourmetgram.training.large_table import LargeTableSettings
 
 DOCUMENTS = sorted(
     PROJECT_ROOT / name
@@ -17,6 +29,35 @@ DOCUMENTS = sorted(
         ["git", "ls-files", "*.md"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 )
+_ADDRESS = "the compose file and the local stack set it, so that services find each other"
+_CONTRACT = "a name that other services and the lab's text rely on"
+NOT_FOR_PEOPLE = {
+    **dict.fromkeys(
+        (
+            *("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "S3_ENDPOINT_URL"),
+            *("GENERATOR_API_URL", "GENERATOR_DATASET_PATH", "HEALTH_HOST", "HEALTH_PORT"),
+            *(f"PYICEBERG_CATALOG__GOURMETGRAM__{name}" for name in ("TYPE", "URI", "WAREHOUSE", "S3__ENDPOINT")),
+        ),
+        _ADDRESS,
+    ),
+    **dict.fromkeys(
+        (
+            *(f"KAFKA_TOPIC_{kind}" for kind in ("UPLOADS", "VIEWS", "COMMENTS", "FLAGS")),
+            *("KAFKA_TOPICS", "KAFKA_CONSUMER_GROUP", "MODERATION_TOPIC", "DEAD_LETTER_TOPIC", "S3_BUCKET_NAME"),
+        ),
+        _CONTRACT,
+    ),
+    **dict.fromkeys(
+        (
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+            *(f"PYICEBERG_CATALOG__GOURMETGRAM__S3__{name}" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")),
+        ),
+        "made from MINIO_ROOT_USER and MINIO_ROOT_PASSWORD",
+    ),
+    "AWS_REGION": "MinIO has one region",
+    "ENABLE_BENCH_ROUTE": "for benchmarks only, which set it",
+}
+"""Settings that are deliberately not in .env.example, with the reason."""
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
@@ -34,6 +75,29 @@ def _subcommands() -> dict[str, set[str]]:
 
 def _identifier(document: Path) -> str:
     return str(document.relative_to(PROJECT_ROOT))
+
+
+def _example_values() -> dict[str, str]:
+    """Variables of .env.example, those in comments too."""
+    example = (PROJECT_ROOT / "docker" / ".env.example").read_text()
+    return dict(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=(.*)$", example, re.MULTILINE))
+
+
+def _settings() -> dict[str, str]:
+    """Every variable that a settings class of the services or the command reads, with the class."""
+    packages = (gourmetgram, api_v1, api_v2, stream_consumer, risk_scoring_service, data_generator, setup_jobs)
+    for package in packages:
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+    found, classes = {}, [Settings]
+    while classes:
+        settings = classes.pop()
+        classes += settings.__subclasses__()
+        # Tests have classes of their own.
+        if settings.__module__.startswith(tuple(package.__name__ for package in packages)):
+            found.update({name.upper(): settings.__qualname__ for name in settings.model_fields})
+    return found
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
@@ -94,6 +158,22 @@ def test_every_setting_of_the_example_file_is_known():
             name = line.split("=", 1)[0]
             known = re.search(rf"\b{name.lower()}\b", source) or name in source or f"${{{name}:-" in compose
             assert known, name
+
+
+def test_every_setting_that_code_reads_is_in_the_example_file():
+    known = _example_values().keys() | NOT_FOR_PEOPLE.keys()
+    assert {name: settings for name, settings in _settings().items() if name not in known} == {}
+
+
+def test_no_setting_is_both_in_the_example_file_and_left_out():
+    assert set(NOT_FOR_PEOPLE) <= set(_settings())
+    assert set(NOT_FOR_PEOPLE).isdisjoint(_example_values())
+
+
+@pytest.mark.parametrize("settings", [LargeTableSettings, LocalSettings, DemoSettings])
+def test_settings_of_the_shell_have_their_defaults_in_the_example_file(settings: type[Settings]):
+    names = {name.upper() for name in settings.model_fields} - {"UI_BIND"}
+    assert settings.load({name: _example_values()[name] for name in names}) == settings.load({})
 
 
 def test_the_readme_names_every_service_and_table_page():

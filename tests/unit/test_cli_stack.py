@@ -1,5 +1,6 @@
 """The commands of the local stack, without starting anything."""
 
+import re
 import shlex
 import sys
 
@@ -77,6 +78,23 @@ def test_without_a_target_the_pages_are_those_of_what_runs(run, tmp_path, monkey
     code, output, _errors = run("links")
     assert code == 0
     assert ("Adminer" in output) is is_the_lab
+
+
+def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(run, monkeypatch):
+    monkeypatch.setenv("MINIO_ROOT_PASSWORD", "own_minio")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "own_postgres")
+    code, output, _errors = run("links", "--details", "nimtable", "--target", "compose")
+    assert code == 0
+    assert re.search(r"^Connection method +JDBC \+ S3$", output, re.MULTILINE)
+    assert re.search(r"^Catalog name +gourmetgram$", output, re.MULTILINE)
+    assert output.count("own_minio") == output.count("own_postgres") == 1
+
+
+def test_nimtable_has_no_details_on_the_local_stack(run):
+    code, output, errors = run("links", "--details", "nimtable", "--target", "local")
+    assert (code, output) == (1, "")
+    assert errors.startswith("Error: Nimtable does not run on the local stack")
+    assert "--target compose" in errors
 
 
 def test_a_stopped_stack_has_a_status(run):
