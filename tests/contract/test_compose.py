@@ -421,6 +421,13 @@ def test_every_image_of_others_can_be_replaced_in_the_env_file():
     assert fixed == []
 
 
+def test_the_table_of_images_names_every_variable():
+    text = (PROJECT_ROOT / "docs" / "compose.md").read_text()
+    table = text.partition("\n## Images of others\n")[2].partition("\n## ")[0]
+    variables = {image.variable for image in foreign_images(FILE)} - {"", "MINIO_IMAGE"}
+    assert set(re.findall(r"^\|[^|]+\| `([A-Z_]+)` \|", table, re.MULTILINE)) == variables
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_our_own_containers_have_no_powers_and_write_nowhere(name):
     service = SERVICES[name]

@@ -107,6 +107,42 @@ def test_links_lead_to_files(document: Path):
     assert missing == []
 
 
+def test_every_document_is_reached_from_the_readme_directly_or_through_an_index_page():
+    reached, pages = set(), [PROJECT_ROOT / "README.md"]
+    while pages:
+        page = pages.pop()
+        found = {(page.parent / target).resolve() for target in _LINK.findall(page.read_text()) if "://" not in target}
+        # An index page is the README of a folder.
+        pages += [each for each in found - reached if each.name == "README.md"]
+        reached |= found
+    documents = {document for document in DOCUMENTS if document.is_relative_to(PROJECT_ROOT / "docs")}
+    assert documents - reached == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
+def test_a_clone_is_of_an_address_that_the_reader_can_set(document: Path):
+    for block in _CODE.findall(document.read_text()):
+        for address in re.findall(r"git clone +(\S+)", block):
+            variable = re.fullmatch(r'"\$([A-Z]+)"', address)
+            assert variable, f"git clone {address}"
+            assert re.search(rf"^{variable[1]}=https://\S+$", re.sub(r" +#.*", "", block), re.MULTILINE)
+
+
+def test_line_ends_are_the_same_on_every_system():
+    def attributes(name: str) -> dict[str, str]:
+        lines = subprocess.check_output(["git", "check-attr", "-a", name], cwd=PROJECT_ROOT, text=True).splitlines()
+        return dict(line.split(": ")[1:] for line in lines)
+
+    for name in ("docker/redpanda-init.sh", ".ci/run", "docker/docker-compose.yaml", "README.md"):
+        assert attributes(name) == {"text": "auto", "eol": "lf"}
+    assert attributes("data_generator/sample/training/0_0.jpg")["binary"] == "set"
+
+
+def test_what_the_documents_let_commands_write_is_ignored_by_git():
+    for name in ("comparison.html", "docker/.env", "ground-truth.csv"):
+        assert subprocess.run(["git", "check-ignore", "-q", name], cwd=PROJECT_ROOT, check=False).returncode == 0, name
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
 def test_commands_exist(document: Path):
     known = _subcommands()
