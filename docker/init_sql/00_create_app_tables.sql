@@ -1,5 +1,18 @@
--- The application's tables. Applied by the postgres image on an empty volume and by the local stack on every
--- start, so every statement may run again without an error.
+-- The application's tables: the schema as it is today. Applied by the postgres image on an empty volume and by the local
+-- stack on a new database; every statement may run again without an error. Databases that are there already follow by
+-- revisions (docs/decisions/migrations.md).
+
+-- Only a new database gets this table here; create_moderation_table.sql, the last file with tables, writes into it.
+DO $$
+BEGIN
+    IF to_regclass('users') IS NULL THEN
+        CREATE TABLE IF NOT EXISTS alembic_version (
+            version_num VARCHAR(32) NOT NULL,
+            CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+        );
+    END IF;
+END
+$$;
 
 -- The PostgreSQL of the local stack comes without contrib modules. Nothing below needs this one: gen_random_uuid()
 -- is PostgreSQL's own since version 13.

@@ -54,3 +54,12 @@ SELECT
     created_at
 FROM moderation
 WHERE target_type = 'image';
+
+-- The tables above are those of this revision: a new database begins there.
+DO $$
+BEGIN
+    IF to_regclass('alembic_version') IS NOT NULL THEN
+        INSERT INTO alembic_version SELECT '0001' WHERE NOT EXISTS (SELECT FROM alembic_version);
+    END IF;
+END
+$$;

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,14 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import extensions, sql
 
+from gourmetgram.database.migrate import migrate
 from gourmetgram.local import toolchain
 from gourmetgram.local.component import Component, Program
 from gourmetgram.local.errors import StackError
 from gourmetgram.local.layout import Layout
 from gourmetgram.local.progress import Report
 from gourmetgram.local.settings import LocalSettings
-from gourmetgram.settings import PROJECT_ROOT, process_environment
+from gourmetgram.settings import PROJECT_ROOT, PostgresSettings, process_environment
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ USER = "user"
 PASSWORD = "gourmetgram_postgres"  # noqa: S105 - the lab's published teaching password
 DATABASE = "gourmetgram"
 INIT_FOLDER = PROJECT_ROOT / "docker" / "init_sql"
+TABLE_FILES = ("00_create_app_tables.sql", "create_moderation_table.sql")
+"""The files of the application's own database, for a new one only: one that is there follows by revisions."""
 
 _SETTINGS = {
     "unix_socket_directories": "",  # TCP only: nothing left in /tmp, no clash between stacks
@@ -217,29 +220,36 @@ class Postgres(Component):
         return True
 
     def initialise(self, report: Report) -> None:
-        """Create the database and apply every file of docker/init_sql in alphabetical order."""
-        self._create_database()
-        apply_init_files(self.url(), self._install / "bin", INIT_FOLDER, report)
+        """Create the database with the files of docker/init_sql, or bring an older one up to date."""
+        is_new = self._create_database()
+        files = (file for file in INIT_FOLDER.iterdir() if is_new or file.name not in TABLE_FILES)
+        apply_init_files(self.url(), self._install / "bin", files, report)
+        migration = migrate(PostgresSettings(database_url=self.url()))
+        if migration.changed:
+            log.warning("%s", migration)
 
-    def _create_database(self) -> None:
+    def _create_database(self) -> bool:
+        """Tell whether it was missing."""
         connection = psycopg2.connect(self.url("postgres"), connect_timeout=5)
         connection.autocommit = True  # CREATE DATABASE cannot be part of a transaction
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
-                if cursor.fetchone() is None:
+                is_new = cursor.fetchone() is None
+                if is_new:
                     cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+                return is_new
         finally:
             connection.close()
 
 
-def apply_init_files(url: str, programs: Path, folder: Path, report: Report) -> None:
+def apply_init_files(url: str, programs: Path, files: Iterable[Path], report: Report) -> None:
     """Apply `.sql` and `.sh` files in alphabetical order, as the official PostgreSQL image does.
 
     Args:
         url: the database, as its superuser.
         programs: folder with psql.
-        folder: folder with the files.
+        files: the files, in any order.
         report: told each file's name.
 
     Raises:
@@ -259,7 +269,7 @@ def apply_init_files(url: str, programs: Path, folder: Path, report: Report) -> 
         "POSTGRES_PASSWORD": where["password"],
         "POSTGRES_DB": where["dbname"],
     }
-    for file in sorted(folder.iterdir(), key=lambda path: path.name):
+    for file in sorted(files, key=lambda path: path.name):
         if file.suffix == ".sql":
             command = ["psql", "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "--quiet", "--no-password", "-f", str(file)]
         elif file.suffix == ".sh":

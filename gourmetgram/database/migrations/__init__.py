@@ -1,0 +1,1 @@
+"""Versions of the PostgreSQL schema: an Alembic environment, and the one function that applies it."""

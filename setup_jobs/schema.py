@@ -1,0 +1,35 @@
+"""`python -m setup_jobs.schema`: bring the PostgreSQL schema up to date before services use it."""
+
+import logging
+import sys
+
+from gourmetgram.database.migrate import migrate
+from gourmetgram.errors import PlatformError, SettingsError
+from gourmetgram.observability import configure_logging
+from gourmetgram.settings import PostgresSettings
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Migrate once.
+
+    Returns:
+        The exit code: 0 when the schema is up to date, 1 when it is not, 2 when a setting is wrong.
+    """
+    try:
+        settings = PostgresSettings.load()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    configure_logging("INFO")
+    try:
+        log.info("%s", migrate(settings))
+    except PlatformError as error:
+        log.critical("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

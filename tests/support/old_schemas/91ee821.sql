@@ -1,0 +1,163 @@
+-- The application's tables. Applied by the postgres image on an empty volume and by the local stack on every
+-- start, so every statement may run again without an error.
+
+-- The PostgreSQL of the local stack comes without contrib modules. Nothing below needs this one: gen_random_uuid()
+-- is PostgreSQL's own since version 13.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcrypto') THEN
+        CREATE EXTENSION IF NOT EXISTS pgcrypto;
+    END IF;
+END
+$$;
+
+CREATE TABLE IF NOT EXISTS users (
+    id                   UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    username             VARCHAR NOT NULL UNIQUE,
+    tos_version_accepted INTEGER NOT NULL DEFAULT 1,
+    tos_accepted_at      TIMESTAMPTZ,
+    country_of_residence VARCHAR(2),
+    year_of_birth        INTEGER,
+    is_test_account      BOOLEAN NOT NULL DEFAULT FALSE,
+    created_at           TIMESTAMPTZ DEFAULT NOW(),
+    CONSTRAINT chk_users_tos_version_nonnegative CHECK (tos_version_accepted >= 1),
+    CONSTRAINT chk_users_year_of_birth_range CHECK (
+        year_of_birth IS NULL
+        OR (year_of_birth >= 1900 AND year_of_birth <= EXTRACT(YEAR FROM CURRENT_DATE))
+    )
+);
+CREATE INDEX IF NOT EXISTS idx_users_username ON users (username);
+
+-- One hot image's row is updated thousands of times a second. Pages half filled, and no index on `views`, let
+-- PostgreSQL keep each new row version on its page (HOT update), so indexes are not touched at all.
+CREATE TABLE IF NOT EXISTS images (
+    id         UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    user_id    UUID NOT NULL REFERENCES users (id),
+    s3_url     VARCHAR NOT NULL,
+    source     VARCHAR(32) NOT NULL DEFAULT 'user_upload',
+    caption    TEXT,
+    category   TEXT,
+    created_at TIMESTAMPTZ DEFAULT NOW(),
+    deleted_at TIMESTAMPTZ,
+    views      BIGINT DEFAULT 0,
+    CONSTRAINT chk_images_source CHECK (source IN ('user_upload', 'synthetic', 'import'))
+) WITH (fillfactor = 50);
+CREATE INDEX IF NOT EXISTS idx_images_user_id ON images (user_id);
+CREATE INDEX IF NOT EXISTS idx_images_created_at ON images (created_at);
+CREATE INDEX IF NOT EXISTS idx_images_deleted_at ON images (deleted_at);
+
+CREATE TABLE IF NOT EXISTS comments (
+    id                  UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    image_id            UUID NOT NULL REFERENCES images (id),
+    user_id             UUID NOT NULL REFERENCES users (id),
+    content             TEXT NOT NULL,
+    moderator_hidden    BOOLEAN NOT NULL DEFAULT FALSE,
+    moderator_action_id UUID,
+    actor_eligible      BOOLEAN NOT NULL DEFAULT TRUE,
+    deleted_at          TIMESTAMPTZ,
+    created_at          TIMESTAMPTZ DEFAULT NOW()
+);
+CREATE INDEX IF NOT EXISTS idx_comments_image_id ON comments (image_id);
+CREATE INDEX IF NOT EXISTS idx_comments_user_id ON comments (user_id);
+CREATE INDEX IF NOT EXISTS idx_comments_created_at ON comments (created_at);
+CREATE INDEX IF NOT EXISTS idx_comments_deleted_at ON comments (deleted_at);
+
+CREATE TABLE IF NOT EXISTS flags (
+    id                   UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    user_id              UUID NOT NULL REFERENCES users (id),
+    image_id             UUID REFERENCES images (id),
+    comment_id           UUID REFERENCES comments (id),
+    reason               TEXT NOT NULL,
+    moderation_action_id UUID,
+    review_status        VARCHAR(20) NOT NULL DEFAULT 'pending',
+    actor_eligible       BOOLEAN NOT NULL DEFAULT TRUE,
+    resolved_at          TIMESTAMPTZ,
+    created_at           TIMESTAMPTZ DEFAULT NOW(),
+    CONSTRAINT chk_flags_target CHECK (image_id IS NOT NULL OR comment_id IS NOT NULL),
+    CONSTRAINT chk_flags_review_status CHECK (review_status IN ('pending', 'confirmed', 'rejected'))
+);
+CREATE INDEX IF NOT EXISTS idx_flags_user_id ON flags (user_id);
+CREATE INDEX IF NOT EXISTS idx_flags_image_id ON flags (image_id);
+CREATE INDEX IF NOT EXISTS idx_flags_comment_id ON flags (comment_id);
+CREATE INDEX IF NOT EXISTS idx_flags_created_at ON flags (created_at);
+CREATE INDEX IF NOT EXISTS idx_flags_review_status ON flags (review_status);
+
+CREATE TABLE IF NOT EXISTS image_milestones (
+    id              UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    image_id        UUID NOT NULL REFERENCES images (id),
+    milestone_type  VARCHAR,
+    milestone_value INTEGER,
+    reached_at      TIMESTAMPTZ,
+    CONSTRAINT uq_image_milestones UNIQUE (image_id, milestone_type, milestone_value)
+);
+CREATE INDEX IF NOT EXISTS idx_image_milestones_image_id ON image_milestones (image_id);
+
+-- Events wait here between the transaction that wrote their row and the broker's confirmation (transactional
+-- outbox). `sequence` is the order of publishing. Rows are deleted once confirmed, so the table is a queue:
+-- vacuum early and without pauses, or its dead rows slow the relay's reads.
+CREATE TABLE IF NOT EXISTS event_outbox (
+    sequence     BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id     UUID NOT NULL UNIQUE,
+    topic        VARCHAR NOT NULL,
+    message_key  VARCHAR NOT NULL,
+    payload      JSONB NOT NULL,
+    created_at   TIMESTAMPTZ NOT NULL DEFAULT NOW(),
+    published_at TIMESTAMPTZ
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX IF NOT EXISTS idx_event_outbox_unpublished ON event_outbox (sequence) WHERE published_at IS NULL;
+-- Decisions of the risk scoring service, and the links of moderators' actions to them.
+
+CREATE TABLE IF NOT EXISTS moderation (
+    id                   UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    inference_request_id UUID,
+    target_type          VARCHAR(20) NOT NULL,
+    target_id            UUID NOT NULL,
+    inference_mode       VARCHAR(20) NOT NULL,
+    model_version        VARCHAR(64),
+    risk_score           FLOAT NOT NULL,
+    recommendation       VARCHAR(10),
+    trigger_type         VARCHAR(30),
+    policy_version       VARCHAR(20) NOT NULL DEFAULT 'v1',
+    rationale            TEXT,
+    features             JSONB,
+    model_score          FLOAT,
+    created_at           TIMESTAMPTZ DEFAULT NOW(),
+    CONSTRAINT chk_moderation_target_type CHECK (target_type IN ('image', 'comment', 'account')),
+    CONSTRAINT chk_moderation_risk_score CHECK (risk_score >= 0 AND risk_score <= 1),
+    CONSTRAINT chk_moderation_inference_mode CHECK (
+        inference_mode IN ('heuristic', 'model', 'heuristic_fallback', 'shadow')
+    ),
+    CONSTRAINT chk_moderation_recommendation CHECK (
+        recommendation IS NULL OR recommendation IN ('SAFE', 'REVIEW', 'FLAG')
+    )
+);
+CREATE INDEX IF NOT EXISTS idx_moderation_target ON moderation (target_type, target_id);
+CREATE INDEX IF NOT EXISTS idx_moderation_risk_score ON moderation (risk_score);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_moderation_inference_request ON moderation (inference_request_id);
+CREATE INDEX IF NOT EXISTS idx_moderation_recommendation ON moderation (recommendation);
+CREATE INDEX IF NOT EXISTS idx_moderation_created_at ON moderation (created_at);
+
+-- ADD CONSTRAINT has no IF NOT EXISTS.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'fk_comments_moderation_action') THEN
+        ALTER TABLE comments ADD CONSTRAINT fk_comments_moderation_action
+            FOREIGN KEY (moderator_action_id) REFERENCES moderation (id);
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_constraint WHERE conname = 'fk_flags_moderation_action') THEN
+        ALTER TABLE flags ADD CONSTRAINT fk_flags_moderation_action
+            FOREIGN KEY (moderation_action_id) REFERENCES moderation (id);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE VIEW moderation_decisions AS
+SELECT
+    target_id AS image_id,
+    inference_mode,
+    risk_score AS moderation_probability,
+    recommendation,
+    trigger_type,
+    created_at
+FROM moderation
+WHERE target_type = 'image';
