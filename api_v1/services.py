@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api_v1 import statements
 from api_v1.orphan_sweeper import OrphanSweeper
+from api_v1.schema_watch import SchemaWatch
 from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
 from api_v1.statements import NO_EVENTS, EventSql
@@ -75,6 +76,7 @@ class Services:
         def writer(kind: str, statement: Statement) -> GroupCommit:
             return GroupCommit(database, kind, statement, extension.on_commit)
 
+        self.schema = SchemaWatch(database)
         self.sweeper = OrphanSweeper(database, self.objects, settings.orphan_after_seconds)
         self.users = writer("users", statements.ADD_USERS)
         self.images = writer("images", statements.add_images(events))
@@ -88,7 +90,7 @@ class Services:
 
     @property
     def _background(self) -> tuple[Background, ...]:
-        return (self.sweeper, *self.extension.background)
+        return (self.schema, self.sweeper, *self.extension.background)
 
     async def start(self) -> None:
         """Begin to serve; no store needs to be there yet."""

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from api_v1.responses import json_response
 from api_v1.schemas import Ready
 from api_v1.services import Services, services_of
-from gourmetgram.database.pool import deadline_after
 from gourmetgram.errors import TransientError
 
 router = APIRouter(tags=["system"])
@@ -31,9 +30,11 @@ def add_health(app: FastAPI, services: Services) -> None:
 
 @router.get("/ready", summary="Can the stores be used?", response_model=Ready, responses={503: {"model": Ready}})
 async def ready(request: Request) -> Response:
-    """Ask every store now; 503 when one does not answer."""
+    """Ask every store now; 503 when one does not answer, or the database's tables are too old."""
     services = services_of(request)
-    postgres, object_store = await asyncio.gather(_postgres_answers(services), _succeeds(services.objects.check()))
+    postgres, object_store = await asyncio.gather(
+        _succeeds(services.schema.check()), _succeeds(services.objects.check())
+    )
     checks = {"postgres": postgres, "object_store": object_store}
     checks.update((name, check()) for name, check in services.extension.checks.items())
     is_ready = all(checks.values())
@@ -51,12 +52,6 @@ async def metrics() -> Response:
 async def noop() -> Response:
     """Touch nothing."""
     return json_response({"status": "ok"})
-
-
-async def _postgres_answers(services: Services) -> bool:
-    return await _succeeds(
-        services.database.fetch("SELECT FROM images LIMIT 1", deadline=deadline_after(_CHECK_WAIT_S))
-    )
 
 
 async def _succeeds(call: Awaitable[object]) -> bool:
