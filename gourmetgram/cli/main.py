@@ -12,6 +12,7 @@ from gourmetgram.cli.compare import compare
 from gourmetgram.cli.console import errors
 from gourmetgram.cli.demo import demo
 from gourmetgram.cli.doctor import doctor
+from gourmetgram.cli.migrate import migrate
 from gourmetgram.cli.models import models, train
 from gourmetgram.cli.skew import skew
 from gourmetgram.cli.trace import trace
@@ -58,6 +59,7 @@ app.command()(burst)
 app.command()(audit)
 app.command()(demo)
 app.command()(doctor)
+app.command()(migrate)
 app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")

@@ -1,0 +1,34 @@
+"""`gourmetgram migrate`: bring the application's tables up to date."""
+
+from typing import Annotated
+
+import typer
+
+from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+
+
+def migrate(
+    context: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Only look: exit 1 when something is to be done.")] = False,
+    stack: StackOption = None,
+    target: TargetOption = Target.LOCAL,
+) -> None:
+    """Bring PostgreSQL's schema to the revision that this code needs; `up` and the Compose job `migrate` do it too."""
+    from gourmetgram.cli.console import console
+    from gourmetgram.database.migrate import current_revision
+    from gourmetgram.database.migrate import migrate as bring_up_to_date
+    from gourmetgram.database.revision import REVISION, name_of
+    from gourmetgram.settings import PostgresSettings
+
+    settings = PostgresSettings(database_url=environment(context, stack, target)["DATABASE_URL"])
+    if not check:
+        console.print(str(bring_up_to_date(settings)), highlight=False, soft_wrap=True)
+        return
+    revision = current_revision(settings)
+    console.print(
+        f"The database schema is at {name_of(revision)}, this code is at {name_of(REVISION)}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if revision != REVISION:
+        raise typer.Exit(1)
