@@ -93,6 +93,18 @@ def _both_apis(lab: Lab) -> str:
     return f"{line.strip()[-160:]}; {lab.wait_healthy(['api_v2'])}"
 
 
+def _older_volume(lab: Lab) -> str:
+    """Take away what the newest revision brought, and its number, as on a volume from before there were revisions."""
+    stores.sql(lab, "DROP TABLE abandoned_uploads, alembic_version; COMMIT; SELECT 'dropped'")
+    lab.do("up -d api_v2")
+    lab.wait_healthy(["api_v2"])
+    found = stores.sql(lab, "SELECT to_regclass('abandoned_uploads') IS NOT NULL")
+    expect(found == [(True,)], "the table is still missing")
+    line = _last_run(lab, "migrate").strip()
+    expect("brought from no revision" in line, f"migrate says: {line[-300:]}")
+    return line
+
+
 def _names_the_cause(line: str) -> bool:
     return any(
         word in line.lower() for word in ("password authentication failed", "access denied", "signature", "invalid")
@@ -202,6 +214,12 @@ STAGE = Stage(
             "fails, and says why",
             _wrong_password("airflow-init", "POSTGRES_PASSWORD"),
         ),
+        Step(
+            "POSTGRES_PASSWORD=wrong-password DC run migrate",
+            "fails, and says why",
+            _wrong_password("migrate", "POSTGRES_PASSWORD"),
+        ),
+        Step("DC up -d api_v2, on an older volume", "migrate creates what is missing, and says so", _older_volume),
         Step(
             "DC up -d api_v1, while api_v2 runs", "refused, with a line that says why; api_v2 is untouched", _both_apis
         ),

@@ -8,7 +8,7 @@ from gourmetgram.errors import PlatformError, SettingsError
 from gourmetgram.observability import configure_logging
 from gourmetgram.settings import PostgresSettings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("setup_jobs.schema")
 
 
 def main() -> int:
@@ -23,6 +23,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logging("INFO")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # ten lines about itself
     try:
         log.info("%s", migrate(settings))
     except PlatformError as error:

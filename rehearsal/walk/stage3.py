@@ -56,7 +56,7 @@ STAGE = Stage(
     (
         up("extract-data transform-data", done=["extract-data", "transform-data"], deadline_s=600),
         Step("docker logs extract; docker logs transform", "source and counts per split and class", _dataset),
-        up("api_v1", healthy=["api_v1"]),
+        up("api_v1", healthy=["api_v1"], done=["migrate"]),
         Step("API docs :8000/docs", "the endpoints are listed", _docs),
         Step("GET /health in the docs page", '{"status": "healthy"}', _health_v1),
         up("data_generator", healthy=["data_generator"]),

@@ -42,8 +42,9 @@ class Row(NamedTuple):
 
 
 PG = {"postgres": HEALTHY}
-API = {**PG, "minio": HEALTHY, "minio-init": DONE}
-WORKER = {**PG, "redpanda-init": DONE, "redis": HEALTHY}
+TABLES = {**PG, "migrate": DONE}
+API = {**TABLES, "minio": HEALTHY, "minio-init": DONE}
+WORKER = {**TABLES, "redpanda-init": DONE, "redis": HEALTHY}
 AIRFLOW = {**PG, "airflow-init": DONE}
 AIRFLOW_MOUNTS = (
     "../airflow/dags:/opt/airflow/dags",
@@ -79,6 +80,7 @@ TABLE = {
     "redis": Row(
         "redis", "redis:7.4.11-alpine", (f"{DATA}:6379:6379",), {}, ("redis_data:/data",), has_health_check=True
     ),
+    "migrate": Row("migrate", "gourmetgram-setup-jobs:latest", (), PG, (), "no"),
     "api_v1": Row(
         "api-v1", "gourmetgram-api-v1:latest", (f"{UI}:8000:8000",), API, profile="v1", has_health_check=True
     ),
@@ -97,7 +99,7 @@ TABLE = {
         {**WORKER, "minio": HEALTHY},
         has_health_check=True,
     ),
-    "airflow-init": Row("airflow-init", "gourmetgram-airflow:latest", (), PG, (), "no"),
+    "airflow-init": Row("airflow-init", "gourmetgram-airflow:latest", (), TABLES, (), "no"),
     "airflow-webserver": Row(
         *("airflow-webserver", "gourmetgram-airflow:latest", (f"{UI}:8080:8080",), AIRFLOW, AIRFLOW_MOUNTS, "always"),
         has_health_check=True,
@@ -178,6 +180,7 @@ ENVIRONMENT = {
     },
     "minio": {"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "gourmetgram_minio"},
     "minio-init": S3,
+    "migrate": {"DATABASE_URL": PG_URL},
     "api_v1": API_V1,
     "api_v2": {
         **API_V1,

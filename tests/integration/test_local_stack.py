@@ -106,6 +106,18 @@ def test_the_schema_is_there_and_time_is_utc(own):
     assert names >= {"gourmetgram", "airflow", "iceberg_catalog", "mlflow", "nimtable"}
 
 
+def test_up_migrates_an_older_database_and_says_so_once(own, caplog):
+    with cursor(own) as sql:
+        sql.execute("DROP TABLE abandoned_uploads, alembic_version")
+    for lines in (["The database schema was brought from no revision to revision 0001."], []):
+        caplog.clear()
+        own.up(services=())
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == lines
+    with cursor(own) as sql:
+        sql.execute("SELECT count(*) FROM abandoned_uploads")
+        assert sql.fetchone() == (0,)
+
+
 def test_a_wrong_password_is_refused(own):
     url = own.environment()["DATABASE_URL"].replace("gourmetgram_postgres", "wrong")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):

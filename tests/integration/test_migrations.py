@@ -202,7 +202,8 @@ def test_a_job_that_is_killed_in_the_middle_leaves_the_old_state(make_old_databa
     with job(url) as again:
         _, log = again.communicate(timeout=60)
     assert again.returncode == 0
-    assert f"brought from no revision to revision {REVISION}" in log
+    (line,) = log.splitlines()
+    assert line.endswith(f"The database schema was brought from no revision to revision {REVISION}.")
     assert catalog(url) == catalog(new_url)
 
 
