@@ -11,7 +11,9 @@ import psycopg2
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from typer.testing import CliRunner
 
+from gourmetgram.cli.main import app
 from gourmetgram.database.migrate import FOLDER, LOCK_KEY, Migration, current_revision, migrate
 from gourmetgram.database.revision import REVISION
 from gourmetgram.errors import PermanentError, TransientError
@@ -114,15 +116,16 @@ def half_made(make_old_database) -> str:
     return url
 
 
-def waits_for_lock(url: str) -> bool:
+def waiting_for(url: str, kind: str) -> set[int]:
+    """Server processes of migrations that wait for a lock of a kind: `relation` or `advisory`."""
     with closing(psycopg2.connect(url)) as connection:
         cursor = connection.cursor()
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND application_name = 'migrate' AND wait_event_type = 'Lock'"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'migrate' "
+            "AND wait_event_type = 'Lock' AND wait_event = %s",
+            (kind,),
         )
-        (number,) = cursor.fetchone()
-        return bool(number)
+        return {pid for (pid,) in cursor}
 
 
 def test_a_lock_that_another_transaction_keeps_is_named_and_nothing_is_changed(make_old_database):
@@ -141,7 +144,8 @@ def test_a_migration_waits_for_a_lock_that_is_given_back(make_old_database, new_
     with closing(psycopg2.connect(url)) as other, ThreadPoolExecutor(1) as pool:
         other.cursor().execute("UPDATE event_outbox SET published_at = now()")
         run = pool.submit(migrate, settings(url))
-        wait_until(lambda: waits_for_lock(url), what="the migration's lock")
+        first = wait_until(lambda: waiting_for(url, "relation"), what="the first attempt")
+        wait_until(lambda: waiting_for(url, "relation") - first, what="a second attempt")
         other.rollback()
         assert run.result(60).changed
     assert catalog(url) == catalog(new_url)
@@ -161,20 +165,11 @@ def test_two_runs_at_once_wait_for_each_other(make_old_database, new_url):
         # Both runs have found the database too old before one of them may begin.
         other.cursor().execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
         runs = [pool.submit(migrate, settings(url)) for _ in range(2)]
-        wait_until(lambda: waiting_runs(url) == 2, what="both runs")
+        wait_until(lambda: len(waiting_for(url, "advisory")) == 2, what="both runs")
         other.rollback()
         outcomes = [run.result(60) for run in runs]
     assert sorted(outcome.changed for outcome in outcomes) == [False, True]
     assert catalog(url) == catalog(new_url)
-
-
-def waiting_runs(url: str) -> int:
-    with closing(psycopg2.connect(url)) as connection:
-        cursor = connection.cursor()
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
-        )
-        return int(cursor.fetchone()[0])
 
 
 def job(url: str) -> subprocess.Popen[str]:
@@ -194,7 +189,7 @@ def test_a_job_that_is_killed_in_the_middle_leaves_the_old_state(make_old_databa
     with closing(psycopg2.connect(url)) as other:
         other.cursor().execute("UPDATE event_outbox SET published_at = now()")
         with job(url) as killed:
-            wait_until(lambda: waits_for_lock(url), 30, "the migration's lock")
+            wait_until(lambda: waiting_for(url, "relation"), 30, "the migration's lock")
             killed.kill()
             killed.communicate(timeout=30)
         other.rollback()
@@ -214,3 +209,24 @@ def test_the_job_says_what_is_wrong_and_fails(new_url):
     (line,) = log.splitlines()
     assert "password authentication failed" in line
     assert "wrong-password" not in line
+
+
+def command(monkeypatch, url: str, *words: str) -> tuple[int, str]:
+    """Exit code and output of `gourmetgram migrate` on a database."""
+    monkeypatch.setattr("gourmetgram.cli.migrate.environment", lambda *_options: {"DATABASE_URL": url})
+    result = CliRunner().invoke(app, ["migrate", *words])
+    return result.exit_code, result.stdout.strip()
+
+
+def test_the_command_checks_and_migrates(make_old_database, monkeypatch):
+    url = make_old_database(OLDEST)
+    code = f"this code is at revision {REVISION}."
+    up_to_date = f"The database schema is up to date (revision {REVISION})."
+    assert command(monkeypatch, url, "--check") == (1, f"The database schema is at no revision, {code}")
+    assert current_revision(settings(url)) is None
+    assert command(monkeypatch, url) == (
+        0,
+        f"The database schema was brought from no revision to revision {REVISION}.",
+    )
+    assert command(monkeypatch, url) == (0, up_to_date)
+    assert command(monkeypatch, url, "--check") == (0, f"The database schema is at revision {REVISION}, {code}")
