@@ -88,7 +88,8 @@ def _settings() -> dict[str, str]:
     packages = (gourmetgram, api_v1, api_v2, stream_consumer, risk_scoring_service, data_generator, setup_jobs)
     for package in packages:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith("__main__"):
+            # Programs and Alembic's files are not imported; the latter run inside a command of Alembic's only.
+            if not module.name.endswith("__main__") and ".migrations." not in module.name:
                 importlib.import_module(module.name)
     found, classes = {}, [Settings]
     while classes:
