@@ -92,7 +92,7 @@ lab-pull: ## fetch every image of the Compose lab that is not built here (some G
 	@$(COMPOSE) pull --ignore-buildable
 	@$(if $(OTHER_MINIO),$(COMPOSE) pull minio)
 
-lab-build: ## build the images of the Compose lab (about 15 minutes the first time, half of it for MinIO)
+lab-build: ## build the images of the Compose lab (about 10 minutes the first time, half of it for MinIO)
 	@$(COMPOSE) build $$($(COMPOSE) config --services | grep -vx '$(if $(OTHER_MINIO),minio)')
 
 clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
