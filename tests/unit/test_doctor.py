@@ -1,6 +1,7 @@
 """The doctor: what it says of machines that are well, and of those that are not."""
 
 import os
+import re
 import socket
 import stat
 from contextlib import closing
@@ -316,8 +317,9 @@ def test_a_gone_image_is_a_problem_that_names_the_variable_and_a_value(program, 
         "toomanyrequests: You have reached your unauthenticated pull rate limit.",
         "dial tcp: lookup registry-1.docker.io: no such host",
         "net/http: TLS handshake timeout",
-        "unauthorized: access token has insufficient scopes",
+        "denied: requested access to the resource is denied, unauthorized: access token has insufficient scopes",
         "unauthorized: incorrect username or password",
+        "toomanyrequests: authentication required to raise the limit",
         'error getting credentials - err: exec: "docker-credential-desktop": executable file not found in $PATH',
     ],
 )
@@ -342,9 +344,9 @@ def test_all_images_are_asked_for_at_once(program, tmp_path):
 
 def test_a_registry_without_an_answer_is_given_up(program):
     program("docker", "[ $1 = manifest ] || exit 1; exec sleep 600")
-    findings = check_images(IMAGES, ENGINE, within_s=0.5)
+    findings = check_images(IMAGES, ENGINE, within_s=2)
     assert {finding.level for finding in findings} == {Level.WARNING}
-    assert all("no answer" in finding.seen for finding in findings)
+    assert all(re.search(r"no answer (within [0-2] s|in time)$", finding.seen) for finding in findings)
 
 
 def test_an_image_without_a_variable_is_changed_in_the_compose_file(program):
