@@ -19,12 +19,11 @@ _NO_ANSWER: Final = re.compile(
 )
 """The registry refuses this caller, not the image."""
 _GONE: Final = re.compile(
-    r"manifest unknown|no such manifest|name unknown|pull access denied|repository does not exist"
-    r"|requested access to the resource is denied|access to the requested resource is not authorized"
-    r"|authentication required|401 unauthorized|404 not found|HTTP 40[14]\b|: not found$",
+    r"^(denied|unauthorized)\b|manifest unknown|no such manifest|name unknown|pull access denied"
+    r"|repository does not exist|401 unauthorized|404 not found|HTTP 40[14]\b|: not found$",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Registries do not say of a repository whether it is private or was removed."""
+"""Words of Docker's client for answers 404, 401 and 403. Registries do not tell a private repository from a removed one."""
 
 _OFFICIAL: Final = "public.ecr.aws/docker/library/"
 """Copies of Docker's official images, whose names have no slash."""

@@ -294,7 +294,10 @@ def test_an_image_at_its_registry_is_well(program):
     [
         "no such manifest: docker.io/library/adminer:5.4.2",
         "manifest unknown: manifest unknown",
-        "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required",
+        "name unknown",
+        "denied",
+        "errors:\\nunauthorized\\ndenied",
+        "errors:\\ndenied: requested access to the resource is denied\\nunauthorized: authentication required",
         "pull access denied for minio/minio, repository does not exist or may require docker login",
         "unauthorized: access to the requested resource is not authorized",
         "error parsing HTTP 404 response body: unexpected end of JSON input",
@@ -305,7 +308,7 @@ def test_a_gone_image_is_a_problem_that_names_the_variable_and_a_value(program, 
     program("docker", f"[ $1 = manifest ] && printf '{said}' >&2; exit 1")
     findings = check_images(IMAGES, ENGINE)
     assert {finding.level for finding in findings} == {Level.PROBLEM}
-    assert said.rpartition("\n")[2] in findings[0].seen
+    assert said.rpartition("\\n")[2] in findings[0].seen
     assert "ADMINER_IMAGE=public.ecr.aws/docker/library/adminer:5.4.2" in findings[0].advice
     assert "CONSOLE_IMAGE=redpandadata/console:v3.5.2" in findings[1].advice
     assert "NIMTABLE_TAG=nightly;" in findings[2].advice
@@ -319,7 +322,7 @@ def test_a_gone_image_is_a_problem_that_names_the_variable_and_a_value(program, 
         "net/http: TLS handshake timeout",
         "denied: requested access to the resource is denied, unauthorized: access token has insufficient scopes",
         "unauthorized: incorrect username or password",
-        "toomanyrequests: authentication required to raise the limit",
+        "received unexpected HTTP status: 503 Service Unavailable",
         'error getting credentials - err: exec: "docker-credential-desktop": executable file not found in $PATH',
     ],
 )
