@@ -1,1 +1,1 @@
-"""PostgreSQL: the tables (checked against docker/init_sql, the schema's one source) and how to connect."""
+"""PostgreSQL: the tables (checked against docker/init_sql, the schema's one source), its revisions, how to connect."""

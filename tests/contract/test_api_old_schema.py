@@ -7,6 +7,7 @@ import pytest
 
 from api_v1 import schema_watch
 from gourmetgram.database.migrate import migrate
+from gourmetgram.database.revision import REVISION
 from gourmetgram.settings import PostgresSettings
 from tests.support.api import picture, running_api
 from tests.support.schemas import OLDEST
@@ -34,7 +35,7 @@ async def test_uploads_fail_on_an_old_database_with_a_reason_and_work_once_it_is
     with caplog.at_level(logging.INFO):
         async with running_api(version, {**api_environment, "DATABASE_URL": url}) as api:
             (line,) = await wait_until_async(reason, what="the reason in the log")
-            assert "at no revision, this code needs revision 0001: run `docker compose up migrate`" in line
+            assert f"at no revision, this code needs revision {REVISION}: run `docker compose up migrate`" in line
             user_id = await api.user()
             assert (await api.upload(user_id, picture())).status_code == 503
             assert (await api.http.get("/ready")).json()["checks"]["postgres"] is False
@@ -42,4 +43,4 @@ async def test_uploads_fail_on_an_old_database_with_a_reason_and_work_once_it_is
             await asyncio.to_thread(migrate, PostgresSettings(database_url=url))
             assert (await api.upload(user_id, picture())).status_code == 200
             await wait_until_async(ready, what="readiness")
-            assert logged() == [line, "The database schema is at revision 0001 now"]
+            assert logged() == [line, f"The database schema is at revision {REVISION} now"]

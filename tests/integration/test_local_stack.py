@@ -15,6 +15,7 @@ import pytest
 import redis
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from gourmetgram.database.revision import REVISION
 from gourmetgram.kafka import client_config
 from gourmetgram.local.blueprint import SERVERS
 from gourmetgram.local.errors import StackError
@@ -109,7 +110,7 @@ def test_the_schema_is_there_and_time_is_utc(own):
 def test_up_migrates_an_older_database_and_says_so_once(own, caplog):
     with cursor(own) as sql:
         sql.execute("DROP TABLE abandoned_uploads, alembic_version")
-    for lines in (["The database schema was brought from no revision to revision 0001."], []):
+    for lines in ([f"The database schema was brought from no revision to revision {REVISION}."], []):
         caplog.clear()
         own.up(services=())
         assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == lines
