@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gourmetgram.cli.console import errors
+from gourmetgram.cli.running import running_environment
 from gourmetgram.cli.target import StackOption, Target, TargetOption, local_stack, selected_platform
 from gourmetgram.local.stack import Stack
 
@@ -30,8 +31,9 @@ def audit(
     from gourmetgram.cli.audit_view import audited, print_audit
     from gourmetgram.cli.output import page, print_json
 
-    platform = selected_platform(context, stack, target)
     paused = local_stack(context, stack, target) if pause_traffic else None
+    running_environment(context, stack, target)
+    platform = selected_platform(context, stack, target)
     with traffic_paused(paused):
         result = audited(platform, deadline, strict)
     if as_json:

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from gourmetgram.cli.target import StackOption, Target, TargetOption, environment, selected_platform
+from gourmetgram.cli.running import API, running_environment
+from gourmetgram.cli.target import StackOption, Target, TargetOption, selected_platform
+from gourmetgram.local.blueprint import SERVERS
 
 
 def burst(
@@ -21,8 +23,10 @@ def burst(
     # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
     from gourmetgram.cli.burst_view import show_burst
     from gourmetgram.cli.output import page
-    from gourmetgram.inspection.burst import Plan
+    from gourmetgram.inspection.burst import Plan, expected_triggers
 
     platform = selected_platform(context, stack, target)
-    variables = environment(context, stack, target)
-    show_burst(page(), platform, variables, Plan(views, comments, flags, image), deadline)
+    plan = Plan(views, comments, flags, image)
+    expected_triggers(plan, platform.rules)
+    variables = running_environment(context, stack, target, (*SERVERS, API))
+    show_burst(page(), platform, variables, plan, deadline)

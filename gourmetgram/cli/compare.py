@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from gourmetgram.cli.console import console, errors
-from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+from gourmetgram.cli.running import running_environment
+from gourmetgram.cli.target import StackOption, Target, TargetOption
 
 if TYPE_CHECKING:
     from gourmetgram.comparison.report import Comparison
@@ -25,13 +26,13 @@ def compare(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Compare rules and model on held-out images and on decisions, here and in an HTML report with plots."""
+    variables = running_environment(context, stack, target, ("postgres", "minio"))
     # Imported when it runs: scikit-learn, matplotlib and PyIceberg take seconds that `status` need not wait for.
     from gourmetgram.cli.compare_view import print_comparison
     from gourmetgram.cli.output import page
     from gourmetgram.comparison.report import write_report
 
     trace = COMPOSE_TRACE if target is Target.COMPOSE else trace_command(stack or context.obj)
-    variables = environment(context, stack, target)
     with errors.status("Comparing"):
         comparison = compared(variables, trace)
         write_report(comparison, html)

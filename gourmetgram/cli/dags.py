@@ -8,7 +8,8 @@ import typer
 from rich.table import Table
 
 from gourmetgram.cli.console import console, errors, selected_stack
-from gourmetgram.errors import PlatformError
+from gourmetgram.cli.running import listens
+from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.local.airflow import ADMIN_PASSWORD, ADMIN_USER
 from gourmetgram.local.stack import Stack
 from gourmetgram.orchestration import AirflowClient, RunState
@@ -20,7 +21,16 @@ _STYLES = {"success": "green", "failed": "red", "running": "yellow"}
 
 @contextmanager
 def airflow_of(stack: Stack) -> Iterator[AirflowClient]:
-    """A session with a stack's Airflow, with the lab's login."""
+    """A session with a stack's Airflow, with the lab's login.
+
+    Raises:
+        StackError: the stack is not up.
+        TransientError: Airflow does not run in it.
+    """
+    stack.require_up()
+    if not listens("127.0.0.1", stack.ports.airflow):
+        start = stack.command("up --with airflow")
+        raise TransientError(f"The stack '{stack.name}' runs without Airflow: run {start} first.")
     with AirflowClient.connect(f"http://127.0.0.1:{stack.ports.airflow}", ADMIN_USER, ADMIN_PASSWORD) as client:
         yield client
 

@@ -1,6 +1,7 @@
 """Entry point of the `gourmetgram` command."""
 
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -21,10 +22,15 @@ from gourmetgram.errors import PlatformError
 app = typer.Typer(
     help="The GourmetGram data platform on this machine.",
     no_args_is_help=True,
-    add_completion=False,
     # A traceback is for developers: Python's own, without the values of local variables (passwords among them).
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gourmetgram {version('gourmetgram')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -38,6 +44,10 @@ def select_stack(
             help="The stack to act on; a stack that is not `default` has ports of its own.",
         ),
     ] = "default",
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, and end."),
+    ] = False,
 ) -> None:
     """Keep the stack's name for the subcommand: see `console.selected_stack`."""
     context.obj = stack_name

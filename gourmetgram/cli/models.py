@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gourmetgram.cli.console import console, errors
-from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+from gourmetgram.cli.running import running_environment
+from gourmetgram.cli.target import StackOption, Target, TargetOption
 
 if TYPE_CHECKING:
     from gourmetgram.models.publishing import ModelPublisher, PublishedModel
@@ -37,12 +38,12 @@ def train(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Train a model from a snapshot of the training table, and compare it with the rules on later images."""
+    variables = running_environment(context, stack, target, ("postgres", "minio"))
     # Imported when it runs: scikit-learn and PyIceberg take seconds that `status` need not wait for.
     from gourmetgram.cli.models_view import print_published, print_training
     from gourmetgram.cli.output import page, print_json
     from gourmetgram.models.package import write_package
 
-    variables = environment(context, stack, target)
     publisher = publisher_of(variables)
     run = trained(variables, publisher, provisional_minutes, snapshot, passes)
     package = publisher.publish(run.package) if publish else run.package
@@ -67,8 +68,9 @@ def publish_model(
     from gourmetgram.cli.output import page
     from gourmetgram.models.package import read_package, write_package
 
-    publisher = publisher_of(environment(context, stack, target))
-    published = publisher.publish(read_package(folder))
+    package = read_package(folder)
+    publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
+    published = publisher.publish(package)
     write_package(published, folder)
     print_published(page(), publisher, published.metadata["version"])
 
@@ -84,7 +86,7 @@ def list_models(
     from gourmetgram.cli.models_view import print_versions
     from gourmetgram.cli.output import page, print_json
 
-    publisher = publisher_of(environment(context, stack, target))
+    publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
     versions = publisher.versions()
     if as_json:
         print_json([found._asdict() for found in versions])
@@ -100,14 +102,14 @@ def activate(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Have a published version served."""
-    publisher = publisher_of(environment(context, stack, target))
+    publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
     _print_in_use(publisher, publisher.activate(version))
 
 
 @models.command()
 def rollback(context: typer.Context, stack: StackOption = None, target: TargetOption = Target.LOCAL) -> None:
     """Have the version before the one in use served."""
-    publisher = publisher_of(environment(context, stack, target))
+    publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
     _print_in_use(publisher, publisher.rollback())
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gourmetgram.cli.console import errors
-from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+from gourmetgram.cli.running import running_environment
+from gourmetgram.cli.target import StackOption, Target, TargetOption
 
 if TYPE_CHECKING:
     from gourmetgram.features.skew import SkewResult
@@ -19,11 +20,12 @@ def skew(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Compute every stored feature vector again offline and compare; exit 1 when they differ."""
+    variables = running_environment(context, stack, target, ("postgres", "kafka", "minio"))
     # Imported when it runs: PyIceberg, Ibis and DuckDB take seconds that `status` need not wait for.
     from gourmetgram.cli.output import page, print_json
     from gourmetgram.cli.skew_view import print_skew
 
-    result = measured(environment(context, stack, target))
+    result = measured(variables)
     if as_json:
         print_json(result.to_json())
     else:

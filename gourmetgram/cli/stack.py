@@ -1,6 +1,7 @@
 """Subcommands that bring the local stack up and down and look after its parts."""
 
 import shlex
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,11 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gourmetgram.cli.console import ConsoleProgress, console, errors, selected_stack
+from gourmetgram.cli.running import lab_runs, note_unless_lab_runs, note_unless_up
 from gourmetgram.cli.target import StackOption, Target, compose_settings, local_stack
 from gourmetgram.compose.jupyter import running_token
 from gourmetgram.compose.pages import compose_pages, nimtable_form
-from gourmetgram.compose.ports import PUBLISHED
-from gourmetgram.doctor.docker import running_containers
 from gourmetgram.local import logs as log_files
 from gourmetgram.local.airflow import AIRFLOW
 from gourmetgram.local.blueprint import DEFAULT_SERVICES
@@ -86,9 +86,15 @@ def _port(assignment: str) -> tuple[str, int]:
 def down(
     context: typer.Context,
     wipe: Annotated[bool, typer.Option("--wipe", help="Delete all data of this stack too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking; a script is never asked.")] = False,
 ) -> None:
     """Stop everything. Data stays, unless `--wipe` is given."""
-    selected_stack(context).down(wipe, ConsoleProgress())
+    stack = selected_stack(context)
+    if wipe and not yes and sys.stdin.isatty():
+        typer.confirm(f"Delete all data of the stack '{stack.name}' in {stack.folder}?", abort=True)
+    if not stack.is_up():
+        errors.print(f"The stack '{stack.name}' is not up.", style="yellow", highlight=False)
+    stack.down(wipe, ConsoleProgress())
 
 
 def status(context: typer.Context) -> None:
@@ -101,6 +107,7 @@ def status(context: typer.Context) -> None:
         health = "-" if part.pid is None else "[green]yes[/green]" if part.healthy else "[red]no[/red]"
         table.add_row(part.name, part.state, health, str(part.pid or "-"), str(part.port or "-"))
     console.print(table)
+    note_unless_up(stack)
 
 
 def logs(
@@ -117,11 +124,13 @@ def logs(
         for line in log_files.last_lines(path, lines):
             _print_log_line(each, line, len(names) > 1)
     if follow:
+        stack.require_up()
         try:
             for each, line in log_files.follow(paths):
                 _print_log_line(each, line, len(names) > 1)
         except KeyboardInterrupt:
             return
+    note_unless_up(stack)
 
 
 def _print_log_line(name: str, line: str, with_name: bool) -> None:
@@ -153,6 +162,10 @@ def links(
         login = f"   login: {page.login}" if page.login else ""
         # Soft-wrapped, so that an address stays in one piece and can be clicked.
         console.print(f"{page.title:<36} {page.url}{login}", markup=False, highlight=False, soft_wrap=True)
+    if chosen is Target.LOCAL:
+        note_unless_up(local_stack(context, stack, chosen))
+    else:
+        note_unless_lab_runs()
 
 
 def _print_nimtable_form(target: Target) -> None:
@@ -169,8 +182,7 @@ def _running_target(context: typer.Context, stack: str | None) -> Target:
     """The lab when its containers run and the local stack does not."""
     if any(part.pid is not None for part in local_stack(context, stack, Target.LOCAL).status()):
         return Target.LOCAL
-    containers = set(running_containers().values())
-    return Target.COMPOSE if any(containers.intersection(port.containers) for port in PUBLISHED) else Target.LOCAL
+    return Target.COMPOSE if lab_runs() else Target.LOCAL
 
 
 def _pages(context: typer.Context, host: str, stack: str | None, target: Target) -> list[Page]:
@@ -213,5 +225,7 @@ def env(
     """Print the variables with which programs reach this stack, for `eval "$(gourmetgram env)"`."""
     if service is not None and service not in SERVICES:
         raise StackError(f"There is no service '{service}': the services are {', '.join(SERVICES)}.")
-    for key, value in sorted(selected_stack(context).environment(service).items()):
+    stack = selected_stack(context)
+    for key, value in sorted(stack.environment(service).items()):
         console.print(f"export {key}={shlex.quote(value)}", markup=False, highlight=False, soft_wrap=True)
+    note_unless_up(stack)

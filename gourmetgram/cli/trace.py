@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from gourmetgram.cli.running import running_environment
 from gourmetgram.cli.target import StackOption, Target, TargetOption, selected_platform
 from gourmetgram.errors import PermanentError
 
@@ -20,9 +21,17 @@ def trace(
     # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
     from gourmetgram.cli.output import page, print_json
     from gourmetgram.cli.trace_view import print_event, print_trace
-    from gourmetgram.inspection.event_trace import trace_event
+    from gourmetgram.inspection.event_trace import parse_event_id, trace_event
     from gourmetgram.inspection.trace import trace as trace_image
+    from gourmetgram.inspection.trace_rows import check_image_id
 
+    if image_id is None and event is None:
+        raise PermanentError("Give the id of an image, or `--event` with the id of an event.")
+    if image_id is not None:
+        check_image_id(image_id)
+    if event is not None:
+        parse_event_id(event)
+    running_environment(context, stack, target)
     platform = selected_platform(context, stack, target)
     if event is not None:
         followed = trace_event(platform, event, image_id)
@@ -31,9 +40,7 @@ def trace(
         else:
             print_event(page(), followed)
         return
-    if image_id is None:
-        raise PermanentError("Give the id of an image, or `--event` with the id of an event.")
-    found = trace_image(platform, image_id)
+    found = trace_image(platform, str(image_id))
     if not found.found:
         raise PermanentError(f"No store knows image {found.image_id}.")
     if as_json:

@@ -70,13 +70,22 @@ class Burst:
 
 
 def expected_triggers(plan: Plan, rules: TriggerRules) -> list[str]:
-    """Triggers that a burst sent at once must raise on an image that is not in their cool-down."""
+    """Triggers that a burst sent at once must raise on an image that is not in their cool-down.
+
+    Raises:
+        PermanentError: there are none, or the plan's image is no id.
+    """
+    if plan.image_id is not None and parse_uuid(plan.image_id) is None:
+        raise PermanentError(f"'{plan.image_id}' is no image id: give the whole UUID.")
     conditions = {
         "viral": plan.views >= rules.viral_threshold_views_5min,
         "suspicious": plan.comments >= rules.suspicious_threshold_comments_1min,
         "flagged": plan.flags >= rules.flagged_threshold_flags_5min,
     }
-    return [trigger for trigger, met in conditions.items() if met]
+    triggers = [trigger for trigger, met in conditions.items() if met]
+    if not triggers:
+        raise PermanentError("This burst is below every threshold, so no decision would follow: send more.")
+    return triggers
 
 
 def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list[str]:
@@ -110,8 +119,6 @@ def burst(
         NoDecisionError: a decision did not come in time.
     """
     triggers = expected_triggers(plan, platform.rules)
-    if not triggers:
-        raise PermanentError("This burst is below every threshold, so no decision would follow: send more.")
     if plan.image_id and (cooling := cooling_down(platform, plan.image_id, triggers)):
         raise PermanentError(
             f"Image {plan.image_id} has raised {' and '.join(cooling)} within the last hour and cannot raise it again "

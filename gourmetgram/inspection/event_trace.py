@@ -58,6 +58,18 @@ class EventTrace:
         return asdict(self)
 
 
+def parse_event_id(event: str) -> str:
+    """An event's id in its usual form.
+
+    Raises:
+        PermanentError: the text is no id.
+    """
+    event_id = parse_uuid(event.strip())
+    if event_id is None:
+        raise PermanentError(f"'{event}' is no event id: give the whole UUID.")
+    return event_id
+
+
 def trace_event(platform: Platform, event: str, image: str | None = None) -> EventTrace:
     """Follow an event.
 
@@ -70,9 +82,7 @@ def trace_event(platform: Platform, event: str, image: str | None = None) -> Eve
         PermanentError: the id is none, or nothing knows it.
         TransientError: a store is away.
     """
-    event_id = parse_uuid(event.strip())
-    if event_id is None:
-        raise PermanentError(f"'{event}' is no event id: give the whole UUID.")
+    event_id = parse_event_id(event)
     if image is None:
         found = read_event_records(platform.kafka, event_id)
         if not found:

@@ -138,6 +138,18 @@ _OUTBOX: Final = """
     FROM event_outbox WHERE message_key = :text_id AND published_at IS NULL ORDER BY sequence"""
 
 
+def check_image_id(text_or_prefix: str) -> str:
+    """An image's id, or the beginning of one, in lower case; no store is asked.
+
+    Raises:
+        PermanentError: too short, or no id at all.
+    """
+    wanted = text_or_prefix.strip().lower().removesuffix("...")
+    if parse_uuid(wanted) is None and (len(wanted) < MIN_PREFIX or not set(wanted) <= set("0123456789abcdef-")):
+        raise PermanentError(f"'{text_or_prefix}' is no image id: give the id, or its first {MIN_PREFIX} characters.")
+    return wanted
+
+
 def find_image_id(connection: Connection, text_or_prefix: str) -> str:
     """The full id of an image, from itself or from a prefix of at least eight characters.
 
@@ -146,12 +158,10 @@ def find_image_id(connection: Connection, text_or_prefix: str) -> str:
     Raises:
         PermanentError: too short, no image, or several.
     """
-    wanted = text_or_prefix.strip().lower().removesuffix("...")
+    wanted = check_image_id(text_or_prefix)
     full = parse_uuid(wanted)
     if full is not None:
         return full
-    if len(wanted) < MIN_PREFIX or not set(wanted) <= set("0123456789abcdef-"):
-        raise PermanentError(f"'{text_or_prefix}' is no image id: give the id, or its first {MIN_PREFIX} characters.")
     statement = text("SELECT id::text FROM images WHERE id::text LIKE :prefix || '%' ORDER BY id LIMIT 4")
     found = [row[0] for row in connection.execute(statement, {"prefix": wanted})]
     if not found:

@@ -44,7 +44,8 @@ class ComponentStatus:
 
     Attributes:
         name: its name in commands.
-        state: supervisord's word (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED.
+        state: supervisord's word (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED. A part that answers
+            is RUNNING.
         pid: its process id while it runs.
         port: its main port; None when it listens on none.
         healthy: whether it answered its health check just now.
@@ -168,6 +169,24 @@ class Stack:
             raise StackError(f"The stack has no '{name}': it has {', '.join(components)}.")
         return components[name]
 
+    def command(self, words: str) -> str:
+        """A command line that acts on this stack, as a sentence shows it."""
+        option = "" if self.name == DEFAULT_NAME else f"--stack {self.name} "
+        return f"`gourmetgram {option}{words}`"
+
+    def is_up(self) -> bool:
+        """Tell whether the stack was brought up; single parts of it may be stopped."""
+        return self._supervisor.running()
+
+    def require_up(self) -> None:
+        """Make sure that the stack is up, see `is_up`.
+
+        Raises:
+            StackError: it is not.
+        """
+        if not self.is_up():
+            raise StackError(f"The stack '{self.name}' is not up: run {self.command('up')} first.")
+
     # --- all of it -------------------------------------------------------------------------------------------------
 
     def up(self, services: Sequence[str] | None = None, progress: Progress | None = None) -> None:
@@ -240,8 +259,9 @@ class Stack:
             state, pid = (known.state, known.pid) if known else ("STOPPED", None)
             if pid is not None and _is_paused(pid):
                 state = "PAUSED"
-            # STARTING lasts a second, however quick the program is.
             healthy = state in ("STARTING", "RUNNING") and component.healthy()
+            if healthy:  # supervisord says STARTING for a second or two, however quick the program is
+                state = "RUNNING"
             return ComponentStatus(component.name, state, pid, next(iter(component.ports.values()), None), healthy)
 
         with ThreadPoolExecutor(len(components)) as pool:
@@ -257,8 +277,8 @@ class Stack:
             wait: return when it is healthy, not at once.
         """
         with self._exclusive():
-            self._require_up()
             component = self._component(name)
+            self.require_up()
             self._check_ports([component])
             self._write_config()
             self._start(component, LogProgress())
@@ -268,8 +288,8 @@ class Stack:
     def stop(self, name: str) -> None:
         """Stop one component and wait until it is gone."""
         with self._exclusive():
-            self._require_up()
             component = self._component(name)
+            self.require_up()
             self._signal(component.name, signal.SIGCONT)
             self._supervisor.stop(component.name)
 
@@ -326,13 +346,6 @@ class Stack:
         with toolchain.exclusive(self._layout.lock_file):
             yield
 
-    def _require_up(self) -> None:
-        if not self._supervisor.running():
-            raise StackError(f"The stack '{self.name}' is not up: run {self._command('up')} first.")
-
-    def _command(self, words: str) -> str:
-        option = "" if self.name == DEFAULT_NAME else f"--stack {self.name} "
-        return f"`gourmetgram {option}{words}`"
 
     def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
         if services is not None:
@@ -369,12 +382,12 @@ class Stack:
             if known.pid is not None and known.pid == blocker.pid:
                 return (
                     f"Port {port} for {purpose} is in use by {name} of this stack: "
-                    f"stop it first with {self._command(f'stop {name}')}."
+                    f"stop it first with {self.command(f'stop {name}')}."
                 )
         field = next(key for key in Ports.__dataclass_fields__ if getattr(self.ports, key) == port)
         return (
             f"Port {port} for {purpose} is taken by {blocker}: end that program, choose another port with "
-            f"{self._command(f'up --port {field}=NUMBER')}, or use a stack with free ports of its own, "
+            f"{self.command(f'up --port {field}=NUMBER')}, or use a stack with free ports of its own, "
             "`gourmetgram --stack NAME up`."
         )
 
@@ -409,9 +422,11 @@ class Stack:
         return "\n".join(f"    {line}" for line in lines)
 
     def _pid(self, name: str) -> int:
-        known = self._supervisor.states().get(self._component(name).name)
+        component = self._component(name)
+        self.require_up()
+        known = self._supervisor.states().get(component.name)
         if known is None or known.pid is None:
-            raise StackError(f"{name} does not run: see {self._command('status')}.")
+            raise StackError(f"{name} does not run: see {self.command('status')}.")
         return known.pid
 
     def _signal(self, name: str, number: signal.Signals) -> None:

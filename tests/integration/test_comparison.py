@@ -8,7 +8,6 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from gourmetgram.cli import target
 from gourmetgram.cli.compare import compared
 from gourmetgram.cli.main import app
 from gourmetgram.comparison.report import held_out_disagreements, render
@@ -102,8 +101,7 @@ def test_a_report_without_model_and_decisions_says_what_to_do(lake_environment):
 
 def test_the_commands_go_from_training_to_the_report(catalog, lake_environment, tmp_path, monkeypatch):
     for module in ("models", "compare"):
-        monkeypatch.setattr(f"gourmetgram.cli.{module}.environment", lambda *_: lake_environment)
-    assert target.environment is not None
+        monkeypatch.setattr(f"gourmetgram.cli.{module}.running_environment", lambda *_: lake_environment)
     write_rows(catalog, synthetic_rows(images=60))
     folder, html = tmp_path / "models", tmp_path / "reports" / "comparison.html"
 

@@ -194,6 +194,8 @@ def test_a_killed_server_comes_back_by_itself(own, name):
     before = pids(own)[name]
     own.kill(name)
     own.wait_healthy(name)
+    # At once, not only after the second for which supervisord calls every program STARTING.
+    assert state(own, name) == "RUNNING"
     assert pids(own)[name] not in (before, None)
 
 

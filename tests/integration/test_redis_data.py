@@ -14,7 +14,7 @@ from gourmetgram.local.layout import Layout
 from gourmetgram.local.redis import Redis
 from tests.support.waiting import wait_until
 
-# `appendonly.aof` as the Redis 6.2.14 of earlier versions left it: an RDB snapshot of databases 0 and 5, then an increment.
+# `appendonly.aof` of Redis 6.2.14, which earlier versions ran: a snapshot of databases 0 and 5, then an increment.
 REDIS_6_2 = base64.b64decode(
     "UkVESVMwMDA5+glyZWRpcy12ZXIGNi4yLjE0+gpyZWRpcy1iaXRzwED6BWN0aW1lwv64CGv6CHVzZWQtbWVtwggWDwD6DGFvZi1w"
     "cmVhbWJsZcAB/gD7AgH8ANjDLLsDAAANBnRvdGFscxQUAAAAEQAAAAIAAAV2aWV3cwf0/wwGd2luZG93GBgAAAAVAAAABAAAAWED"

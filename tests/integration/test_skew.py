@@ -207,7 +207,7 @@ def test_the_command_reports_differences_by_feature_and_exits_with_1(serving, co
         pass
     serving.lakehouse.aggregate()
     iceberg = {name.upper(): value for name, value in serving.lakehouse.sources.iceberg.model_dump().items()}
-    monkeypatch.setattr(skew_command, "environment", lambda *_: {**serving.environment, **iceberg})
+    monkeypatch.setattr(skew_command, "running_environment", lambda *_: {**serving.environment, **iceberg})
     agreed = CliRunner().invoke(app, ["skew"])
     assert (agreed.exit_code, "No differences" in agreed.output) == (0, True)
     change = """{"views_5min": 6, "caption_length": 3}"""

@@ -1,8 +1,10 @@
 """The commands of the local stack, without starting anything."""
 
+import io
 import re
 import shlex
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -38,7 +40,8 @@ def test_without_arguments_it_lists_its_subcommands(run):
     ("arguments", "sentence"),
     [
         (["--stack", "nope", "status"], "There is no stack 'nope'"),
-        (["kill", "redis"], "redis does not run"),
+        (["kill", "redis"], "The stack 'default' is not up: run `gourmetgram up` first."),
+        (["kill", "nothing"], "The stack has no 'nothing'"),
         (["start", "redis"], "The stack 'default' is not up: run `gourmetgram up` first."),
         (["env", "nothing"], "There is no service 'nothing'"),
         (["up", "--port", "redis=x"], "--port wants NAME=NUMBER"),
@@ -105,3 +108,59 @@ def test_a_stopped_stack_has_a_status(run):
 
 def test_down_of_a_stack_that_is_not_up_is_no_error(run):
     assert run("down")[0] == 0
+
+
+class Terminal(io.StringIO):
+    """Standard input of a person."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "typed", "is_asked", "is_deleted"),
+    [
+        (["down", "--wipe"], Terminal("y\n"), True, True),
+        (["down", "--wipe"], Terminal("n\n"), True, False),
+        (["down", "--wipe"], Terminal("\n"), True, False),
+        (["down", "--wipe"], io.StringIO(), False, True),
+        (["down", "--wipe", "--yes"], Terminal(), False, True),
+        (["down"], Terminal(), False, False),
+    ],
+    ids=["yes", "no", "default", "script", "--yes", "no wipe"],
+)
+def test_a_person_is_asked_before_data_is_deleted(run, tmp_path, monkeypatch, words, typed, is_asked, is_deleted):
+    kept = tmp_path / "default" / "kept"
+    kept.parent.mkdir()
+    kept.write_text("x")
+    monkeypatch.setattr(sys, "stdin", typed)
+    code, output, _errors = run(*words)
+    assert code == (1 if is_asked and not is_deleted else 0)
+    assert (f"Delete all data of the stack 'default' in {kept.parent}?" in output) is is_asked
+    assert kept.exists() is not is_deleted
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"gourmetgram {version('gourmetgram')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("gourmetgram au", ["audit"]),
+        ("gourmetgram models a", ["activate"]),
+        ("gourmetgram --vers", ["--version"]),
+    ],
+)
+def test_bash_completes_commands_and_options(run, monkeypatch, typed, expected):
+    monkeypatch.setenv("_GOURMETGRAM_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    code, output, _errors = run()
+    assert (code, output.split()) == (0, expected)
+
+
+def test_the_script_for_completion_can_be_shown(run, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    code, output, _errors = run("--show-completion", "bash")
+    assert (code, "_GOURMETGRAM_COMPLETE=complete_bash" in output) == (0, True)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from gourmetgram.cli.audit_view import print_audit
 from gourmetgram.cli.trace_view import print_trace, relative
+from gourmetgram.errors import PermanentError
 from gourmetgram.inspection.audit import AuditResult
 from gourmetgram.inspection.burst import Plan, expected_triggers
 from gourmetgram.inspection.checks import Check, Note
@@ -152,4 +153,5 @@ def test_a_burst_expects_the_triggers_whose_thresholds_it_reaches():
     rules = TriggerRules()
     assert expected_triggers(Plan(), rules) == ["viral", "flagged"]
     assert expected_triggers(Plan(views=99, comments=10, flags=1), rules) == ["suspicious"]
-    assert expected_triggers(Plan(views=1, comments=1, flags=1), rules) == []
+    with pytest.raises(PermanentError, match="below every threshold"):
+        expected_triggers(Plan(views=1, comments=1, flags=1), rules)
