@@ -55,10 +55,11 @@ def ensure_topics(
         PermanentError: a topic has more partitions than asked for; Kafka cannot take partitions away.
     """
     wanted = sorted(settings.all_topics if names is None else names)
-    admin = AdminClient(client_config(settings, "gourmetgram-topics"))
     try:
-        _create_missing(admin, wanted, partitions)
-        _correct(admin, wanted, partitions)
+        # Closed at once: a client that is left to the garbage collector complains when the broker goes first.
+        with AdminClient(client_config(settings, "gourmetgram-topics")) as admin:
+            _create_missing(admin, wanted, partitions)
+            _correct(admin, wanted, partitions)
         _wait_for_leaders(settings, wanted, partitions)
     except KafkaException as error:
         raise TransientError(f"the topics could not be created or checked: {error}") from error
@@ -91,10 +92,10 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
 )
 def _wait_for_leaders(settings: KafkaSettings, names: list[str], partitions: int) -> None:
     # A client that has seen a topic does not look for partitions that came later: a new one does.
-    admin = AdminClient(client_config(settings, "gourmetgram-topics"))
     everything = [TopicPartition(name, number) for name in names for number in range(partitions)]
     latest = {partition: OffsetSpec.latest() for partition in everything}  # type: ignore[no-untyped-call]
-    _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())
+    with AdminClient(client_config(settings, "gourmetgram-topics")) as admin:
+        _wait(admin.list_offsets(latest, request_timeout=_TIMEOUT_S).values())
 
 
 def _partition_counts(admin: AdminClient, names: list[str]) -> dict[str, int]:

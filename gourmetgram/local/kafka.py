@@ -208,8 +208,8 @@ class Kafka(Component):
         if ports.is_free(self._port, self.host):  # nobody listens yet; librdkafka would log each attempt
             return False
         try:
-            admin = AdminClient({**client_config(self._settings, "gourmetgram-local"), "log_level": 0})
-            return bool(admin.describe_cluster(request_timeout=2).result().nodes)
+            with AdminClient({**client_config(self._settings, "gourmetgram-local"), "log_level": 0}) as admin:
+                return bool(admin.describe_cluster(request_timeout=2).result().nodes)
         except KafkaException:
             return False
 

@@ -172,6 +172,14 @@ def test_a_topic_with_too_few_partitions_gets_more(own):
     )
 
 
+def test_no_client_of_the_set_up_is_left_to_complain_about_a_broker_that_is_gone(own, capfd):
+    ensure_topics(kafka_settings(own))
+    # Longer away than the two seconds after which a client tries again at the latest.
+    own.stop("kafka")
+    own.start("kafka")
+    assert "gourmetgram-topics" not in capfd.readouterr().err
+
+
 def test_the_broker_starts_from_the_image_of_its_classes(own):
     mapped = {Path(part.path).name for part in psutil.Process(pids(own)["kafka"]).memory_maps()}
     assert [name for name in mapped if re.fullmatch(r"kafka-[0-9.]+-[0-9a-f]{8}\.jsa", name)]

@@ -64,7 +64,7 @@ class RedisServer:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                str(toolchain.redis_server()),
+                str(toolchain.valkey_server()),
                 *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)),
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning"),
             ]
