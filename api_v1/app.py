@@ -45,6 +45,7 @@ def create_app(settings: ApiSettings, database: Database | None = None, extensio
     system.add_health(app, services)
     for module in (system, users, images, uploads, comments, flags, documentation):
         app.include_router(module.router)
+    app.mount(documentation.FILES_PATH, documentation.page_files())
     if settings.enable_bench_route:
         app.include_router(system.bench_router)
     app.add_middleware(BodyLimit, limits={UPLOAD_PATH: settings.max_upload_bytes + FORM_OVERHEAD_BYTES})

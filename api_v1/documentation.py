@@ -1,4 +1,4 @@
-"""The docs page and its OpenAPI description.
+"""The docs page, with all its files, and its OpenAPI description.
 
 Hot routes read their bodies themselves, so they say here what FastAPI would have found out. Examples name rows that
 exist, so that "Try it out" works as it is.
@@ -13,6 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.models import Example
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from api_v1.schemas import EXAMPLE_COMMENT_ID, EXAMPLE_IMAGE_ID, EXAMPLE_USER_ID, Problem
 from api_v1.services import services_of
@@ -20,6 +21,9 @@ from gourmetgram.database.pool import Database, deadline_after
 from gourmetgram.errors import TransientError
 
 router = APIRouter(include_in_schema=False)
+
+FILES_PATH: Final = "/docs-files"
+"""Where the docs page's script, style and icon are: a classroom's network may reach no CDN."""
 
 IMAGE_ID_EXAMPLES: Final[dict[str, Example]] = {"an image": {"value": EXAMPLE_IMAGE_ID}}
 
@@ -89,7 +93,22 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """The page on which every endpoint can be tried."""
-    return get_swagger_ui_html(openapi_url="openapi.json", title=f"{request.app.title} - docs")
+    # Relative addresses: the page works behind a proxy that serves it under another path, too.
+    files = FILES_PATH.removeprefix("/")
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title=f"{request.app.title} - docs",
+        swagger_js_url=f"{files}/swagger-ui-bundle.js",
+        swagger_css_url=f"{files}/swagger-ui.css",
+        swagger_favicon_url=f"{files}/favicon.png",
+        # Without it, the page may ask a validator on the internet about the description.
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+
+
+def page_files() -> StaticFiles:
+    """Swagger UI's files, as the package fastapi-offline brings them."""
+    return StaticFiles(packages=[("fastapi_offline", "static")])
 
 
 async def _existing_ids(database: Database) -> dict[str, str]:

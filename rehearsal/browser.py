@@ -62,6 +62,6 @@ STAGE = Stage(
     "Pages in a browser",
     (
         Step("chromium --version", "a browser from Debian", _install, needed=True),
-        *(_photograph(page) for page in ("adminer", "minio", "airflow", "jupyter")),
+        *(_photograph(page) for page in ("docs", "adminer", "minio", "airflow", "jupyter")),
     ),
 )

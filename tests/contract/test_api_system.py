@@ -80,6 +80,20 @@ async def test_the_docs_page_and_its_description_are_served(api: Api) -> None:
             assert operation["tags"]
 
 
+async def test_the_docs_page_needs_no_other_host(api: Api) -> None:
+    page = (await api.http.get("/docs")).text
+    addresses = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
+    assert len(addresses) == 3
+    for address in addresses:
+        assert "//" not in address
+        answer = await api.http.get(f"/{address}")
+        assert (answer.status_code, len(answer.content) > 500) == (200, True), address
+    assert "http://" not in page and "https://" not in page
+    assert '"validatorUrl": null' in page
+    # No second page with a script of its own.
+    assert (await api.http.get("/redoc")).status_code == 404
+
+
 async def test_every_example_of_the_description_works_when_it_is_executed(api: Api) -> None:
     await api.image()
     description = (await api.http.get("/openapi.json")).json()

@@ -1,0 +1,71 @@
+"""Both lock files install from wheels alone on every machine that the README names: asked of the package index.
+
+Where this fails for want of an index, the message says so. uv does not read pip's configuration: pip's index is passed on.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gourmetgram.settings import PROJECT_ROOT
+
+LOCKS = ("dev", "airflow")
+PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+COMBINATIONS = list(itertools.product(LOCKS, PLATFORMS, PYTHONS))
+
+Resolution = subprocess.CompletedProcess[str]
+Resolutions = dict[tuple[str, str, str], Future[Resolution]]
+
+# With the answers of the index in uv's cache each takes a second or two, without them ten.
+_TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="module", name="resolutions")
+def resolutions_fixture() -> Resolutions:
+    """All combinations, asked at the same time."""
+    with ThreadPoolExecutor(8) as pool:
+        return {each: pool.submit(resolve, *each) for each in COMBINATIONS}
+
+
+def resolve(lock: str, platform: str, python: str) -> Resolution:
+    """Find a wheel for each pin of a lock file."""
+    return subprocess.run(
+        [
+            *(Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--no-deps", "--no-header"),
+            *("--only-binary", ":all:", "--python-platform", platform, "--python-version", python),
+            # Otherwise it looks for an interpreter of that version, and asks each it finds.
+            *("--python", sys.executable),
+            PROJECT_ROOT / "requirements" / f"{lock}.txt",
+        ],
+        env={**os.environ, "UV_SYSTEM_CERTS": "1", **index_of_pip()},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT_S,
+    )
+
+
+def index_of_pip() -> dict[str, str]:
+    """The index that pip is told to use, as a variable of uv's; none when uv has its own, or pip the usual one."""
+    if any(name in os.environ for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
+        return {}
+    command = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    url = os.environ.get("PIP_INDEX_URL") or answer.stdout.strip()
+    return {"UV_DEFAULT_INDEX": url} if url else {}
+
+
+@pytest.mark.parametrize(("lock", "platform", "python"), COMBINATIONS)
+def test_every_pin_has_a_wheel(resolutions: Resolutions, lock: str, platform: str, python: str):
+    answer = resolutions[lock, platform, python].result()
+    if "error sending request" in answer.stderr or "Failed to fetch" in answer.stderr:
+        pytest.fail(f"uv does not reach the package index, so this cannot be known here: {answer.stderr[-400:]}")
+    assert answer.returncode == 0, answer.stderr
+    pins = {line.partition("==")[0] for line in answer.stdout.splitlines() if "==" in line}
+    assert len(pins) > 150
