@@ -25,7 +25,7 @@ AIRFLOW := .venv-airflow
 .PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick lab-pull lab-build
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:[^#]*## /\t/' | awk -F '\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## create .venv with everything in it (nothing happens when it is up to date)
 
@@ -40,8 +40,8 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	@echo "Installing the pinned packages (half a minute to some minutes, the first time only) ..."
 	@# uv does not read pip's configuration: where a mirror is set up for pip only, pip does the work. Its list of
-	@# what it installed is left out, its progress stays.
-	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt 2>&1 \
+	@# what it installed is left out, its progress stays. (The make of macOS is older than .SHELLFLAGS.)
+	@set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt 2>&1 \
 		| sed -u '/^ [-+~] /d' || $(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -51,7 +51,7 @@ setup-airflow: $(AIRFLOW)/.ready ## create .venv-airflow, which only Airflow use
 $(AIRFLOW)/.ready: $(READY) requirements/airflow.txt
 	@echo "Creating $(AIRFLOW) ..."
 	@test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
-	@UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(AIRFLOW)/bin/python --no-deps -r requirements/airflow.txt 2>&1 \
+	@set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(AIRFLOW)/bin/python --no-deps -r requirements/airflow.txt 2>&1 \
 		| sed -u '/^ [-+~] /d' \
 		|| $(AIRFLOW)/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements/airflow.txt
 	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

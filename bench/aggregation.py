@@ -13,12 +13,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import orjson
 from confluent_kafka import KafkaError, TopicPartition
 
+from bench.memory import peak_memory_bytes
 from bench.platform import bench_stack
 from bench.report import Row, markdown
 from gourmetgram.kafka import OutgoingMessage, create_producer, publish_all
@@ -116,7 +116,7 @@ def child() -> None:
     begin = time.perf_counter()
     result = aggregate_events(sources)
     seconds["events"] = time.perf_counter() - begin
-    peak_events = _peak_mb()
+    peak_events = peak_memory_bytes() / 2**20
     for kind in WINDOWED_KINDS:
         step = time.perf_counter()
         write_windows(sources.iceberg, kind)
@@ -124,13 +124,7 @@ def child() -> None:
     checkpoint_document(sources.iceberg)
     total = time.perf_counter() - begin
     report = {"records": result.records, "seconds": seconds, "total": total, "cpu": time.process_time()}
-    json.dump(report | {"peak_events_mb": peak_events, "peak_mb": _peak_mb()}, sys.stdout)
-
-
-def _peak_mb() -> float:
-    """Peak resident memory of this program; getrusage would also count its parent's from before the exec."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    json.dump(report | {"peak_events_mb": peak_events, "peak_mb": peak_memory_bytes() / 2**20}, sys.stdout)
 
 
 def run(events: int = 1_000_000, hours: float = 24.0) -> list[Row]:

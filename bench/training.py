@@ -7,11 +7,11 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 
+from bench.memory import peak_memory_bytes
 from bench.platform import bench_stack
 from bench.report import Row
 from gourmetgram.lakehouse.catalog import open_catalog
@@ -86,13 +86,7 @@ def _work(name: str) -> None:
                     model.partial_fit(model_columns(scaler, matrix), labels, classes=CLASSES)
         seconds = time.perf_counter() - started
     assert rows == table.scan().count()
-    print(json.dumps({"seconds": seconds, "peak_mb": _peak() / 1e6}))
-
-
-def _peak() -> int:
-    """Highest resident memory of this process so far, bytes. (getrusage also tells the parent's, from before exec.)."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_memory_bytes() / 1e6}))
 
 
 if __name__ == "__main__":

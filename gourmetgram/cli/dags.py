@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 
 from gourmetgram.cli.console import console, errors, selected_stack
-from gourmetgram.cli.running import listens
 from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.local.airflow import ADMIN_PASSWORD, ADMIN_USER
+from gourmetgram.local.ports import listens
 from gourmetgram.local.stack import Stack
 from gourmetgram.orchestration import AirflowClient, RunState
 

@@ -1,6 +1,5 @@
 """Whether the platform that a command needs is up. Asked first, so that a command says at once that it is not."""
 
-import socket
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from gourmetgram.compose.ports import PUBLISHED
 from gourmetgram.doctor.docker import running_containers
 from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.local.blueprint import SERVERS
+from gourmetgram.local.ports import listens
 from gourmetgram.local.stack import Stack
 
 API: Final = "api_v2"
@@ -25,7 +25,6 @@ _ADDRESSES: Final = {
     API: "GENERATOR_API_URL",
 }
 _LAB_NAMES: Final = {"kafka": "redpanda"}
-_TIMEOUT_S: Final = 2.0
 
 
 def running_environment(
@@ -68,15 +67,6 @@ def _address(variables: dict[str, str], part: str) -> tuple[str, int]:
         return value, int(variables["REDIS_PORT"])
     parts = urlsplit(value if "://" in value else f"tcp://{value}")
     return parts.hostname or "localhost", parts.port or 80
-
-
-def listens(host: str, port: int) -> bool:
-    """Tell whether a connection to a port is accepted."""
-    try:
-        with socket.create_connection((host, port), timeout=_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
 
 
 def note_unless_up(stack: Stack) -> None:

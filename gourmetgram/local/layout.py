@@ -38,7 +38,11 @@ class Layout:
     @property
     def identity(self) -> str:
         """Short text that is different for every stack of the machine."""
-        return f"{self.name}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
+        return f"{self.name}-{self._mark}"
+
+    @property
+    def _mark(self) -> str:
+        return hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
 
     @property
     def logs(self) -> Path:
@@ -71,7 +75,7 @@ class Layout:
         inside = self.folder / "supervisor.sock"
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
             return inside
-        return Path(tempfile.gettempdir()) / f"gourmetgram-{os.getuid()}" / f"{self.identity}.sock"
+        return Path(tempfile.gettempdir()) / f"gourmetgram-{os.getuid()}" / f"{self._mark}.sock"
 
     @property
     def postgres_home(self) -> Path:

@@ -2,7 +2,8 @@
 
 import random
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import psutil
@@ -10,6 +11,7 @@ import psutil
 # Below the range from which operating systems take the source ports of outgoing connections (32768 and up on
 # Linux, 49152 elsewhere), so that a free port does not become taken between two starts.
 _FREE_RANGE = range(20_000, 32_000)
+_CONNECT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -51,23 +53,42 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
             probe.bind((host, port))
         except OSError:
             return False
-    return True
+    # macOS lets a program have 127.0.0.1 beside another one that listens on all addresses: only a connection shows it.
+    return not listens(host, port)
+
+
+def listens(host: str, port: int) -> bool:
+    """Tell whether a connection to a port is accepted."""
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def holder(port: int) -> Holder:
     """Find the process that listens on a port."""
-    try:
-        connections = psutil.net_connections(kind="tcp")
-    except psutil.AccessDenied:  # macOS shows only one's own processes, one by one
-        connections = []
-    for connection in connections:
-        listens = connection.status == psutil.CONN_LISTEN
-        if listens and connection.laddr and connection.laddr.port == port and connection.pid:
+    for listening, pid in _listeners():
+        if listening == port:
             try:
-                return Holder(connection.pid, psutil.Process(connection.pid).name())
+                return Holder(pid, psutil.Process(pid).name())
             except psutil.Error:
                 break
     return Holder(None, "another program")
+
+
+def _listeners() -> Iterator[tuple[int, int]]:
+    """Ports on which processes listen, and their process ids, as far as the system tells them."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid:
+                yield connection.laddr.port, connection.pid
+    except psutil.AccessDenied:  # macOS tells only about one's own processes, one by one
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                for own in process.net_connections(kind="tcp"):
+                    if own.status == psutil.CONN_LISTEN and own.laddr:
+                        yield own.laddr.port, process.pid
 
 
 def choose_free(taken: Collection[int] = ()) -> Ports:

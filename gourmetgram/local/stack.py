@@ -346,7 +346,6 @@ class Stack:
         with toolchain.exclusive(self._layout.lock_file):
             yield
 
-
     def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
         if services is not None:
             return services

@@ -1,6 +1,7 @@
 """Both lock files install from wheels alone on every machine that the README names: asked of the package index.
 
-Where this fails for want of an index, the message says so. uv does not read pip's configuration: pip's index is passed on.
+Where this fails for want of an index, the message says so. uv does not read pip's configuration, so it is told pip's
+index.
 """
 
 import itertools
@@ -19,11 +20,13 @@ PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-d
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 COMBINATIONS = list(itertools.product(LOCKS, PLATFORMS, PYTHONS))
 
+pytestmark = pytest.mark.timeout(900)  # a slow line to the index, and an empty cache
+
 Resolution = subprocess.CompletedProcess[str]
 Resolutions = dict[tuple[str, str, str], Future[Resolution]]
 
 # With the answers of the index in uv's cache each takes a second or two, without them ten.
-_TIMEOUT_S = 120
+_TIMEOUT_S = 600
 
 
 @pytest.fixture(scope="module", name="resolutions")

@@ -220,7 +220,7 @@ def test_two_runs_at_once_write_one_history(environment, database):
     ("changes", "code", "sentence"),
     [
         ({"GENERATOR_BACKFILL_EVENTS": "59"}, 2, "GENERATOR_BACKFILL_EVENTS must be at least"),
-        ({"GENERATOR_BACKFILL_TRUTH_PATH": "/proc/truth.csv"}, 1, "set GENERATOR_BACKFILL_TRUTH_PATH"),
+        ({"GENERATOR_BACKFILL_TRUTH_PATH": f"{__file__}/truth.csv"}, 1, "set GENERATOR_BACKFILL_TRUTH_PATH"),
         ({"DATABASE_URL": "postgresql://user:wrong@127.0.0.1:1/none"}, 1, "nothing was written"),
         ({"S3_ENDPOINT_URL": "http://127.0.0.1:1"}, 1, "could not be stored"),
     ],

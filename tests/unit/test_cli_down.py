@@ -10,7 +10,6 @@ import typer
 
 from gourmetgram.cli import running
 from gourmetgram.cli.main import app, main
-from gourmetgram.cli.running import listens
 from gourmetgram.cli.target import Target, compose_settings
 from gourmetgram.compose.commands import COMPOSE_FILE
 from gourmetgram.local import ports
@@ -157,12 +156,8 @@ def test_a_part_that_does_not_listen_is_named(run: Run, tmp_path: Path, monkeypa
 
 def test_a_stack_without_airflow_says_how_to_start_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Stack, "is_up", lambda _self: True)
-    assert not listens("127.0.0.1", Stack("other", tmp_path).ports.airflow)
+    assert not ports.listens("127.0.0.1", Stack("other", tmp_path).ports.airflow)
     code, _output, errors = run("--stack", "other", "dags", "list")
     assert (code, errors) == (
         1, "Error: The stack 'other' runs without Airflow: run `gourmetgram --stack other up --with airflow` first.\n",
     )  # fmt: skip
-
-
-def test_a_port_without_a_server_is_noticed():
-    assert not listens("127.0.0.1", ports.choose_free().api)

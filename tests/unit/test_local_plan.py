@@ -3,7 +3,9 @@
 import json
 import os
 import socket
+import tempfile
 
+import psutil
 import pytest
 
 from gourmetgram.local import ports
@@ -12,6 +14,11 @@ from gourmetgram.local.kafka import new_cluster_id
 from gourmetgram.local.layout import Layout
 from gourmetgram.local.ports import Ports
 from gourmetgram.local.stack import Stack
+
+
+class BindsAlways(socket.socket):
+    def bind(self, _address) -> None:
+        """Find no port taken."""
 
 
 @pytest.fixture
@@ -90,6 +97,32 @@ def test_the_control_socket_has_a_short_path_wherever_the_checkout_is(tmp_path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     assert len(os.fsencode(Layout("mine", deep).supervisor_socket)) < 100
     assert Layout("mine", deep).supervisor_socket != Layout("other", deep).supervisor_socket
+
+
+def test_the_control_socket_fits_a_system_with_a_long_temporary_folder(tmp_path, monkeypatch):
+    # As on macOS, where a socket's path may have 103 bytes; supervisord appends its process id for a moment.
+    monkeypatch.setattr(tempfile, "tempdir", "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T")
+    layout = Layout("n" * 40, tmp_path / ("d" * 90))
+    assert len(os.fsencode(layout.supervisor_socket)) + len(".1234567") <= 103
+
+
+def test_a_server_on_all_addresses_is_seen_where_a_second_one_could_listen_beside_it(listener, monkeypatch):
+    # As macOS, which allows 127.0.0.1 to another program then.
+    monkeypatch.setattr(socket, "socket", BindsAlways)
+    assert not ports.is_free(listener.getsockname()[1])
+    listener.close()
+    assert ports.is_free(ports.choose_free().api)
+
+
+def test_the_holder_is_found_where_the_system_tells_only_about_ones_own_processes(listener, monkeypatch):
+    def refuse(kind: str) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil, "net_connections", refuse)
+    port = listener.getsockname()[1]
+    assert ports.holder(port).pid == os.getpid()
+    listener.close()
+    assert str(ports.holder(port)) == "another program"
 
 
 def test_a_port_on_which_somebody_listens_is_not_free_and_its_holder_is_known(listener):

@@ -83,3 +83,10 @@ def test_a_link_that_somebody_left_there_is_not_followed(shared_memory):
         del os.environ[name]
     with memory.files_in_memory(keep=False):
         assert places() == []
+
+
+def test_without_shared_memory_they_stay_on_the_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_SHARED_MEMORY", tmp_path / "not-on-this-system")
+    with memory.files_in_memory(keep=False):
+        assert places() == []
+    assert list(tmp_path.iterdir()) == []
