@@ -46,7 +46,7 @@ def resolve(lock: str, platform: str, python: str) -> Resolution:
             *("--python", sys.executable),
             PROJECT_ROOT / "requirements" / f"{lock}.txt",
         ],
-        env={**os.environ, "UV_SYSTEM_CERTS": "1", **index_of_pip()},
+        env={**os.environ, "UV_SYSTEM_CERTS": "1", "MACOSX_DEPLOYMENT_TARGET": "13.0", **index_of_pip()},
         capture_output=True,
         text=True,
         check=False,
