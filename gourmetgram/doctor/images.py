@@ -23,7 +23,7 @@ _GONE: Final = re.compile(
     r"|repository does not exist|401 unauthorized|404 not found|HTTP 40[14]\b|: not found$",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Words of Docker's client for answers 404, 401 and 403. Registries do not tell a private repository from a removed one."""
+"""Words of Docker's client for answers 404, 401 and 403: registries do not tell a private image from a removed one."""
 
 _OFFICIAL: Final = "public.ecr.aws/docker/library/"
 """Copies of Docker's official images, whose names have no slash."""
