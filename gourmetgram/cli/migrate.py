@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from gourmetgram.cli.target import StackOption, Target, TargetOption, environment
+from gourmetgram.cli.running import running_environment
+from gourmetgram.cli.target import StackOption, Target, TargetOption
 
 
 def migrate(
@@ -20,7 +21,7 @@ def migrate(
     from gourmetgram.database.revision import REVISION, name_of
     from gourmetgram.settings import PostgresSettings
 
-    settings = PostgresSettings(database_url=environment(context, stack, target)["DATABASE_URL"])
+    settings = PostgresSettings(database_url=running_environment(context, stack, target, ("postgres",))["DATABASE_URL"])
     if not check:
         console.print(str(bring_up_to_date(settings)), highlight=False, soft_wrap=True)
         return

@@ -213,7 +213,7 @@ def test_the_job_says_what_is_wrong_and_fails(new_url):
 
 def command(monkeypatch, url: str, *words: str) -> tuple[int, str]:
     """Exit code and output of `gourmetgram migrate` on a database."""
-    monkeypatch.setattr("gourmetgram.cli.migrate.environment", lambda *_options: {"DATABASE_URL": url})
+    monkeypatch.setattr("gourmetgram.cli.migrate.running_environment", lambda *_options: {"DATABASE_URL": url})
     result = CliRunner().invoke(app, ["migrate", *words])
     return result.exit_code, result.stdout.strip()
 

@@ -43,6 +43,7 @@ NEED_A_PLATFORM = [
     ("models", "rollback"),
     ("compare",),
     ("skew",),
+    ("migrate",),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
 NOT_RUN_HERE = [("up",), ("demo",), ("doctor",)]
