@@ -9,7 +9,6 @@ import ibis
 from ibis import ir
 
 from gourmetgram.features.definition import DAY_US, SECOND_US
-from gourmetgram.features.offline import count_until
 from gourmetgram.policy.eligibility import ADULT_AGE_YEARS
 
 DECISION_POINTS_MINUTES: Final = (0, 5, 30)
@@ -42,9 +41,10 @@ ROWS: Final = ibis.schema(
         "label_needs_moderation_24h": "int64",
         "label_observed_until": "int64",
         "anchor_time": "int64",
+        "first_flagged_at": "int64",
     }
 )
-"""The columns of moderation.training_data in order, the two times as microseconds."""
+"""The columns of moderation.training_data in order, the three times as microseconds."""
 
 # Why an anchor gives no row. An anchor with several reasons is counted under the first.
 TEST_ACCOUNT: Final = "uploader_is_test_account"
@@ -139,29 +139,75 @@ def labels(points: ir.Table, flags_of_images: ir.Table, extracted_us: int) -> ir
         extracted_us: the extract knows nothing later.
 
     Returns:
-        `point_id`, `label_needs_moderation_24h` (1, 0, or null while it is not known) and `label_observed_until`.
+        `point_id`, `label_needs_moderation_24h` (1, 0, or null while it is not known), `label_observed_until` and
+        `first_flagged_at`: the first flag that counts in (t, upload + 24 h], null without one.
     """
     points = points.mutate(until_us=ibis.least(points.upload_us + LABEL_HORIZON_US, extracted_us))
-    counted = flags_of_images.filter(
-        flags_of_images.actor_eligible, flags_of_images.review_status.isin(_LABEL_STATUSES)
-    ).select(key="image_id", time_us="created_us", change=ibis.literal(1, "int64"))
-    before = count_until(points.select("point_id", "time_us", key="image_id"), counted)
-    by_end = count_until(points.select("point_id", time_us="until_us", key="image_id"), counted)
-    table = points.inner_join(before.rename(before="total"), "point_id")
-    table = table.inner_join(by_end.rename(by_end="total"), "point_id")
+    table = points.left_join(_first_flags(points, flags_of_images), "point_id")
+    first_us = table.counted_us
     label = ibis.cases(
-        # Half-open: a flag at the anchor itself is a feature (total_flags), one at the end is a label.
-        (table.by_end > table.before, 1),
+        (first_us.notnull(), 1),
         (table.upload_us + LABEL_HORIZON_US <= extracted_us, 0),
         else_=ibis.null("int64"),
     )
-    return table.select("point_id", label_needs_moderation_24h=label.cast("int64"), label_observed_until="until_us")
+    return table.select(
+        "point_id",
+        label_needs_moderation_24h=label.cast("int64"),
+        label_observed_until="until_us",
+        first_flagged_at=first_us,
+    )
+
+
+def _first_flags(points: ir.Table, flags_of_images: ir.Table) -> ir.Table:
+    """The first flags by eligible actors in the window (`time_us`, `until_us`] of each point that has one.
+
+    Half-open: a flag at the anchor itself is a feature (total_flags), one at the end is a label.
+
+    Returns:
+        `point_id`, `counted_us` (review status pending or confirmed) and `any_us` (rejected flags, too).
+    """
+    flags = flags_of_images.filter(flags_of_images.actor_eligible)
+    flags = flags.select("image_id", "review_status", flagged_us="created_us")
+    pairs = points.select("point_id", "image_id", "time_us", "until_us").inner_join(flags, "image_id")
+    pairs = pairs.filter(pairs.flagged_us > pairs.time_us, pairs.flagged_us <= pairs.until_us)
+    counts = pairs.review_status.isin(_LABEL_STATUSES)
+    return pairs.group_by("point_id").aggregate(
+        counted_us=pairs.flagged_us.min(where=counts), any_us=pairs.flagged_us.min()
+    )
 
 
 def final_rows(rows: ir.Table) -> ir.Table:
     """The rows (schema `ROWS`) whose label was observed to its end: they are never computed again."""
     horizon = LABEL_HORIZON_US - rows.decision_point_minutes * MINUTE_US
     return rows.filter(rows.label_observed_until == rows.anchor_time + horizon)
+
+
+def with_first_flags(rows: ir.Table, flags_of_images: ir.Table) -> ir.Table:
+    """Rows (schema `ROWS`), `first_flagged_at` added where it is missing although the label is 1.
+
+    Such rows became final before the table had the column. The flag that made the label may have been rejected since:
+    then the first rejected flag stands for it. Without any flag of the window left, the column stays null.
+
+    Args:
+        rows: final rows.
+        flags_of_images: what `offline.flags_by_image` returns.
+    """
+    lacking = rows.filter(rows.label_needs_moderation_24h == 1, rows.first_flagged_at.isnull())
+    points = lacking.select(
+        "image_id",
+        point_id=_point_id(lacking.image_id, lacking.decision_point_minutes),
+        time_us="anchor_time",
+        until_us="label_observed_until",
+    )
+    found = _first_flags(points, flags_of_images)
+    rows = rows.mutate(point_id=_point_id(rows.image_id, rows.decision_point_minutes))
+    table = rows.left_join(found, "point_id")
+    first_us = ibis.coalesce(table.first_flagged_at, table.counted_us, table.any_us)
+    return table.mutate(first_flagged_at=first_us).select(*ROWS.names)
+
+
+def _point_id(image_id: ir.Column, minutes: ir.Column) -> ir.Column:
+    return image_id + "/" + minutes.cast("string")
 
 
 def training_rows(featured: ir.Table, labelled: ir.Table, points: ir.Table) -> ir.Table:

@@ -19,7 +19,9 @@ from gourmetgram.training_data.rows import ROWS
 
 NAMESPACE: Final = "moderation"
 TRAINING_TABLE: Final = names.TRAINING_TABLE
-TIME_COLUMNS: Final = ("label_observed_until", "anchor_time")
+TIME_COLUMNS: Final = ("label_observed_until", "anchor_time", "first_flagged_at")
+_LATER_COLUMNS: Final = ("first_flagged_at",)
+"""Columns that tables of earlier versions of the platform lack."""
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
@@ -47,17 +49,21 @@ ICEBERG_SCHEMA: Final = Schema(
 # A run changes the rows of the last day or two: with a partition per day, their files alone are replaced.
 DEFINITION: Final = TableDefinition(ICEBERG_SCHEMA, day_of="anchor_time", sort_by=("anchor_time", "image_id"))
 
-_ROWS_QUERY: Final = (
-    "SELECT * REPLACE (epoch_us(label_observed_until) AS label_observed_until, epoch_us(anchor_time) AS anchor_time) "
-)
+_ROWS_QUERY: Final = f"SELECT * REPLACE ({', '.join(f'epoch_us({name}) AS {name}' for name in TIME_COLUMNS)}) "
 
 
 def ensure_training_table(catalog: Catalog) -> Table:
-    """The table, created when it is not there yet."""
+    """The table, created when it is not there yet; one of an earlier version gets the columns that it lacks."""
     catalog.create_namespace_if_not_exists(NAMESPACE)
-    return catalog.create_table_if_not_exists(
+    table = catalog.create_table_if_not_exists(
         TRAINING_TABLE, DEFINITION.schema, partition_spec=DEFINITION.partition_spec, properties=PROPERTIES
     )
+    missing = [name for name in _LATER_COLUMNS if name not in table.schema().column_names]
+    if missing:
+        with table.update_schema() as update:
+            for name in missing:
+                update.add_column(name, _iceberg_type(name))
+    return table
 
 
 def find_training_table(catalog: Catalog) -> Table | None:
@@ -69,10 +75,15 @@ def find_training_table(catalog: Catalog) -> Table | None:
 
 
 def load_stored_rows(engine: Engine, name: str, table: Table | None) -> ir.Table:
-    """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table."""
+    """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table.
+
+    A column that a table of an earlier version lacks is null in every row.
+    """
     if table is None:
         return engine.load(name, ROWS, ROWS.to_pyarrow().empty_table())
-    return engine.load(name, ROWS, stream_rows(table, ROWS.names), _ROWS_QUERY + "FROM loading")
+    there = [column for column in ROWS.names if column in table.schema().column_names]
+    nulls = "".join(f", NULL::TIMESTAMPTZ AS {column}" for column in ROWS.names if column not in there)
+    return engine.load(name, ROWS, stream_rows(table, there), f"{_ROWS_QUERY}FROM (SELECT *{nulls} FROM loading)")
 
 
 def load_file_rows(engine: Engine, name: str, path: Path) -> ir.Table:

@@ -146,7 +146,8 @@ class _Run:
     def _carried(self, points: ir.Table) -> ir.Table:
         """Final rows of earlier runs whose image may still be used."""
         usable = points.filter(~points.reason.fill_null("").isin(training.GOVERNANCE_REASONS)).select("image_id")
-        return training.final_rows(self._stored).semi_join(usable.distinct(), "image_id")
+        final = training.final_rows(self._stored).semi_join(usable.distinct(), "image_id")
+        return training.with_first_flags(final, self._raw.flags)
 
     def _with_upload_reason(self, points: ir.Table) -> ir.Table:
         """Add the last reason, which only the event history knows."""

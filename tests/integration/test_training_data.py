@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.schema import Schema
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.training_data.extract import RAW_TABLES, RawTable
+from gourmetgram.training_data.table import DEFINITION, ICEBERG_SCHEMA, TRAINING_TABLE
 from gourmetgram.training_data.transform import PROCESSED_FILE
 
 pytestmark = pytest.mark.servers
@@ -54,7 +56,8 @@ def test_the_columns_and_the_snapshot_are_those_of_the_contract(pipeline):
             ("decision_point_minutes", "long"),
             ("time_since_upload_seconds", "long"),
         ]
-        assert len(table.schema().fields) == 24
+        assert len(table.schema().fields) == 25
+        assert [field.name for field in table.schema().fields][-2:] == ["anchor_time", "first_flagged_at"]
         assert table.location().endswith("/warehouse/moderation/training_data")
         assert table.current_snapshot().snapshot_id == load.snapshot_id
 
@@ -86,6 +89,47 @@ def test_a_label_that_becomes_known_replaces_its_row_in_a_new_snapshot(pipeline)
         before = table.scan(snapshot_id=first).to_arrow().to_pylist()
     assert {row["label_needs_moderation_24h"] for row in before if row["image_id"] == young} == {None}
     assert pipeline.labels(old) == [0, 0, 0]
+    rows, flagged_at = pipeline.rows(), pipeline.now - 45 * MINUTES
+    assert [rows[young, minutes]["first_flagged_at"] for minutes in (0, 5, 30)] == [flagged_at, flagged_at, None]
+
+
+def make_old(pipeline):
+    """Put the table back to what earlier versions of the platform left: no column first_flagged_at."""
+    with pipeline.table() as table:
+        rows, properties = table.scan().to_arrow(), table.properties
+    with pipeline.platform.catalog() as catalog:
+        catalog.drop_table(TRAINING_TABLE)
+        columns = Schema(*(field for field in ICEBERG_SCHEMA.fields if field.name != "first_flagged_at"))
+        table = catalog.create_table(
+            TRAINING_TABLE, columns, partition_spec=DEFINITION.partition_spec, properties=properties
+        )
+        table.append(rows.drop_columns(["first_flagged_at"]))
+
+
+def test_a_table_of_an_earlier_version_is_brought_up_to_date_without_losing_a_row(pipeline):
+    images = [pipeline.image(ago) for ago in (4 * DAYS, 3 * DAYS, 2 * DAYS, HOURS)]
+    old, rejected, lost, young = images
+    pipeline.flag(old, 4 * DAYS - HOURS)
+    later = pipeline.flag(rejected, 3 * DAYS - 2 * HOURS)
+    gone = pipeline.flag(lost, 2 * DAYS - HOURS)
+    pipeline.flag(young, 20 * MINUTES)
+    pipeline.run()
+    rows = pipeline.rows()
+    make_old(pipeline)
+    pipeline.sql("UPDATE flags SET review_status = 'rejected' WHERE id = %s", later)
+    pipeline.sql("DELETE FROM flags WHERE id = %s", gone)
+    transformation, load = pipeline.run()
+    assert (transformation.carried, load.rows) == (9, len(rows))
+    expected = {key: row | ({"first_flagged_at": None} if key[0] == lost else {}) for key, row in rows.items()}
+    young_rows = {key: row.pop("label_observed_until") for key, row in expected.items() if key[0] == young}
+    found = pipeline.rows()
+    assert all(found[key].pop("label_observed_until") > until for key, until in young_rows.items())
+    assert found == expected
+    with pipeline.table() as table:
+        assert table.schema().column_names == ICEBERG_SCHEMA.column_names
+    pipeline.sql("UPDATE images SET deleted_at = now() WHERE id = %s", young)
+    pipeline.run()
+    assert pipeline.rows() == {key: row for key, row in found.items() if key[0] != young}
 
 
 def test_a_flag_that_is_rejected_while_the_row_is_young_no_longer_counts(pipeline):

@@ -69,6 +69,7 @@ def test_it_prints_table_schema_count_sample_and_the_other_tables(finished):
     lines = result.stdout.splitlines()
     assert lines[0] == "Table: moderation.training_data"
     assert "  22: label_needs_moderation_24h: optional long" in lines
+    assert "  25: first_flagged_at: optional timestamptz" in lines
     count, sample = lines.index("Row count: 6"), lines.index("Sample rows:")
     rows = lines[sample + 1 : sample + 6]
     assert count < sample

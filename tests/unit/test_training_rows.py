@@ -252,6 +252,7 @@ def test_a_whole_row_is_as_the_contract_says(history: History) -> None:
         "label_needs_moderation_24h": 1,
         "label_observed_until": us(NEXT_DAY),
         "anchor_time": us(UPLOAD + 5 * MINUTE),
+        "first_flagged_at": us(UPLOAD + 20 * HOUR),
     }
     assert list(second) == list(training.ROWS.names)
     assert (first["views_1hr"], first["total_flags"], first["anchor_time"]) == (1, 0, us(UPLOAD))
@@ -320,6 +321,58 @@ def test_a_row_is_final_once_its_label_was_observed_for_24_hours(history: Histor
 
     assert final(NEXT_DAY - TICK) == 0
     assert final(NEXT_DAY) == 3
+
+
+def test_the_first_flag_of_the_window_is_kept_and_no_other(history: History) -> None:
+    for at in (UPLOAD, UPLOAD + 20 * HOUR, UPLOAD + 5 * MINUTE, UPLOAD + 2 * HOUR, NEXT_DAY + TICK):
+        history.flag(at)
+    history.flag(UPLOAD + MINUTE, status="rejected")
+    history.flag(UPLOAD + MINUTE, eligible=False)
+    found = [row["first_flagged_at"] for row in history.rows(NEXT_DAY + DAY)]
+    assert found == [us(UPLOAD + 5 * MINUTE), us(UPLOAD + 2 * HOUR), us(UPLOAD + 2 * HOUR)]
+
+
+def test_without_a_counted_flag_there_is_no_first_one(history: History) -> None:
+    history.flag(UPLOAD)
+    history.flag(UPLOAD + HOUR, status="rejected")
+    history.flag(UPLOAD + 3 * HOUR)
+    assert [row["first_flagged_at"] for row in history.rows(UPLOAD + 2 * HOUR)] == [None] * 3
+
+
+def completed(history: History, *flags: tuple[datetime, str]) -> list[int | None]:
+    """`first_flagged_at` of final rows with label 1 of an earlier version of the table, after a run with these flags."""
+    rows = [row | {"first_flagged_at": None, "label_needs_moderation_24h": 1} for row in history.rows(NEXT_DAY)]
+    for at, status in flags:
+        history.flag(at, status=status)
+    comments = history._load("comments", offline.COMMENTS, [])
+    by_image = offline.flags_by_image(history._load("flags", offline.FLAGS, history.flags), comments)
+    found = training.with_first_flags(history._load("old", training.ROWS, rows), by_image)
+    assert found.columns == training.ROWS.names
+    return history.engine.rows(found.order_by("anchor_time"))["first_flagged_at"].to_pylist()
+
+
+def test_rows_of_an_earlier_version_get_the_moment_that_they_lack(history: History) -> None:
+    flags = [(UPLOAD + MINUTE, "rejected"), (UPLOAD + 10 * MINUTE, "confirmed"), (UPLOAD + HOUR, "pending")]
+    ten, hour = us(UPLOAD + 10 * MINUTE), us(UPLOAD + HOUR)
+    assert completed(history, *flags) == [ten, ten, hour]
+
+
+def test_a_flag_that_was_rejected_since_stands_in_for_the_moment(history: History) -> None:
+    assert completed(history, (UPLOAD + HOUR, "rejected")) == [us(UPLOAD + HOUR)] * 3
+
+
+def test_a_moment_that_nothing_tells_stays_unknown_and_the_row_stays(history: History) -> None:
+    assert completed(history, (UPLOAD, "pending"), (NEXT_DAY + TICK, "pending")) == [None] * 3
+
+
+def test_moments_that_are_there_stay_as_they_are(history: History) -> None:
+    history.flag(UPLOAD + HOUR)
+    rows = history.rows(NEXT_DAY)
+    none = offline.flags_by_image(
+        history._load("flags", offline.FLAGS, []), history._load("comments", offline.COMMENTS, [])
+    )
+    kept = training.with_first_flags(history._load("old", training.ROWS, rows), none)
+    assert history.engine.rows(kept.order_by("anchor_time")).to_pylist() == rows
 
 
 def test_the_counting_compiles_for_spark_as_well() -> None:
