@@ -28,9 +28,9 @@ def train(
     passes: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training rows (default: enough for so many rows).")
     ] = None,
-    provisional_minutes: Annotated[
+    horizon_minutes: Annotated[
         int | None,
-        typer.Option(min=0, help="Unflagged images observed this long count as harmless; 0 = only whole days."),
+        typer.Option(min=1, max=1440, help="Label: flagged within this time? (default: the longest that fits the data)"),
     ] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Have the new model served.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metadata.json, and nothing else.")] = False,
@@ -45,7 +45,7 @@ def train(
     from gourmetgram.models.package import write_package
 
     publisher = publisher_of(variables)
-    run = trained(variables, publisher, provisional_minutes, snapshot, passes)
+    run = trained(variables, publisher, horizon_minutes, snapshot, passes)
     package = publisher.publish(run.package) if publish else run.package
     write_package(package, folder)
     if as_json:
@@ -116,7 +116,7 @@ def rollback(context: typer.Context, stack: StackOption = None, target: TargetOp
 def trained(
     variables: dict[str, str],
     publisher: "ModelPublisher",
-    provisional_minutes: int | None = None,
+    horizon_minutes: int | None = None,
     snapshot: int | None = None,
     passes: int | None = None,
 ) -> "TrainingRun":
@@ -125,7 +125,7 @@ def trained(
     Args:
         variables: of the platform.
         publisher: knows the next version.
-        provisional_minutes: None = as the variables say.
+        horizon_minutes: of the labels; None = as the variables say, else chosen by the data.
         snapshot: None = the newest.
         passes: None = enough for so many rows.
 
@@ -137,12 +137,12 @@ def trained(
     from gourmetgram.training.run import train as run_training
     from gourmetgram.training.settings import TrainingSettings
 
-    minutes = TrainingSettings.load(variables).provisional_negative_minutes
+    horizon_minutes = horizon_minutes or TrainingSettings.load(variables).label_horizon_minutes
     with open_catalog(IcebergSettings.load(variables)) as catalog, errors.status("Training") as status:
         return run_training(
             catalog,
             version=publisher.next_version(),
-            provisional_minutes=minutes if provisional_minutes is None else provisional_minutes,
+            horizon_minutes=horizon_minutes,
             snapshot_id=snapshot,
             passes=passes,
             report=lambda text: status.update(f"Training: {text}"),

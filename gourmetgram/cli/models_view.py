@@ -18,6 +18,7 @@ from gourmetgram.training.trainer import Balance
 def print_training(console: Console, run: TrainingRun, folder: Path) -> None:
     """Print what was learned from, and how good the result is."""
     console.print(f"Training from Iceberg snapshot: {run.snapshot_id}")
+    console.print(f"label horizon {run.choice.minutes} minutes: {run.choice.reason}", soft_wrap=True)
     console.print(f"learned from  {_described(run.balance, run.split.train_images)}")
     console.print(f"held out      {_described(run.scores.balance, run.split.held_out_images)},")
     console.print(f"              uploaded from {run.split.held_out_from:%Y-%m-%d %H:%M:%S} UTC on")
@@ -68,9 +69,7 @@ def print_published(console: Console, publisher: ModelPublisher, version: int) -
 
 
 def _described(balance: Balance, images: int) -> str:
-    provisional = f", of them {balance.provisional:,} provisionally" if balance.provisional else ""
-    harmless = balance.negative + balance.provisional
-    return f"{balance.rows:,} rows of {images:,} images: {balance.positive:,} flagged, {harmless:,} not{provisional}"
+    return f"{balance.rows:,} rows of {images:,} images: {balance.positive:,} flagged, {balance.negative:,} not"
 
 
 def _metric(document: dict[str, Any], whose: str, name: str) -> str:

@@ -1,16 +1,17 @@
 """The model in use and the rules on the images that were held out of its training."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import check_package
-from gourmetgram.training.dataset import TrainingRows, UnusableDataError, open_training_rows
+from gourmetgram.training.dataset import TrainingTable, UnusableDataError, open_training_table
 from gourmetgram.training.evaluation import HeldOutScores, Metrics, measure, score_held_out
+from gourmetgram.training.horizon import LONGEST_MINUTES
 from gourmetgram.training.split import Split
 
 
@@ -20,6 +21,7 @@ class HeldOutComparison(NamedTuple):
     Attributes:
         version: of the model.
         snapshot_id: whose rows were judged.
+        horizon_minutes: of the labels, as in the model's training.
         newest: whether the model's own snapshot is gone, so that the newest one was taken.
         split: what was held out.
         scores: of each row.
@@ -29,6 +31,7 @@ class HeldOutComparison(NamedTuple):
 
     version: int
     snapshot_id: int
+    horizon_minutes: int
     newest: bool
     split: Split
     scores: HeldOutScores
@@ -51,7 +54,7 @@ class _Origin(BaseModel):
     version: int
     snapshot_id: int
     held_out_from: AwareDatetime
-    provisional_negative_minutes: int
+    label_horizon_minutes: Annotated[int, Field(ge=1, le=LONGEST_MINUTES)]
     metrics: _Sizes
 
 
@@ -67,12 +70,14 @@ def compare_held_out(catalog: Catalog, package: ModelPackage) -> HeldOutComparis
         TransientError: a store is away.
     """
     model, origin = check_package(package), _origin_of(package.metadata)
-    rows, newest = _rows_of(catalog, origin)
+    table, newest = _table_of(catalog, origin)
+    rows = table.rows(origin.label_horizon_minutes)
     split = Split(origin.held_out_from, origin.metrics.train_images, origin.metrics.held_out_images)
     scores = score_held_out(rows, split, model)
     return HeldOutComparison(
         origin.version,
         rows.snapshot_id,
+        rows.horizon_minutes,
         newest,
         split,
         scores,
@@ -92,10 +97,9 @@ def _origin_of(metadata: Mapping[str, Any]) -> _Origin:
         ) from error
 
 
-def _rows_of(catalog: Catalog, origin: _Origin) -> tuple[TrainingRows, bool]:
-    """The rows of the model's snapshot; of the newest one, whose later images are just as unseen, when it expired."""
-    minutes = origin.provisional_negative_minutes
+def _table_of(catalog: Catalog, origin: _Origin) -> tuple[TrainingTable, bool]:
+    """The model's snapshot; when it expired the newest one, whose later images are just as unseen."""
     try:
-        return open_training_rows(catalog, minutes, origin.snapshot_id), False
+        return open_training_table(catalog, origin.snapshot_id), False
     except UnusableDataError:
-        return open_training_rows(catalog, minutes), True
+        return open_training_table(catalog), True

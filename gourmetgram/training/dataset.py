@@ -1,7 +1,7 @@
 """The rows of `moderation.training_data` as batches of examples, in bounded memory however long the table is."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
 from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.training.horizon import NEVER_US, Flags, Integers, Observations, outcomes
 from gourmetgram.training_data.rows import MINUTE_US
 from gourmetgram.training_data.table import TRAINING_TABLE, find_training_table
 
@@ -24,15 +26,14 @@ FEATURE_COLUMNS: Final = (*NUMERIC_FEATURES, "category")
 """The columns that a vector is built of."""
 
 HOW_TO_FILL: Final = (
-    "Let traffic or a backfill run, then trigger the DAG redpanda_event_aggregation and after it moderation_training."
+    "Let traffic or a backfill (GENERATOR_MODE=backfill) run, then trigger the DAG redpanda_event_aggregation and after "
+    "it moderation_training."
 )
 
-_EXAMPLE_COLUMNS: Final = (*FEATURE_COLUMNS, LABEL, "label_observed_until", "anchor_time", "decision_point_minutes")
+FIRST_FLAG: Final = "first_flagged_at"
+_OBSERVED_COLUMNS: Final = (LABEL, FIRST_FLAG, "label_observed_until", "anchor_time", "decision_point_minutes")
 _CATEGORIES: Final = pa.array(CATEGORIES)
 _NUMERIC: Final = len(NUMERIC_FEATURES)
-
-Integers: TypeAlias = NDArray[np.int64]
-Flags: TypeAlias = NDArray[np.bool_]
 
 
 class UnusableDataError(PermanentError):
@@ -44,8 +45,7 @@ class Examples(NamedTuple):
 
     Attributes:
         matrix: the vectors, shape (n, 29).
-        labels: 0 or 1, shape (n,).
-        provisional: where a 0 stands for an image whose day is not over, shape (n,).
+        labels: 1 where a flag came within the horizon, else 0, shape (n,).
         uploads_us: upload time of each row's image, microseconds since the epoch, shape (n,).
         minutes: decision points, shape (n,).
         image_ids: n texts, or None when they were not asked for.
@@ -53,7 +53,6 @@ class Examples(NamedTuple):
 
     matrix: FeatureMatrix
     labels: Integers
-    provisional: Flags
     uploads_us: Integers
     minutes: Integers
     image_ids: pa.StringArray | None
@@ -66,26 +65,67 @@ class Examples(NamedTuple):
         return Examples(
             self.matrix[chosen],
             self.labels[chosen],
-            self.provisional[chosen],
             self.uploads_us[chosen],
             self.minutes[chosen],
             ids,
         )
 
 
-class TrainingRows:
-    """The rows of one snapshot that can be learned from.
+class Looks(NamedTuple):
+    """A batch of n rows as the choice of a horizon sees it.
+
+    Attributes:
+        image_ids: n texts.
+        observed: what is known of the rows.
+    """
+
+    image_ids: pa.StringArray
+    observed: Observations
+
+
+class TrainingTable:
+    """`moderation.training_data` as of one snapshot.
 
     Args:
         table: has the columns of moderation.training_data.
         snapshot_id: one of its snapshots.
-        provisional_minutes: see `TrainingSettings.provisional_negative_minutes`.
     """
 
-    def __init__(self, table: Table, snapshot_id: int, provisional_minutes: int) -> None:
+    def __init__(self, table: Table, snapshot_id: int) -> None:
         self.table = table
         self.snapshot_id = snapshot_id
-        self.provisional_minutes = provisional_minutes
+
+    def looks(self) -> Iterator[Looks]:
+        """All rows in the few columns that labels follow from, batch by batch.
+
+        Raises:
+            UnusableDataError: a row has no value where it must have one.
+            TransientError: the object store is away.
+        """
+        for batch in self.batches(("image_id", *_OBSERVED_COLUMNS)):
+            yield Looks(_without_nulls(batch, "image_id"), _observations(batch))
+
+    def rows(self, horizon_minutes: int) -> "TrainingRows":
+        """The rows that can be learned from with a horizon of 1 to 1,440 minutes."""
+        return TrainingRows(self, horizon_minutes)
+
+    def batches(self, columns: Sequence[str], row_filter: BooleanExpression | None = None) -> Iterator[pa.RecordBatch]:
+        """Columns of all rows as Arrow batches."""
+        yield from stream_rows(self.table, columns, row_filter, self.snapshot_id)
+
+
+class TrainingRows:
+    """The rows of one snapshot that were observed for a whole horizon, whatever their label.
+
+    Args:
+        source: the table.
+        horizon_minutes: of the labels, 1 to 1,440.
+    """
+
+    def __init__(self, source: TrainingTable, horizon_minutes: int) -> None:
+        self._source = source
+        self.snapshot_id = source.snapshot_id
+        self.horizon_minutes = horizon_minutes
 
     def examples(self, *, with_ids: bool = False, row_filter: BooleanExpression | None = None) -> Iterator[Examples]:
         """All usable rows, batch by batch, in the same order each time.
@@ -98,50 +138,35 @@ class TrainingRows:
             UnusableDataError: a row has no value where it must have one.
             TransientError: the object store is away.
         """
-        for batch in self.batches((*_EXAMPLE_COLUMNS, *(["image_id"] if with_ids else [])), row_filter):
+        columns = (*FEATURE_COLUMNS, *_OBSERVED_COLUMNS, *(["image_id"] if with_ids else []))
+        for batch in self._source.batches(columns, row_filter):
             found = self._examples(batch)
             if len(found.labels):
                 yield found
 
-    def batches(self, columns: Sequence[str], row_filter: BooleanExpression | None = None) -> Iterator[pa.RecordBatch]:
-        """Columns of all rows as Arrow batches, also of rows without a usable label."""
-        yield from stream_rows(self.table, columns, row_filter, self.snapshot_id)
-
     def _examples(self, batch: pa.RecordBatch) -> Examples:
-        unknown = batch[LABEL].is_null().to_numpy(zero_copy_only=False)
-        provisional = unknown & self._observed_enough(batch)
-        usable = provisional | ~unknown
-        if not usable.all():
-            batch, provisional = batch.filter(pa.array(usable)), provisional[usable]
-        minutes = _integers(batch, "decision_point_minutes")
+        observed = _observations(batch)
+        found = outcomes(observed, self.horizon_minutes)
+        if not found.usable.all():
+            batch = batch.filter(pa.array(found.usable))
         return Examples(
             matrix=vectors(batch),
-            labels=batch[LABEL].fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64, copy=False),
-            provisional=provisional,
-            uploads_us=_integers(batch, "anchor_time") - minutes * MINUTE_US,
-            minutes=minutes,
+            labels=found.labels[found.usable],
+            uploads_us=observed.uploads_us[found.usable],
+            minutes=_integers(batch, "decision_point_minutes"),
             image_ids=batch["image_id"] if "image_id" in batch.schema.names else None,
         )
 
-    def _observed_enough(self, batch: pa.RecordBatch) -> Flags:
-        """Which rows were looked at long enough to call an unflagged image harmless for now."""
-        if self.provisional_minutes == 0:
-            return np.zeros(batch.num_rows, dtype=np.bool_)
-        observed = _integers(batch, "label_observed_until") - _integers(batch, "anchor_time")
-        enough: Flags = observed >= self.provisional_minutes * MINUTE_US
-        return enough
 
-
-def open_training_rows(catalog: Catalog, provisional_minutes: int, snapshot_id: int | None = None) -> TrainingRows:
-    """The rows of `moderation.training_data` as of a snapshot.
+def open_training_table(catalog: Catalog, snapshot_id: int | None = None) -> TrainingTable:
+    """`moderation.training_data` as of a snapshot.
 
     Args:
         catalog: the lakehouse's.
-        provisional_minutes: see `TrainingSettings.provisional_negative_minutes`.
         snapshot_id: None = the newest.
 
     Raises:
-        UnusableDataError: there is no table, no row, or no such snapshot.
+        UnusableDataError: there is no table, no row, no such snapshot, or only one of an earlier version.
         TransientError: the catalog or the object store is away.
     """
     with named_outages(f"{TRAINING_TABLE} could not be opened"):
@@ -151,7 +176,33 @@ def open_training_rows(catalog: Catalog, provisional_minutes: int, snapshot_id: 
     snapshot = table.current_snapshot() if snapshot_id is None else table.snapshot_by_id(snapshot_id)
     if snapshot is None:
         raise UnusableDataError(f"{TRAINING_TABLE} has no snapshot {snapshot_id} (any more): train from the newest.")
-    return TrainingRows(table, snapshot.snapshot_id, provisional_minutes)
+    if FIRST_FLAG not in _columns_at(table, snapshot):
+        raise UnusableDataError(
+            f"Snapshot {snapshot.snapshot_id} of {TRAINING_TABLE} is of an earlier version, without {FIRST_FLAG}: "
+            "trigger the DAG moderation_training, which adds it, and train from the newest snapshot."
+        )
+    return TrainingTable(table, snapshot.snapshot_id)
+
+
+def _columns_at(table: Table, snapshot: Snapshot) -> list[str]:
+    # A run that changes no row adds the column without a new snapshot: the newest one is as the table is.
+    if snapshot.schema_id is None or snapshot == table.current_snapshot():
+        return table.schema().column_names
+    return table.schemas()[snapshot.schema_id].column_names
+
+
+def _observations(batch: pa.RecordBatch) -> Observations:
+    anchors_us = _integers(batch, "anchor_time")
+    flagged = batch[FIRST_FLAG]
+    flagged_us = flagged.cast(pa.int64()).fill_null(NEVER_US).to_numpy(zero_copy_only=False)
+    positive = batch[LABEL].fill_null(0).to_numpy(zero_copy_only=False) == 1
+    return Observations(
+        uploads_us=anchors_us - _integers(batch, "decision_point_minutes") * MINUTE_US,
+        anchors_us=anchors_us,
+        observed_until_us=_integers(batch, "label_observed_until"),
+        flagged_us=flagged_us,
+        lost=positive & flagged.is_null().to_numpy(zero_copy_only=False),
+    )
 
 
 def vectors(batch: pa.RecordBatch) -> FeatureMatrix:

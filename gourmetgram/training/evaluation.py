@@ -13,7 +13,8 @@ from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.models.artifacts import ServingModel
 from gourmetgram.policy.heuristic import PolicyVersion, judge
 from gourmetgram.policy.recommendation import SCORE_DECIMALS
-from gourmetgram.training.dataset import Integers, TrainingRows
+from gourmetgram.training.dataset import TrainingRows
+from gourmetgram.training.horizon import Integers
 from gourmetgram.training.split import Split
 from gourmetgram.training.trainer import Balance
 

@@ -28,7 +28,7 @@ class Provenance(NamedTuple):
         version: of the model.
         trained_at: when it was ready.
         snapshot_id: of moderation.training_data.
-        provisional_minutes: see `TrainingSettings.provisional_negative_minutes`.
+        horizon_minutes: of the labels.
         passes: over the training batches.
         batches: of one pass.
         balance: the training examples.
@@ -41,7 +41,7 @@ class Provenance(NamedTuple):
     version: int
     trained_at: datetime
     snapshot_id: int
-    provisional_minutes: int
+    horizon_minutes: int
     passes: int
     batches: int
     balance: Balance
@@ -71,7 +71,7 @@ class Provenance(NamedTuple):
                 "held_out_images": self.split.held_out_images,
             },
             "held_out_from": utc_text(self.split.held_out_from),
-            "provisional_negative_minutes": self.provisional_minutes,
+            "label_horizon_minutes": self.horizon_minutes,
             "class_balance": {**self.balance.document(), "held_out": self.held_out.document()},
             "sha256": digests(files),
             "library_versions": library_versions(),

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve
 
 from gourmetgram.policy.recommendation import FLAG_ABOVE, REVIEW_FROM
-from gourmetgram.training.dataset import Integers
 from gourmetgram.training.evaluation import Metrics, Scores
+from gourmetgram.training.horizon import Integers
 
 MODEL_COLOUR: Final = "#2b6cb0"
 RULES_COLOUR: Final = "#dd6b20"

@@ -8,10 +8,11 @@ from pyiceberg.catalog import Catalog
 from sklearn.linear_model import SGDClassifier
 
 from gourmetgram.models.package import ModelPackage
-from gourmetgram.training.dataset import TrainingRows, open_training_rows
+from gourmetgram.training.dataset import TrainingRows, open_training_table
 from gourmetgram.training.evaluation import HeldOutScores, Metrics, measure, score_held_out
 from gourmetgram.training.package import Provenance, pack, serving_model
-from gourmetgram.training.split import Split, split_by_upload
+from gourmetgram.training.split import Split
+from gourmetgram.training.survey import Choice, choose_horizon
 from gourmetgram.training.trainer import (
     Balance,
     FittedScaler,
@@ -31,6 +32,7 @@ class TrainingRun(NamedTuple):
 
     Attributes:
         snapshot_id: what was trained on.
+        choice: the label horizon, and how it came about.
         split: what was held out.
         balance: the training examples.
         scores: model and rules on the held-out rows.
@@ -40,6 +42,7 @@ class TrainingRun(NamedTuple):
     """
 
     snapshot_id: int
+    choice: Choice
     split: Split
     balance: Balance
     scores: HeldOutScores
@@ -52,7 +55,7 @@ def train(
     catalog: Catalog,
     *,
     version: int,
-    provisional_minutes: int,
+    horizon_minutes: int | None = None,
     snapshot_id: int | None = None,
     passes: int | None = None,
     report: Report = quiet,
@@ -62,7 +65,7 @@ def train(
     Args:
         catalog: the lakehouse's.
         version: of the new model.
-        provisional_minutes: see `TrainingSettings.provisional_negative_minutes`.
+        horizon_minutes: of the labels, see `TrainingSettings.label_horizon_minutes`; None = chosen by the data.
         snapshot_id: of moderation.training_data; None = the newest.
         passes: over the training batches; None = enough for so many rows.
         report: told what is being done.
@@ -71,26 +74,20 @@ def train(
         UnusableDataError: no model can be trained from these rows.
         TransientError: the catalog or the object store is away.
     """
-    rows = open_training_rows(catalog, provisional_minutes, snapshot_id)
-    log.info("Training from Iceberg snapshot: %d", rows.snapshot_id)
-    report("looking for the latest uploads")
-    split = split_by_upload(rows)
-    return train_on(rows, split, version=version, passes=passes, report=report)
-
-
-def train_on(
-    rows: TrainingRows, split: Split, *, version: int, passes: int | None = None, report: Report = quiet
-) -> TrainingRun:
-    """`train`, once it is known which rows are for what."""
-    fitted = fit_scaler(rows, split, report)
+    table = open_training_table(catalog, snapshot_id)
+    log.info("Training from Iceberg snapshot: %d", table.snapshot_id)
+    report("choosing the label horizon")
+    choice = choose_horizon(table, horizon_minutes)
+    rows = table.rows(choice.minutes)
+    fitted = fit_scaler(rows, choice.split, report)
     passes = passes or enough_passes(fitted.balance.rows)
-    model = fit_model(rows, split, fitted.scaler, passes, report)
-    return judged(rows, split, fitted, model, version=version, passes=passes, report=report)
+    model = fit_model(rows, choice.split, fitted.scaler, passes, report)
+    return judged(rows, choice, fitted, model, version=version, passes=passes, report=report)
 
 
 def judged(
     rows: TrainingRows,
-    split: Split,
+    choice: Choice,
     fitted: FittedScaler,
     model: SGDClassifier,
     *,
@@ -101,13 +98,14 @@ def judged(
     """Let a fitted model and the rules judge the held-out rows, and put its files together."""
     files = pack(model, fitted.scaler, category_encoder())
     report("judging the held-out rows")
+    split = choice.split
     scores = score_held_out(rows, split, serving_model(files, version, fitted.balance.rows))
     by_model, by_rules = measure(scores.labels, scores.model), measure(scores.labels, scores.rules)
     provenance = Provenance(
         version=version,
         trained_at=datetime.now(UTC),
         snapshot_id=rows.snapshot_id,
-        provisional_minutes=rows.provisional_minutes,
+        horizon_minutes=choice.minutes,
         passes=passes,
         batches=fitted.batches,
         balance=fitted.balance,
@@ -117,4 +115,4 @@ def judged(
         rules=by_rules,
     )
     package = ModelPackage(files, provenance.document(files))
-    return TrainingRun(rows.snapshot_id, split, fitted.balance, scores, by_model, by_rules, package)
+    return TrainingRun(rows.snapshot_id, choice, split, fitted.balance, scores, by_model, by_rules, package)

@@ -5,11 +5,12 @@ from typing import Annotated
 from pydantic import Field
 
 from gourmetgram.settings import Settings
+from gourmetgram.training.horizon import LONGEST_MINUTES
 
 
 class TrainingSettings(Settings):
     """How rows are turned into examples."""
 
-    provisional_negative_minutes: Annotated[int, Field(ge=0)] = 30
-    """An image that was observed at least this long after its decision point, and not flagged, counts as harmless
-    although its day is not over. 0 = only images whose day is over are learned from."""
+    label_horizon_minutes: Annotated[int, Field(ge=1, le=LONGEST_MINUTES)] | None = None
+    """How many minutes after its decision point an image is watched for a flag. None = the longest horizon that
+    enough rows were observed for, see `gourmetgram.training.survey`."""

@@ -28,17 +28,15 @@ Report = Callable[[str], None]
 
 
 class Balance(NamedTuple):
-    """How many examples of each kind there are.
+    """How many examples of each class there are.
 
     Attributes:
-        negative: of class 0, observed for the whole day.
-        positive: of class 1.
-        provisional: of class 0, but the day is not over.
+        negative: of class 0, not flagged within the horizon.
+        positive: of class 1, flagged within the horizon.
     """
 
     negative: int = 0
     positive: int = 0
-    provisional: int = 0
 
     @property
     def rows(self) -> int:
@@ -47,16 +45,12 @@ class Balance(NamedTuple):
 
     def with_examples(self, examples: Examples) -> "Balance":
         """The counts with those of a batch."""
-        positive, provisional = int(examples.labels.sum()), int(examples.provisional.sum())
-        return Balance(
-            self.negative + len(examples.labels) - positive - provisional,
-            self.positive + positive,
-            self.provisional + provisional,
-        )
+        positive = int(examples.labels.sum())
+        return Balance(self.negative + len(examples.labels) - positive, self.positive + positive)
 
     def document(self) -> dict[str, int]:
         """As it stands in `metadata.json`."""
-        return {"0": self.negative, "1": self.positive, "provisional_negatives": self.provisional}
+        return {"0": self.negative, "1": self.positive}
 
 
 class FittedScaler(NamedTuple):
@@ -90,7 +84,7 @@ def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> Fitt
         scaler.partial_fit(examples.matrix[:, :_NUMERIC])
         balance, batches = balance.with_examples(examples), batches + 1
         report(f"{balance.rows:,} rows, batch {batches}")
-    _refuse_one_class(balance)
+    _refuse_one_class(balance, rows.horizon_minutes)
     return FittedScaler(scaler, balance, batches)
 
 
@@ -126,11 +120,11 @@ def model_columns(scaler: StandardScaler, matrix: FeatureMatrix) -> NDArray[np.f
     return np.hstack([scaler.transform(matrix[:, :_NUMERIC]), matrix[:, _NUMERIC:]])
 
 
-def _refuse_one_class(balance: Balance) -> None:
-    if balance.positive and balance.negative + balance.provisional:
+def _refuse_one_class(balance: Balance, horizon_minutes: int) -> None:
+    if balance.positive and balance.negative:
         return
     only, missing = ("1", "unflagged") if balance.positive else ("0", "flagged")
     raise UnusableDataError(
-        f"The {balance.rows} training rows are all of class {only}: a model needs {missing} images to learn from, too. "
-        f"{HOW_TO_FILL}"
+        f"The {balance.rows} training rows are all of class {only} with a horizon of {horizon_minutes} minutes: a model "
+        f"needs {missing} images to learn from, too. Leave LABEL_HORIZON_MINUTES empty or set another one. {HOW_TO_FILL}"
     )

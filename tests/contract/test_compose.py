@@ -264,7 +264,7 @@ ENVIRONMENT = {
         **S3,
         "MODEL_BUCKET": "gourmetgram-datalake",
         "MODEL_PREFIX": "models/moderation/",
-        "PROVISIONAL_NEGATIVE_MINUTES": "30",
+        "LABEL_HORIZON_MINUTES": "",
         "JUPYTER_TOKEN": "",
     },
 }

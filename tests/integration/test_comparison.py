@@ -30,7 +30,7 @@ def people(lake_environment):
 def published(catalog, publisher):
     """A model, published, and the figures of its training."""
     write_rows(catalog, synthetic_rows(images=200))
-    run = train(catalog, version=1, provisional_minutes=30, passes=3)
+    run = train(catalog, version=1, passes=3)
     publisher.publish(run.package)
     return run
 
@@ -54,6 +54,7 @@ def test_held_out_figures_are_those_of_the_training_run(published, lake_environm
     assert found is not None
     assert (found.model, found.rules, found.newest) == (published.model, published.rules, False)
     assert found.scores.image_ids == published.scores.image_ids
+    assert found.horizon_minutes == 1440
     for row in held_out_disagreements(found):
         assert row.by_rules != row.by_model
 
@@ -65,6 +66,25 @@ def test_when_the_snapshot_is_gone_the_newest_one_is_judged(published, publisher
     assert found is not None
     assert (found.newest, found.snapshot_id) == (True, published.snapshot_id)
     assert found.model == published.model
+
+
+def test_held_out_rows_are_judged_with_the_horizon_of_the_model(catalog, publisher, lake_environment):
+    write_rows(catalog, synthetic_rows(images=200))
+    run = train(catalog, version=1, horizon_minutes=20, passes=1)
+    publisher.publish(run.package)
+    set_otherwise = {**lake_environment, "LABEL_HORIZON_MINUTES": "60"}
+    comparison = compared(set_otherwise, "{image_id}")
+    assert comparison.held_out is not None
+    assert (comparison.held_out.horizon_minutes, comparison.held_out.model) == (20, run.model)
+    assert "Label horizon: 20 minutes" in render(comparison)
+
+
+def test_a_model_without_a_horizon_is_not_compared_and_the_reason_is_given(published, publisher, lake_environment):
+    metadata = {name: value for name, value in published.package.metadata.items() if name != "label_horizon_minutes"}
+    publisher.publish(published.package._replace(metadata=metadata))
+    comparison = compared(lake_environment, "{image_id}")
+    assert comparison.held_out is None
+    assert "(label_horizon_minutes): train and publish one" in comparison.missing
 
 
 def test_decisions_are_compared_where_both_gave_an_opinion(people, lake_environment):

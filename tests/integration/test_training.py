@@ -7,16 +7,19 @@ from datetime import UTC, datetime, timedelta
 import joblib
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 import sklearn
+from pyiceberg.schema import Schema
 
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES
 from gourmetgram.models.artifacts import ARTIFACT_NAMES
 from gourmetgram.models.package import metadata_text, read_package, write_package
 from gourmetgram.models.publishing import check_package
-from gourmetgram.training.dataset import UnusableDataError, open_training_rows
+from gourmetgram.training.dataset import UnusableDataError, open_training_table
 from gourmetgram.training.run import train
-from gourmetgram.training.split import split_by_upload
+from gourmetgram.training.survey import choose_horizon
+from gourmetgram.training_data.table import ARROW_SCHEMA, ICEBERG_SCHEMA, TRAINING_TABLE, ensure_training_table
 from risk_scoring_service.model_poller import ModelPoller
 from tests.support.training_rows import NOW, synthetic_rows, training_row, write_rows
 
@@ -26,7 +29,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 def trained(catalog, **options):
-    return train(catalog, **{"version": 1, "provisional_minutes": 30, "passes": 3, **options})
+    return train(catalog, **{"version": 1, "passes": 3, **options})
 
 
 def test_a_model_goes_from_the_table_to_the_scorer(catalog, publisher):
@@ -65,7 +68,9 @@ def test_metadata_says_what_the_contract_asks_for(catalog, tmp_path):
     assert (metadata["metrics"]["train_images"], metadata["metrics"]["held_out_images"]) == (80, 20)
     assert (metadata["metrics"]["train_rows"], metadata["metrics"]["held_out_rows"]) == (240, 60)
     balance = metadata["class_balance"]
-    assert balance["0"] + balance["1"] + balance["provisional_negatives"] == 240
+    assert balance["0"] + balance["1"] == 240
+    assert set(balance) == {"0", "1", "held_out"}
+    assert metadata["label_horizon_minutes"] == 1440
     assert metadata["library_versions"] == {
         "python": platform.python_version(),
         "scikit-learn": sklearn.__version__,
@@ -106,9 +111,13 @@ def test_no_image_is_on_both_sides_and_held_out_uploads_are_later(catalog):
         row["anchor_time"] = NOW + (row["anchor_time"] - NOW) / 1000
         minutes = row["decision_point_minutes"] * MINUTE
         row["anchor_time"] = NOW + timedelta(seconds=int(row["image_id"][-2:], 16)) + minutes
+        row["label_observed_until"] = row["anchor_time"] - minutes + DAY
+        if row["label_needs_moderation_24h"]:
+            row["first_flagged_at"] = row["anchor_time"] + MINUTE
     write_rows(catalog, rows)
-    found = open_training_rows(catalog, 30)
-    split = split_by_upload(found)
+    table = open_training_table(catalog)
+    choice = choose_horizon(table)
+    found, split = table.rows(choice.minutes), choice.split
     sides = {"train": (split.train, {}), "held_out": (split.held_out, {})}
     for examples in found.examples(with_ids=True):
         for choose, seen in sides.values():
@@ -120,27 +129,96 @@ def test_no_image_is_on_both_sides_and_held_out_uploads_are_later(catalog):
     assert (len(train_side), len(held_out)) == (split.train_images, split.held_out_images) == (40, 10)
 
 
-def test_unknown_labels_are_left_out_unless_the_image_was_watched_long_enough(catalog):
-    rows = synthetic_rows(images=40)
-    for number, watched in enumerate((29 * MINUTE, 30 * MINUTE, 90 * MINUTE)):
-        uploaded = NOW + timedelta(hours=number)
-        late = training_row(f"late {number}", uploaded, label_observed_until=uploaded + watched)
-        rows.append(late | {"label_needs_moderation_24h": None})
+def young_rows(images=100, minutes=45):
+    """Rows of images that were uploaded steadily until the extraction at `NOW`; every third was flagged at 3 minutes."""
+    rows = []
+    for number in range(images):
+        uploaded = NOW - minutes * MINUTE + number / images * minutes * MINUTE
+        for after in (0, 5, 30):
+            anchor, flagged_at = uploaded + after * MINUTE, uploaded + 3 * MINUTE
+            if anchor <= NOW:
+                flagged = {"label_needs_moderation_24h": None}
+                if number % 3 == 0 and anchor < flagged_at <= NOW:
+                    flagged = {"label_needs_moderation_24h": 1, "first_flagged_at": flagged_at}
+                rows.append(training_row(f"{number}", uploaded, after, label_observed_until=NOW, **flagged))
+    return rows
+
+
+def test_a_young_table_gives_a_model_with_the_longest_horizon_that_enough_rows_were_observed_for(catalog):
+    rows = young_rows()
     write_rows(catalog, rows)
-
-    def provisional(minutes):
-        return sum(int(examples.provisional.sum()) for examples in open_training_rows(catalog, minutes).examples())
-
-    assert [provisional(minutes) for minutes in (0, 29, 30, 31, 91)] == [0, 3, 2, 1, 0]
     run = trained(catalog)
-    assert run.package.metadata["class_balance"]["held_out"]["provisional_negatives"] == 2
+    observed = {minutes: [row for row in rows if row["anchor_time"] <= NOW - minutes * MINUTE] for minutes in (15, 5)}
+    assert len(observed[15]) < 0.6 * len(rows) <= len(observed[5])
+    assert run.choice.minutes == run.package.metadata["label_horizon_minutes"] == 5
+    shares = {found.minutes: (found.observed, found.rows) for found in run.choice.candidates}
+    assert shares[15] == (len(observed[15]), len(rows))
+    assert run.balance.rows + run.scores.balance.rows == shares[5][0] == len(observed[5])
+    flagged = sum(row["first_flagged_at"] is not None for row in observed[5])
+    assert run.balance.positive + run.scores.balance.positive == flagged
+
+
+def test_a_horizon_that_is_given_is_used_as_it_is(catalog):
+    rows = young_rows()
+    write_rows(catalog, rows)
+    run = trained(catalog, horizon_minutes=20)
+    used = [row for row in rows if row["anchor_time"] <= NOW - 20 * MINUTE]
+    assert run.package.metadata["label_horizon_minutes"] == 20
+    assert run.balance.rows + run.scores.balance.rows == len(used) < 0.6 * len(rows)
+
+
+def test_a_given_horizon_that_leaves_one_class_is_an_error_that_names_the_setting(catalog):
+    write_rows(catalog, young_rows())
+    with pytest.raises(UnusableDataError, match=r"all of class 0.*Leave LABEL_HORIZON_MINUTES empty"):
+        trained(catalog, horizon_minutes=2)
+
+
+def test_a_table_that_is_too_young_says_how_long_to_wait_and_what_goes_at_once(catalog):
+    write_rows(catalog, young_rows(minutes=6))
+    table = open_training_table(catalog)
+    # Of 117 rows 71 must have been observed for five minutes: four minutes after the extraction 84 are.
+    with pytest.raises(UnusableDataError, match="is too young: 17 of 117 rows were observed for 5 minutes") as raised:
+        choose_horizon(table, now=NOW + MINUTE)
+    assert "moderation_training again in 3 minutes (at 00:04 UTC)" in str(raised.value)
+    assert "GENERATOR_MODE=backfill" in str(raised.value)
+    with pytest.raises(UnusableDataError, match="moderation_training again now: then 60 % of these rows"):
+        choose_horizon(table, now=NOW + 10 * MINUTE)
+
+
+def test_a_flag_whose_moment_is_lost_is_a_label_of_the_whole_day_only(catalog):
+    rows = synthetic_rows(images=40)
+    for row in rows:
+        row["first_flagged_at"] = None
+    write_rows(catalog, rows)
+    table = open_training_table(catalog)
+    positive = sum(row["label_needs_moderation_24h"] for row in rows)
+    counts = {found.minutes: (found.observed, found.positive) for found in choose_horizon(table, 1440).candidates}
+    assert counts == {1440: (120, positive)}
+    assert choose_horizon(table).minutes == 1440
+    with pytest.raises(UnusableDataError, match=f"{120 - positive} usable rows .* all of class 0"):
+        choose_horizon(table, 240)
+
+
+def test_a_snapshot_without_the_column_is_refused_with_what_to_do(catalog):
+    columns = Schema(*ICEBERG_SCHEMA.fields[:-1])
+    catalog.create_namespace_if_not_exists("moderation")
+    old = catalog.create_table(TRAINING_TABLE, columns)
+    old.append(pa.Table.from_pylist(synthetic_rows(images=20), schema=ARROW_SCHEMA).drop_columns(["first_flagged_at"]))
+    with pytest.raises(UnusableDataError, match="of an earlier version, without first_flagged_at: trigger"):
+        trained(catalog)
+    ensure_training_table(catalog)
+    # A run that finds nothing to change adds the column without a new snapshot.
+    first = open_training_table(catalog).snapshot_id
+    write_rows(catalog, [training_row("later", NOW)])
+    with pytest.raises(UnusableDataError, match="of an earlier version"):
+        trained(catalog, snapshot_id=first)
 
 
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
         ([], "has no rows yet"),
-        (synthetic_rows(images=9), "usable rows of 9 images; at least 10"),
+        (synthetic_rows(images=9), "usable rows of 9 images with a label horizon of 1440 minutes; at least 10"),
         ([training_row(f"{n}", NOW + n * MINUTE) for n in range(20)], "all of class 0"),
         ([training_row(f"{n}", NOW + n * MINUTE, label_needs_moderation_24h=1) for n in range(20)], "all of class 1"),
         ([training_row(f"{n}", NOW, label_needs_moderation_24h=n % 2) for n in range(20)], "too few different times"),
@@ -162,9 +240,9 @@ def test_a_missing_table_ends_in_the_same_sentence(catalog):
 def test_held_out_rows_of_one_class_give_null_figures_with_the_reason(catalog):
     rows = synthetic_rows(images=50)
     for row in rows[-30:]:
-        row["label_needs_moderation_24h"] = 0
+        row |= {"label_needs_moderation_24h": 0, "first_flagged_at": None}
     write_rows(catalog, rows)
-    document = orjson.loads(metadata_text(trained(catalog).package.metadata))["metrics"]
+    document = orjson.loads(metadata_text(trained(catalog, horizon_minutes=1440).package.metadata))["metrics"]
     for whose in ("model", "heuristic"):
         assert document[whose]["auc"] is None
         assert "all of class 0" in document[whose]["undefined"]["auc"]
@@ -173,5 +251,5 @@ def test_held_out_rows_of_one_class_give_null_figures_with_the_reason(catalog):
 
 def test_times_do_not_depend_on_the_machine(catalog):
     write_rows(catalog, [row | {"anchor_time": row["anchor_time"].astimezone(UTC)} for row in synthetic_rows(20)])
-    split = split_by_upload(open_training_rows(catalog, 30))
+    split = choose_horizon(open_training_table(catalog), 1440).split
     assert split.held_out_from == datetime(2026, 3, 8, 14, 24, tzinfo=UTC)

@@ -29,6 +29,8 @@ def test_the_training_notebook_ends_with_a_published_model(catalog, publisher, l
     text = notebooks.printed(outputs)
     assert f"Training from Iceberg snapshot: {snapshot_id}\n" in text
     assert "96 images; hold out 24" in text
+    assert "1440 minutes: 100% of 360 rows observed" in text
+    assert "Label horizon: 1440 minutes, the longest that 60 % of the rows were observed for" in text
     assert "\n".join(publisher.served_keys) in text
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
     active = publisher.read_active()
@@ -43,7 +45,7 @@ def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
     catalog, lake_environment, tmp_path, notebooks
 ):
     write_rows(catalog, [])
-    with pytest.raises(notebooks.CellExecutionError, match=r"has no rows yet\. Let traffic or a backfill run"):
+    with pytest.raises(notebooks.CellExecutionError, match=r"has no rows yet\. Let traffic or a backfill"):
         notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
     assert list(tmp_path.iterdir()) == []
 

@@ -16,7 +16,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def training_row(image_id: str, uploaded: datetime, minutes: int = 0, **values: Any) -> dict[str, Any]:
-    """One row; all counts are 0, the label is a 0 that was observed for the whole day, unless given."""
+    """One row; all counts are 0, the label is a 0 that was observed for the whole day, unless given.
+
+    A label of 1 comes from a flag a minute after the anchor.
+    """
     anchor = uploaded + timedelta(minutes=minutes)
     row = dict.fromkeys(ARROW_SCHEMA.names, 0)
     row |= {
@@ -29,6 +32,7 @@ def training_row(image_id: str, uploaded: datetime, minutes: int = 0, **values: 
         "category": "Soup",
         "label_observed_until": uploaded + timedelta(days=1),
         "anchor_time": anchor,
+        "first_flagged_at": anchor + timedelta(minutes=1) if values.get("label_needs_moderation_24h") else None,
     }
     assert set(values) <= set(row)
     return {**row, **values}

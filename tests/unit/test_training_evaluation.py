@@ -60,6 +60,6 @@ def test_short_tables_are_passed_over_more_often_than_long_ones():
     assert [enough_passes(rows) for rows in (0, 1_000, 100_000, 6_000_000)] == [30, 30, 10, 3]
 
 
-def test_provisional_negatives_are_counted_apart():
-    assert Balance(5, 3, 2).document() == {"0": 5, "1": 3, "provisional_negatives": 2}
+def test_both_classes_are_counted():
+    assert Balance(5, 3).document() == {"0": 5, "1": 3}
     assert Balance(5, 3, 2).rows == 10
