@@ -103,7 +103,7 @@ class TrainingTable:
             TransientError: the object store is away.
         """
         for batch in self.batches(("image_id", *_OBSERVED_COLUMNS)):
-            yield Looks(_without_nulls(batch, "image_id"), _observations(batch))
+            yield Looks(_without_nulls(batch, "image_id"), observations(batch))
 
     def rows(self, horizon_minutes: int) -> "TrainingRows":
         """The rows that can be learned from with a horizon of 1 to 1,440 minutes."""
@@ -145,7 +145,7 @@ class TrainingRows:
                 yield found
 
     def _examples(self, batch: pa.RecordBatch) -> Examples:
-        observed = _observations(batch)
+        observed = observations(batch)
         found = outcomes(observed, self.horizon_minutes)
         if not found.usable.all():
             batch = batch.filter(pa.array(found.usable))
@@ -191,7 +191,12 @@ def _columns_at(table: Table, snapshot: Snapshot) -> list[str]:
     return table.schemas()[snapshot.schema_id].column_names
 
 
-def _observations(batch: pa.RecordBatch) -> Observations:
+def observations(batch: pa.RecordBatch) -> Observations:
+    """What rows say about flags.
+
+    Raises:
+        UnusableDataError: a row has no value where it must have one.
+    """
     anchors_us = _integers(batch, "anchor_time")
     flagged = batch[FIRST_FLAG]
     flagged_us = flagged.cast(pa.int64()).fill_null(NEVER_US).to_numpy(zero_copy_only=False)

@@ -27,6 +27,7 @@ BEGIN = datetime(2026, 3, 4, 12, tzinfo=UTC)
 LAB = GeneratorSettings(generator_arrival_rate=3000.0, generator_initial_users=10, generator_initial_images=20)
 """The generator as docker/docker-compose.yaml runs it."""
 
+_FAKER = Faker()  # takes a while to make; each run seeds it anew
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,7 +51,7 @@ class MemoryApi:
         self.users.append(
             {
                 "user_id": str(key),
-                "created_us": self._now_us(),
+                "created_us": self.now_us(),
                 "year_of_birth": user.year_of_birth,
                 "is_test_account": user.is_test_account,
             }
@@ -68,7 +69,7 @@ class MemoryApi:
             {
                 "image_id": str(key),
                 "user_id": str(user_id),
-                "created_us": self._now_us(),
+                "created_us": self.now_us(),
                 "deleted_us": None,
                 "category": category,
                 "caption_length": len(caption),
@@ -102,7 +103,7 @@ class MemoryApi:
                 "comment_id": comment_id,
                 "actor_eligible": self._eligible[user_id],
                 "review_status": "pending",
-                "created_us": self._now_us(),
+                "created_us": self.now_us(),
             }
         )
         return key
@@ -110,7 +111,7 @@ class MemoryApi:
     def _id(self) -> UUID:
         return uuid.UUID(int=self._rng.getrandbits(128), version=4)
 
-    def _now_us(self) -> int:
+    def now_us(self) -> int:
         return (self.server_now() - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -130,7 +131,7 @@ class OwnTraffic:
     def __init__(self, seed: int, settings: GeneratorSettings = LAB) -> None:
         rng = random.Random(seed)
         self.rows = MemoryApi(random.Random(seed + 1))
-        api, texts = cast(ApiClient, self.rows), Texts(rng, Faker())
+        api, texts = cast(ApiClient, self.rows), Texts(rng, _FAKER)
         self._settings = settings
         self._actors = Actors(
             api, People(api, settings, texts, rng), _Pictures(), texts, World.empty(), Statistics(), rng
@@ -140,6 +141,10 @@ class OwnTraffic:
     def run_until(self, minutes: float) -> None:
         """Let the clock reach so many minutes after the start."""
         asyncio.run(self._run(60 * minutes))
+
+    def rest_until(self, minutes: float) -> None:
+        """Let the clock reach so many minutes after the start, without traffic."""
+        self.rows.seconds = 60 * minutes
 
     async def _run(self, end_s: float) -> None:
         rate, clock = self._settings.generator_arrival_rate / SECONDS_PER_HOUR, self.rows

@@ -62,4 +62,4 @@ def test_short_tables_are_passed_over_more_often_than_long_ones():
 
 def test_both_classes_are_counted():
     assert Balance(5, 3).document() == {"0": 5, "1": 3}
-    assert Balance(5, 3, 2).rows == 10
+    assert Balance(5, 3).rows == 8
