@@ -3,13 +3,14 @@
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from gourmetgram.cli.console import ConsoleProgress, console, errors
 from gourmetgram.errors import PlatformError
 from rehearsal import browser, operations
 from rehearsal.places import OUTPUT
-from rehearsal.run import QUICK, STAGES, Plan, rehearse
+from rehearsal.run import OWN_TRAFFIC, QUICK, STAGES, Plan, rehearse
 from rehearsal.steps import Result
 
 _ON_DEMAND = {"browser": (browser.STAGE.key,), "operations": (operations.STAGE.key, operations.ROUNDS.key)}
@@ -22,6 +23,9 @@ def main() -> int:
     keys = [stage.key for stage in STAGES]
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="stages 2 to 4 only, without Airflow and Jupyter")
+    parser.add_argument(
+        "--own-traffic", action="store_true", help="stages 2 to 6 without a backfill (about half an hour)"
+    )
     parser.add_argument("--browser", action="store_true", help="screenshots of the pages (installs Chromium)")
     parser.add_argument("--operations", action="store_true", help="then the operation tests too (about 20 minutes)")
     parser.add_argument("--rounds", type=int, default=10, help="starts of everything at once, of --operations (10)")
@@ -30,9 +34,7 @@ def main() -> int:
         "--report", type=Path, default=OUTPUT / "report.md", help="where to write the report (%(default)s)"
     )
     options = parser.parse_args()
-    wanted = options.stages or (
-        QUICK if options.quick else [key for key in keys if key not in sum(_ON_DEMAND.values(), ())]
-    )
+    wanted = options.stages or _usual(keys, quick=options.quick, own_traffic=options.own_traffic)
     wanted = [*wanted, *(key for option, keys in _ON_DEMAND.items() if vars(options)[option] for key in keys)]
     chosen = [stage for stage in STAGES if stage.key in wanted]
     # `timeout` and CI end a program so: it must clean up as after Ctrl-C.
@@ -48,6 +50,14 @@ def main() -> int:
         return 130
     console.print(f"Report: {options.report}", highlight=False)
     return 0 if passed else 1
+
+
+def _usual(keys: Sequence[str], *, quick: bool, own_traffic: bool) -> Sequence[str]:
+    """The stages that are walked when none is named."""
+    if quick or own_traffic:
+        return OWN_TRAFFIC if own_traffic else QUICK
+    alternatives = {*sum(_ON_DEMAND.values(), ()), *OWN_TRAFFIC} - {"config", "2", "3", "4", "audit"}
+    return [key for key in keys if key not in alternatives]
 
 
 def _tell(result: Result) -> None:

@@ -13,7 +13,19 @@ from rehearsal.lab import PROJECT, Lab
 from rehearsal.places import COMMAND_LOG, LOGS
 from rehearsal.report import Findings, write
 from rehearsal.steps import Result, Stage, walk
-from rehearsal.walk import checks, extended, instead, machine, stage2, stage3, stage4, stage5, stage6, target
+from rehearsal.walk import (
+    checks,
+    extended,
+    instead,
+    machine,
+    own_traffic,
+    stage2,
+    stage3,
+    stage4,
+    stage5,
+    stage6,
+    target,
+)
 
 STAGES: Final = (
     checks.STATIC,
@@ -23,6 +35,8 @@ STAGES: Final = (
     stage4.STAGE,
     stage5.STAGE,
     stage6.STAGE,
+    own_traffic.LAKEHOUSE,
+    own_traffic.MODEL,
     extended.STAGE,
     checks.AUDIT,
     target.STAGE,
@@ -32,6 +46,8 @@ STAGES: Final = (
 )
 QUICK: Final = ("config", "machine", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""
+OWN_TRAFFIC: Final = ("config", "2", "3", "4", own_traffic.LAKEHOUSE.key, own_traffic.MODEL.key, "audit")
+"""Stages of the rehearsal without a past."""
 _NOT_QUICK: Final = ("airflow-init", "jupyter")
 
 

@@ -16,7 +16,8 @@ def print_comparison(console: Console, comparison: Comparison, examples: int) ->
         console.print(Text(comparison.missing, style="yellow"))
     else:
         found = comparison.held_out
-        console.print(f"Model version {found.version}, {found.scores.balance.rows:,} held-out rows, label horizon {found.horizon_minutes} minutes")
+        held_out = f"{found.scores.balance.rows:,} held-out rows, label horizon {found.horizon_minutes} minutes"
+        console.print(f"Model version {found.version}, {held_out}")
         print_metrics(console, found.model, found.rules)
         apart = held_out_disagreements(found)
         console.print(f"They advise differently on {len(apart):,} held-out rows.")

@@ -30,7 +30,9 @@ def train(
     ] = None,
     horizon_minutes: Annotated[
         int | None,
-        typer.Option(min=1, max=1440, help="Label: flagged within this time? (default: the longest that fits the data)"),
+        typer.Option(
+            min=1, max=1440, help="Label: flagged within this time? (default: the longest that fits the data)"
+        ),
     ] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Have the new model served.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metadata.json, and nothing else.")] = False,

@@ -26,8 +26,8 @@ FEATURE_COLUMNS: Final = (*NUMERIC_FEATURES, "category")
 """The columns that a vector is built of."""
 
 HOW_TO_FILL: Final = (
-    "Let traffic or a backfill (GENERATOR_MODE=backfill) run, then trigger the DAG redpanda_event_aggregation and after "
-    "it moderation_training."
+    "Let traffic or a backfill (GENERATOR_MODE=backfill) run, then trigger the DAG redpanda_event_aggregation and "
+    "after it moderation_training."
 )
 
 FIRST_FLAG: Final = "first_flagged_at"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +218,9 @@ def _problem(candidates: Sequence[Candidate]) -> str:
             "earlier and be tried on the latest"
         )
     if len(candidates) > 1 and not best.enough_observed:
-        return f"is too young: {best.observed} of {best.rows} rows were observed for {best.minutes} minutes, 60 % must be"
+        return (
+            f"is too young: {best.observed} of {best.rows} rows were observed for {best.minutes} minutes, 60 % must be"
+        )
     if best.split is None:
         return f"has {best.images} images {within}, uploaded at too few different times to hold the latest of them out"
     if best.positive in {0, best.observed}:
@@ -238,7 +240,7 @@ def _advice(candidates: Sequence[Candidate], observed_until: datetime, now: date
     minutes = ceil((at - now) / timedelta(minutes=1))
     when = f"in {minutes} minute{'' if minutes == 1 else 's'} (at {at:%H:%M} UTC)" if minutes > 0 else "now"
     return (
-        f"Trigger the DAG moderation_training again {when}: then 60 % of these rows were observed for {nearest.minutes} "
-        "minutes. To go on at once, give the platform a past (GENERATOR_MODE=backfill), then trigger "
-        "redpanda_event_aggregation and moderation_training."
+        f"Trigger the DAG moderation_training again {when}: then 60 % of these rows were observed for "
+        f"{nearest.minutes} minutes. To go on at once, give the platform a past (GENERATOR_MODE=backfill), then "
+        "trigger redpanda_event_aggregation and moderation_training."
     )

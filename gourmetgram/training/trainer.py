@@ -125,6 +125,7 @@ def _refuse_one_class(balance: Balance, horizon_minutes: int) -> None:
         return
     only, missing = ("1", "unflagged") if balance.positive else ("0", "flagged")
     raise UnusableDataError(
-        f"The {balance.rows} training rows are all of class {only} with a horizon of {horizon_minutes} minutes: a model "
-        f"needs {missing} images to learn from, too. Leave LABEL_HORIZON_MINUTES empty or set another one. {HOW_TO_FILL}"
+        f"The {balance.rows} training rows are all of class {only} with a label horizon of {horizon_minutes} minutes: "
+        f"a model needs {missing} images to learn from, too. Leave LABEL_HORIZON_MINUTES empty or set another one. "
+        f"{HOW_TO_FILL}"
     )

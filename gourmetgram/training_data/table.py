@@ -83,7 +83,8 @@ def load_stored_rows(engine: Engine, name: str, table: Table | None) -> ir.Table
         return engine.load(name, ROWS, ROWS.to_pyarrow().empty_table())
     there = [column for column in ROWS.names if column in table.schema().column_names]
     nulls = "".join(f", NULL::TIMESTAMPTZ AS {column}" for column in ROWS.names if column not in there)
-    return engine.load(name, ROWS, stream_rows(table, there), f"{_ROWS_QUERY}FROM (SELECT *{nulls} FROM loading)")
+    query = f"{_ROWS_QUERY}FROM (SELECT *{nulls} FROM loading)"  # noqa: S608 - names of our own columns
+    return engine.load(name, ROWS, stream_rows(table, there), query)
 
 
 def load_file_rows(engine: Engine, name: str, path: Path) -> ir.Table:

@@ -13,7 +13,7 @@ from rehearsal.walk.common import up
 from rehearsal.walk.stage4 import burst
 
 _ARTIFACTS = ("model.joblib", "scaler.joblib", "encoder.joblib", "metadata.json")
-_NOTEBOOK = (
+NOTEBOOK = (
     "docker exec jupyter jupyter nbconvert --to notebook --execute --ExecutePreprocessor.timeout=600 "
     "--output-dir /tmp --output executed training.ipynb"
 )
@@ -34,8 +34,13 @@ def _address(lab: Lab) -> str:
     return "the address with its token is listed; /tree?token=… opens"
 
 
-def _train(lab: Lab) -> str:
-    answer = shell.run(_NOTEBOOK.split(), timeout=900)
+def train(lab: Lab) -> str:
+    """Run the notebook from top to bottom.
+
+    Raises:
+        NotSeenError: it stopped, or does not print what it must; the text has its last lines.
+    """
+    answer = shell.run(NOTEBOOK.split(), timeout=900)
     expect(answer.code == 0, answer.tail)
     executed = json.loads(shell.check(["docker", "exec", "jupyter", "cat", "/tmp/executed.ipynb"]))  # noqa: S108 - in its container
     cells = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
@@ -44,10 +49,13 @@ def _train(lab: Lab) -> str:
     expect(snapshot, "the snapshot is not printed")
     metrics = re.search(r"^.*rules \(v1\).*\n(?:.*\n)*?AUC.*$", text, re.MULTILINE)
     expect(metrics, "the metrics of model and rules are not printed side by side")
+    horizon = re.search(r"Label horizon: .*", text)
+    expect(horizon, "the label horizon is not printed")
+    rows = re.search(r"^\d+ rows: .* flagged\)", text, re.MULTILINE)
     lab.notes["snapshot"] = snapshot.group(1) if snapshot else ""
     seen = (
         f"{len(cells)} cells ran in {answer.seconds:.0f} s",
-        *(found.group(0) for found in (snapshot, metrics) if found),
+        *(found.group(0) for found in (snapshot, horizon, rows, metrics) if found),
     )
     return "\n".join(seen)
 
@@ -68,7 +76,8 @@ def _artifacts(lab: Lab) -> str:
         for name, values in metadata["metrics"].items()
         if isinstance(values, dict) and "auc" in values
     }
-    return f"four files; version {metadata['version']}, {metadata['rows_seen']} rows, AUC {auc}"
+    horizon = metadata["label_horizon_minutes"]
+    return f"four files; version {metadata['version']}, {metadata['rows_seen']} rows, horizon {horizon} min, AUC {auc}"
 
 
 def _deployed(lab: Lab) -> str:
@@ -111,17 +120,26 @@ def _comparison(lab: Lab) -> str:
     return "; ".join(str(tuple(map(str, row))) for row in rows)
 
 
-STAGE = Stage(
-    "6",
-    "6 Training and deployment",
-    (
+def steps(trained: Step) -> tuple[Step, ...]:
+    """The stage's steps.
+
+    Args:
+        trained: runs the notebook.
+    """
+    return (
         up("--build jupyter", healthy=["jupyter"], deadline_s=900),
         Step("docker exec jupyter jupyter server list", "an address with a token, which opens", _address),
-        Step(_NOTEBOOK, "snapshot id, metrics next to the heuristic's", _train, needed=True),
+        trained,
         Step("ls models/", "model, scaler, encoder, metadata.json with snapshot_id", _artifacts),
         Step("MinIO: models/moderation/", "the four objects of the last cell", _deployed),
         Step("INFERENCE_MODE=model in docker/.env; DC up -d risk_scoring_service", "the three load lines", _switch),
         Step("burst again; rows of IMAGE_ID", "inference_mode = model, model_version", _model_rows),
         Step("SQL: comparison by inference_mode", "one row per mode", _comparison),
-    ),
+    )
+
+
+STAGE = Stage(
+    "6",
+    "6 Training and deployment",
+    steps(Step(NOTEBOOK, "snapshot id, label horizon, metrics next to the heuristic's", train, needed=True)),
 )

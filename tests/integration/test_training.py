@@ -130,7 +130,7 @@ def test_no_image_is_on_both_sides_and_held_out_uploads_are_later(catalog):
 
 
 def young_rows(images=100, minutes=45):
-    """Rows of images that were uploaded steadily until the extraction at `NOW`; every third was flagged at 3 minutes."""
+    """Rows of images uploaded steadily until the extraction at `NOW`; every third was flagged at 3 minutes."""
     rows = []
     for number in range(images):
         uploaded = NOW - minutes * MINUTE + number / images * minutes * MINUTE

@@ -1,4 +1,4 @@
-"""The lab's own traffic without a platform: the real generator, an API in memory, and a clock that only arrivals move."""
+"""The lab's own traffic without a platform: the real generator, an API in memory, a clock that only arrivals move."""
 
 import asyncio
 import random

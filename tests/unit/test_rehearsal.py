@@ -11,9 +11,10 @@ from rehearsal.errors import NotSeenError
 from rehearsal.images import Image
 from rehearsal.lab import Lab
 from rehearsal.report import Findings, render
+from rehearsal.run import OWN_TRAFFIC, STAGES
 from rehearsal.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
 from rehearsal.steps import Result, Stage, Step, walk
-from rehearsal.walk import stage2, stage3, stage4, stage5, stage6
+from rehearsal.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
 
 
 def _step(command: str, error: Exception | None = None, needed: bool = False) -> Step:
@@ -111,6 +112,36 @@ def test_the_walk_types_the_commands_of_the_lab():
         "DC up -d airflow-init airflow-webserver airflow-scheduler nimtable nimtable-web",
         "DC up -d --build jupyter",
     ]
+
+
+def test_the_walk_on_own_traffic_gives_no_past_and_ends_with_a_model():
+    chosen = [stage for stage in STAGES if stage.key in OWN_TRAFFIC]
+    assert [stage.key for stage in chosen] == ["config", "2", "3", "4", "5-own", "6-own", "audit"]
+    commands = [step.command for stage in chosen for step in stage.steps]
+    assert not [command for command in commands if "GENERATOR_MODE=backfill" in command]
+    assert [command for command in commands if "ARRIVAL_RATE" in command or command.startswith("trigger")] == [
+        "GENERATOR_ARRIVAL_RATE=30000 in docker/.env; DC up -d data_generator",
+        "trigger redpanda_event_aggregation",
+        "trigger moderation_training",
+        "docker/.env without GENERATOR_ARRIVAL_RATE; DC up -d data_generator",
+    ]
+    assert stage6.NOTEBOOK in commands
+
+
+def test_a_refusal_of_the_notebook_is_waited_for_as_long_as_it_says(monkeypatch: pytest.MonkeyPatch):
+    said = ["again in 3 minutes (at 12:03 UTC)", "again now", "the kernel died"]
+    done: list[object] = []
+
+    def refuse(_lab: Lab) -> str:
+        raise NotSeenError(f"UnusableDataError: Trigger the DAG moderation_training {said.pop(0)}")
+
+    monkeypatch.setattr(own_traffic.stage6, "train", refuse)
+    monkeypatch.setattr(own_traffic.stage5, "run_dag", lambda _lab, dag: done.append(dag))
+    monkeypatch.setattr(own_traffic.time, "sleep", done.append)
+    trained = next(step for step in own_traffic.MODEL.steps if step.command == stage6.NOTEBOOK)
+    with pytest.raises(NotSeenError, match="the kernel died"):
+        trained.see(Lab())
+    assert done == [180, "moderation_training", 0, "moderation_training"]
 
 
 def test_a_step_that_was_not_tried_is_no_success():

@@ -340,7 +340,7 @@ def test_without_a_counted_flag_there_is_no_first_one(history: History) -> None:
 
 
 def completed(history: History, *flags: tuple[datetime, str]) -> list[int | None]:
-    """`first_flagged_at` of final rows with label 1 of an earlier version of the table, after a run with these flags."""
+    """`first_flagged_at` of final rows of an earlier version, all with label 1, after a run with these flags."""
     rows = [row | {"first_flagged_at": None, "label_needs_moderation_24h": 1} for row in history.rows(NEXT_DAY)]
     for at, status in flags:
         history.flag(at, status=status)
