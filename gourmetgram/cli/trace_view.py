@@ -164,9 +164,10 @@ def _iceberg(image: LakeImage) -> Table:
         table.add_row("", Text(f"({len(image.windows) - len(shown)} more windows before the last)", style="dim"))
     for row in image.training:
         label = "not known yet" if row.label_needs_moderation_24h is None else row.label_needs_moderation_24h
+        flagged = "" if row.first_flagged_at is None else f" (first flagged {_clock(row.first_flagged_at, date=True)})"
         table.add_row(
             f"training row {row.decision_point_minutes} min",
-            f"as of {_clock(row.anchor_time, date=True)}: label {label}, views_5min={row.views_5min}, "
+            f"as of {_clock(row.anchor_time, date=True)}: label {label}{flagged}, views_5min={row.views_5min}, "
             f"comments_5min={row.comments_5min}, flags_5min={row.flags_5min}, total_flags={row.total_flags}",
         )
     return table

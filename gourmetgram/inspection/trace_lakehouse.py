@@ -16,13 +16,14 @@ from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES
 from gourmetgram.lakehouse.windows import WINDOW_US
 from gourmetgram.settings import IcebergSettings
-from gourmetgram.training_data.names import TRAINING_TABLE
+from gourmetgram.training_data.names import FIRST_FLAG, TRAINING_TABLE
 
 _RECORD_COLUMNS: Final = ("topic", "partition", "offset", "event_time", "ingested_at", "actor_eligible")
 _WINDOW_COLUMNS: Final = ("window_start", "window_end", "event_count", "eligible_count")
 _TRAINING_COLUMNS: Final = (
     *("decision_point_minutes", "anchor_time", "label_needs_moderation_24h", "label_observed_until"),
     *("views_5min", "comments_5min", "flags_5min", "total_flags"),
+    FIRST_FLAG,
 )
 
 
@@ -39,7 +40,11 @@ class LakeWindow:
 
 @dataclass(frozen=True)
 class LakeTrainingRow:
-    """A row of `moderation.training_data`; the label is None while it is not known."""
+    """A row of `moderation.training_data`; the label is None while it is not known.
+
+    Attributes:
+        first_flagged_at: None without a counted flag after the anchor, and in tables of earlier versions.
+    """
 
     decision_point_minutes: int
     anchor_time: datetime
@@ -49,6 +54,7 @@ class LakeTrainingRow:
     comments_5min: int
     flags_5min: int
     total_flags: int
+    first_flagged_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,9 @@ def read_lake_event(settings: IcebergSettings, event: EventRecord) -> LakeEvent 
 
 
 def _read(catalog: Catalog, name: str, columns: tuple[str, ...], row_filter: BooleanExpression) -> list[dict[str, Any]]:
-    rows = stream_rows(catalog.load_table(name), columns, row_filter)
+    table = catalog.load_table(name)
+    there = [column for column in columns if column != FIRST_FLAG or column in table.schema().column_names]
+    rows = stream_rows(table, there, row_filter)
     return [row for batch in rows for row in batch.to_pylist()]
 
 

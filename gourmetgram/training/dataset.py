@@ -18,6 +18,7 @@ from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.training.horizon import NEVER_US, Flags, Integers, Observations, outcomes
+from gourmetgram.training_data.names import FIRST_FLAG
 from gourmetgram.training_data.rows import MINUTE_US
 from gourmetgram.training_data.table import TRAINING_TABLE, find_training_table
 
@@ -30,7 +31,6 @@ HOW_TO_FILL: Final = (
     "after it moderation_training."
 )
 
-FIRST_FLAG: Final = "first_flagged_at"
 _OBSERVED_COLUMNS: Final = (LABEL, FIRST_FLAG, "label_observed_until", "anchor_time", "decision_point_minutes")
 _CATEGORIES: Final = pa.array(CATEGORIES)
 _NUMERIC: Final = len(NUMERIC_FEATURES)

@@ -4,6 +4,9 @@ from typing import Final
 
 TRAINING_TABLE: Final = "moderation.training_data"
 
+FIRST_FLAG: Final = "first_flagged_at"
+"""The column that tables of earlier versions lack until the next run of moderation_training."""
+
 EXTRACTED_AT: Final = "gourmetgram.extracted_at"
 """Property of the files, of each snapshot and of the table: the moment of the raw extract."""
 

@@ -19,8 +19,8 @@ from gourmetgram.training_data.rows import ROWS
 
 NAMESPACE: Final = "moderation"
 TRAINING_TABLE: Final = names.TRAINING_TABLE
-TIME_COLUMNS: Final = ("label_observed_until", "anchor_time", "first_flagged_at")
-_LATER_COLUMNS: Final = ("first_flagged_at",)
+TIME_COLUMNS: Final = ("label_observed_until", "anchor_time", names.FIRST_FLAG)
+_LATER_COLUMNS: Final = (names.FIRST_FLAG,)
 """Columns that tables of earlier versions of the platform lack."""
 
 _TIME: Final = pa.timestamp("us", tz="UTC")

@@ -360,12 +360,27 @@ def test_repeated_wrong_and_foreign_training_rows_are_found(clean):
     assert re.fullmatch(rf"{TRAINING_TABLE} has 2 rows of image {clean.image_id} at (0|5|30) minutes", repeated)
     day = timedelta(days=1)
     with changed(clean, TRAINING_TABLE, lambda rows: changed_first(rows, "anchor_time", lambda at: at + day)):
-        late, other = differences()
+        flagged, late, other = differences()
+    assert "whose first_flagged_at does not fit its label, or lies outside" in flagged
     assert "at an anchor after" in late and "that do not follow from its upload" in other
     unknown = str(uuid.uuid4())
     with changed(clean, TRAINING_TABLE, lambda rows: changed_first(rows, "image_id", lambda _id: unknown)):
         assert differences() == (f"{TRAINING_TABLE} has rows of image {unknown}, which has no row",)
     assert failed(clean) == {}
+
+
+def test_a_first_flag_that_contradicts_the_label_or_its_window_is_found(clean):
+    def with_first_flag(rows: pa.Table, label: int | None, after: timedelta) -> pa.Table:
+        records = rows.to_pylist()
+        records[0] |= {"first_flagged_at": records[0]["anchor_time"] + after, "label_needs_moderation_24h": label}
+        return pa.Table.from_pylist(records, schema=rows.schema)
+
+    tick, day = timedelta(microseconds=1), timedelta(days=1)
+    for label, after in ((1, 0 * tick), (1, 2 * day), (None, tick)):
+        with changed(clean, TRAINING_TABLE, lambda rows, values=(label, after): with_first_flag(rows, *values)):
+            assert "whose first_flagged_at does not fit its label" in only(clean, "training rows")
+    with changed(clean, TRAINING_TABLE, lambda rows: with_first_flag(rows, 1, tick)):
+        assert failed(clean) == {}
 
 
 def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(clean):

@@ -1,5 +1,6 @@
 """The timeline and what is printed, from small traces written by hand."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -109,7 +110,7 @@ LAKE = LakeImage(
     events={"upload": 1, "view": 40},
     records=42,
     windows=[LakeWindow("view", at(300 * n), at(300 * n + 300), 2, 2 - n % 2) for n in range(20)],
-    training=[LakeTrainingRow(minutes, at(60 * minutes), label, at(86_400), 1, 2, 3, 4)
+    training=[LakeTrainingRow(minutes, at(60 * minutes), label, at(86_400), 1, 2, 3, 4, at(7_200) if label else None)
               for minutes, label in ((0, 1), (5, 0), (30, None))],
 )  # fmt: skip
 
@@ -129,7 +130,7 @@ def test_a_printed_trace_names_score_reason_and_features_within_a_hundred_column
     assert "The object store has no object of this image." in page
     assert "Iceberg: 1 uploads, 40 views in 42 rows of event_aggregations.events" in page
     assert "(8 more windows before the last)" in page and "2 events, 1 eligible" in page
-    assert "label 1, views_5min=1" in page and "label not known yet" in page
+    assert re.search(r"label 1 \(first flagged [^)]+\),\s+views_5min=1", page) and "label not known yet" in page
 
 
 def test_a_printed_audit_shows_examples_and_how_many_more_there_are():

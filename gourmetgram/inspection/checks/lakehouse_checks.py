@@ -137,6 +137,11 @@ def training_rows(facts: Facts, lakehouse: Lakehouse, training: TrainingRows) ->
             yield f"{TRAINING_TABLE} has {training.rows} rows, but its snapshot says {training.kept}"
         for image_id, minutes, number in training.repeated:
             yield f"{TRAINING_TABLE} has {number} rows of image {image_id} at {minutes} minutes"
+        for image_id, minutes in training.mislabelled:
+            yield (
+                f"{TRAINING_TABLE} has a row of image {image_id} at {minutes} minutes whose first_flagged_at does not "
+                "fit its label, or lies outside (anchor_time, label_observed_until]"
+            )
         for image_id, image in training.images.items():
             yield from _image_differences(facts, lakehouse, training, image_id, image)
 
