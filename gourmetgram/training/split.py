@@ -1,4 +1,4 @@
-"""Which images a model learns from and which it is tried on: the latest fifth, which it could not have seen."""
+"""Which images a model learns from and which it is tried on: the latest, which it could not have seen."""
 
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -11,7 +11,9 @@ from gourmetgram.training.dataset import Examples
 from gourmetgram.training.horizon import Flags, Integers
 from gourmetgram.training_data.inputs import from_us, to_us
 
-HELD_OUT_SHARE: Final = 0.2
+HELD_OUT_SHARES: Final = (0.2, 0.3, 0.4, 0.5)
+"""Shares of the images to hold out. The first is the rule; the others are for young data, whose latest fifth often has
+no flagged image yet."""
 MIN_IMAGES: Final = 10
 """With fewer, the held-out fifth is one image."""
 
@@ -48,7 +50,7 @@ class Split(NamedTuple):
         return later
 
 
-def split_uploads(uploads_us: Integers, share: float = HELD_OUT_SHARE) -> Split | None:
+def split_uploads(uploads_us: Integers, share: float = HELD_OUT_SHARES[0]) -> Split | None:
     """Hold out the latest images.
 
     Args:

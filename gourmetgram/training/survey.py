@@ -18,7 +18,7 @@ from gourmetgram.training.horizon import (
     Outcomes,
     outcomes,
 )
-from gourmetgram.training.split import MIN_IMAGES, Split, split_uploads
+from gourmetgram.training.split import HELD_OUT_SHARES, MIN_IMAGES, Split, split_uploads
 from gourmetgram.training_data.inputs import from_us
 from gourmetgram.training_data.rows import MINUTE_US
 
@@ -174,11 +174,7 @@ class _Survey:
         )
 
     def _candidate(self, number: int, uploads: Integers, has_class: NDArray[np.bool_]) -> Candidate:
-        used = has_class.any(axis=1)
-        split, both = split_uploads(uploads[used]), False
-        if split is not None:
-            held_out = split.is_held_out(uploads)
-            both = bool(has_class[held_out].any(axis=0).all() and has_class[~held_out].any(axis=0).all())
+        split, both = _split(uploads, has_class)
         by_minute = np.cumsum(self._missing[number])
         wait = int(np.searchsorted(by_minute, ceil(ENOUGH_OBSERVED * self._rows)))
         return Candidate(
@@ -186,11 +182,31 @@ class _Survey:
             rows=self._rows,
             observed=int(by_minute[0]),
             positive=self._positive[number],
-            images=int(used.sum()),
+            images=int(has_class.any(axis=1).sum()),
             split=split,
             both_classes=both,
             wait_minutes=wait,
         )
+
+
+def _split(uploads: Integers, has_class: NDArray[np.bool_]) -> tuple[Split | None, bool]:
+    """The split with the smallest held-out share that puts both classes on both sides; else the usual one.
+
+    Args:
+        uploads: upload times of the images, sorted, microseconds since the epoch.
+        has_class: of shape (images, 2), whether an image has usable rows of class 0 and of class 1.
+
+    Returns:
+        The split, None when there are too few images; and whether both classes stand on both sides.
+    """
+    used = uploads[has_class.any(axis=1)]
+    for share in HELD_OUT_SHARES:
+        split = split_uploads(used, share)
+        if split is not None:
+            held_out = split.is_held_out(uploads)
+            if has_class[held_out].any(axis=0).all() and has_class[~held_out].any(axis=0).all():
+                return split, True
+    return split_uploads(used), False
 
 
 def _merged(images: _Images) -> _Images:
