@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import Request
 from pydantic import ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
@@ -17,6 +18,7 @@ FORM_OVERHEAD_BYTES: Final = 64 * 1024
 
 _OPTIONAL = ("caption", "category")
 _READ_TIMEOUT_S = 120.0
+_UTF_8: Final = (b"utf-8", b"utf8")
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,7 @@ async def read_upload(request: Request, max_file_bytes: int) -> Upload:
         InvalidInputError: it is not such a form, or a field breaks its rule.
         TooLargeError: the file is larger than allowed.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise InvalidInputError.at("", "The Content-Type must be multipart/form-data.")
+    _require_form(request.headers.get("content-type", ""))
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             form = await request.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD_BYTES)
@@ -47,6 +48,15 @@ async def read_upload(request: Request, max_file_bytes: int) -> Upload:
         return Upload(_fields(form), await _file(form, max_file_bytes))
     finally:
         await form.close()
+
+
+def _require_form(content_type: str) -> None:
+    media_type, parameters = parse_options_header(content_type)
+    if media_type != b"multipart/form-data":
+        raise InvalidInputError.at("", "The Content-Type must be multipart/form-data.")
+    # Starlette decodes texts with the codec that the client names; some of Python's codecs always fail.
+    if parameters.get(b"charset", b"utf-8").lower() not in _UTF_8:
+        raise InvalidInputError.at("", "The charset of the form must be utf-8.")
 
 
 def _fields(form: FormData) -> UploadIn:
