@@ -1,12 +1,10 @@
 """The four artifacts of a model: what must be true of them before, and after, anything is unpickled."""
 
 import hashlib
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Protocol
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -14,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES, UNKNOWN_CATEGORY, FeatureVector
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_vectors
+from gourmetgram.models.unpickling import load_artifact
 
 METADATA_NAME: Final = "metadata.json"
 MODEL_NAME: Final = "model.joblib"
@@ -166,7 +165,7 @@ def _unpickle(name: str, content: bytes) -> Any:  # noqa: ANN401 - the caller fi
         with warnings.catch_warnings():
             # A model of another scikit-learn is tried out below; that it is another one stands in its metadata.
             warnings.simplefilter("ignore")
-            return joblib.load(io.BytesIO(content))
+            return load_artifact(content)
     except Exception as error:  # a damaged or foreign pickle may raise anything
         raise ArtifactError(f"{name} cannot be read: {_short(error)}") from error
 

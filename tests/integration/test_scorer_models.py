@@ -5,11 +5,13 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
 import orjson
 import pytest
+from sklearn.pipeline import Pipeline
 
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES
 from gourmetgram.models.repository import ModelRepository
@@ -168,6 +170,49 @@ def test_nothing_is_unpickled_before_every_digest_fits(
     assert not os.path.exists(proof)  # noqa: PTH110 - the bomb thinks in strings too
     pickle.loads(bomb)  # noqa: S301 - and it would have gone off
     assert os.path.exists(proof)  # noqa: PTH110
+
+
+@pytest.mark.parametrize("mode", ["model", "shadow"])
+def test_a_foreign_pickle_with_the_right_digests_never_runs(
+    model_environment: dict[str, str],
+    bucket: Bucket,
+    people: People,
+    requests: Requests,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
+) -> None:
+    """The digests stand beside the files: an author of the files writes them, too."""
+    caplog.set_level(logging.INFO)
+    proof = tmp_path / "ran"
+    bucket.put(artifacts(version=1))
+    with running_scorer({**model_environment, "INFERENCE_MODE": mode}) as service:
+        url = f"http://127.0.0.1:{service.health.port}/health"
+        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy scorer")
+        wait_until(lambda: httpx.get(url).json()["model"]["version"] == 1, what="the first model")
+        hidden = np.array([Bomb(str(proof))], dtype=object)
+        for version, foreign in enumerate([Bomb(str(proof)), [hidden], Pipeline([("model", Bomb(str(proof)))])], 2):
+            bucket.put(artifacts(version, model=foreign))
+
+            def problem(version: int = version) -> object:
+                body = httpx.get(url)
+                told = str(body.json()["model"]["problem"])
+                return body if "model.joblib cannot be read" in told and _seen(caplog, version) else None
+
+            answer = wait_until(problem, what="the refusal")
+            assert answer.status_code == 200
+            assert answer.json()["model"]["version"] == 1
+            assert "it asks for " in answer.json()["model"]["problem"]
+            assert not proof.exists()
+        request = make_request(people.image(), views_5min=150, views_1hr=150)
+        requests.send(request)
+        assert wait_until(lambda: people.decision(request.request_id))["model_version"] == "1"
+    assert not proof.exists()
+
+
+def _seen(caplog: pytest.LogCaptureFixture, version: int) -> bool:
+    """Whether the model of this version has been downloaded, after the first one."""
+    return sum(message.startswith("Downloading model") for message in caplog.messages) >= version
 
 
 def broken_sets() -> dict[str, dict[str, bytes]]:
