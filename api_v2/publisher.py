@@ -18,7 +18,12 @@ _CONFIG: Final = {
     "message.timeout.ms": 0,
     # Events are small and alike: more effort saves little room and takes processor time from the requests.
     "compression.level": 1,
+    # A topic that the broker does not know fails soon: the events of the others wait for the same batch to end.
+    "topic.metadata.propagation.max.ms": 1_000,
 }
+_DROPPED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+"""Told of messages that this process itself has dropped."""
+
 _POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 1.0
 
@@ -48,46 +53,71 @@ class Publisher:
         self._watch = BrokerWatch()
         self._publishing = False
         self._create = threading.Lock()
+        self.failed: frozenset[str] = frozenset()
+        """Topics that did not take their events at the last `publish`."""
+        self.missing: frozenset[str] = frozenset()
+        """Topics that did not exist at the last look."""
 
     def publish(self, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
-        """Publish the rows in their order and wait for the broker.
+        """Publish the rows in their order and wait for the broker. A topic that fails stops none of the others.
 
         Args:
             rows: in outbox order.
             abandon: once set, give up what is not confirmed yet.
 
         Returns:
-            The confirmed rows. The others may have reached the broker too; publish them again, in order.
+            The confirmed rows. The others may have reached the broker too; publish them again, in order. `failed`
+            then names the topics that did not take theirs.
         """
         self._publishing = True
+        producer = self._current()
         try:
-            return self._publish(self._current(), rows, abandon)
+            confirmed = self._publish(producer, rows, abandon)
+        except Exception:
+            # Whatever is wrong with this producer may stay wrong for ever.
+            self._discard(producer)
+            raise
         finally:
             self._publishing = False
+        if len(confirmed) < len(rows):
+            self._discard(producer)
+        return confirmed
 
     def _publish(self, producer: Producer, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
         confirmed: list[OutboxRow] = []
-        failures: list[KafkaError] = []
+        failures: dict[str, KafkaError] = {}
+        answers = queued = 0
 
         for row in rows:
 
             def delivered(error: KafkaError | None, _message: Message, row: OutboxRow = row) -> None:
+                nonlocal answers
+                answers += 1
                 if error is None:
                     confirmed.append(row)
-                else:
-                    failures.append(error)
+                elif error.code() not in _DROPPED:
+                    failures.setdefault(row.topic, error)
 
-            self._queue(producer, row, delivered, abandon)
-        while len(confirmed) + len(failures) < len(rows) and not abandon.is_set():
+            if row.topic in failures:
+                # No event may overtake an older one of its topic.
+                continue
+            try:
+                queued += self._queue(producer, row, delivered, abandon)
+            except KafkaException as error:
+                failures[row.topic] = error.args[0]
+        while answers < queued and not abandon.is_set():
             producer.poll(_POLL_S)
-        if len(confirmed) < len(rows):
-            if failures:
-                log.warning("The broker did not take %d of %d events: %s", len(failures), len(rows), failures[0].str())
-            self._discard(producer)
+        for topic, problem in failures.items():
+            if topic not in self.failed:
+                log.warning("The broker does not take events of topic %s, which wait: %s", topic, problem.str())
+        self.failed = frozenset(failures)
         return confirmed
 
     def broker_answers(self) -> bool:
-        """Ask the broker for one of our topics. Blocks for up to a second; to be called about once a second."""
+        """Ask the broker for our topics. Blocks for up to a second each; to be called about once a second.
+
+        `missing` then names those that do not exist.
+        """
         producer = self._current()
         if not self._publishing:
             # Serves the statistics; `publish` does so by itself, and waits for the answers that would be served here.
@@ -97,9 +127,13 @@ class Publisher:
             self._discard(producer)
             return False
         try:
-            producer.list_topics(self._settings.kafka_topic_views, timeout=_PROBE_TIMEOUT_S)
+            missing = frozenset(topic for topic in self._settings.event_topics if not _exists(producer, topic))
         except KafkaException:
             return False
+        if missing != self.missing:
+            self._note_missing(missing)
+            # A topic that was made anew is another one: a producer that knows the old one may never find it.
+            self._discard(producer)
         return True
 
     def close(self) -> None:
@@ -107,7 +141,23 @@ class Publisher:
         if self._producer is not None:
             self._discard(self._producer)
 
-    def _queue(self, producer: Producer, row: OutboxRow, delivered: Delivered, abandon: threading.Event) -> None:
+    def _note_missing(self, missing: frozenset[str]) -> None:
+        for topic in sorted(missing - self.missing):
+            log.warning(
+                "Topic %s does not exist; its events wait in the outbox. "
+                "Make it again with `python -m gourmetgram.topics` (Compose: `docker compose up redpanda-init`).",
+                topic,
+            )
+        for topic in sorted(self.missing - missing):
+            log.info("Topic %s exists again; its events follow", topic)
+        self.missing = missing
+
+    def _queue(self, producer: Producer, row: OutboxRow, delivered: Delivered, abandon: threading.Event) -> bool:
+        """Give the producer a message; tells whether it has it.
+
+        Raises:
+            KafkaException: it does not take it.
+        """
         while not abandon.is_set():
             try:
                 producer.produce(row.topic, key=row.key, value=row.payload, on_delivery=delivered)
@@ -115,7 +165,8 @@ class Publisher:
                 # The queue is full: make room.
                 producer.poll(_POLL_S)
             else:
-                return
+                return True
+        return False
 
     def _current(self) -> Producer:
         with self._create:
@@ -132,3 +183,13 @@ class Publisher:
         with self._create:
             if self._producer is producer:
                 self._producer = None
+
+
+def _exists(producer: Producer, topic: str) -> bool:
+    """Whether the broker has a topic.
+
+    Raises:
+        KafkaException: the broker does not answer.
+    """
+    error = producer.list_topics(topic, timeout=_PROBE_TIMEOUT_S).topics[topic].error
+    return error is None or error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)

@@ -7,11 +7,13 @@ it had given to the broker by then is published again by its successor: a repeat
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 import time
 from collections import Counter as CounterOf
 from collections import deque
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -41,7 +43,7 @@ DRAIN_S: Final = 2.0
 
 _READ: Final = """
 SELECT sequence, topic, message_key, payload::text FROM event_outbox
-WHERE published_at IS NULL AND sequence > $1 ORDER BY sequence LIMIT $2
+WHERE published_at IS NULL AND sequence > $1 AND topic <> ALL($3::text[]) ORDER BY sequence LIMIT $2
 """
 _DELETE: Final = "DELETE FROM event_outbox WHERE sequence = ANY($1::bigint[])"
 _COUNT: Final = "SELECT count(*) AS pending FROM event_outbox WHERE published_at IS NULL"
@@ -82,6 +84,37 @@ class Floor:
             self._seen.append((clock, sequence))
 
 
+class Resting:
+    """Topics that are left alone for a while because they did not take their events; longer after each failure."""
+
+    FIRST_S: Final = 0.5
+    LONGEST_S: Final = 30.0
+
+    def __init__(self) -> None:
+        self._until: dict[str, tuple[float, float]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
+    def topics(self, clock: float) -> set[str]:
+        """The topics to leave alone now."""
+        return {topic for topic, (until, _) in self._until.items() if until > clock}
+
+    def tried(self, topics: Set[str], failed: Set[str], clock: float) -> None:
+        """Note which topics were tried, and which of them failed."""
+        for topic in topics - failed:
+            self._until.pop(topic, None)
+        for topic in failed:
+            _, last_s = self._until.get(topic, (0.0, 0.0))
+            pause_s = min(self.LONGEST_S, 2 * last_s or self.FIRST_S)
+            self._until[topic] = (clock + pause_s, pause_s)
+
+    def wake(self, topics: Set[str]) -> None:
+        """Try these topics at once."""
+        for topic in topics:
+            self._until.pop(topic, None)
+
+
 class Relay:
     """Publishes the outbox in the background.
 
@@ -101,6 +134,8 @@ class Relay:
         self._tasks: list[asyncio.Task[None]] = []
         self._published: CounterOf[str] = CounterOf()
         self._connected = False
+        self._failing = False
+        self._resting = Resting()
         self._postgres_answers = True
         self._pending = 0
 
@@ -110,17 +145,18 @@ class Relay:
         self._wake.set()
 
     def connected(self) -> bool:
-        """Whether the broker answers."""
-        return self._connected
+        """Whether the broker answers and the relay works."""
+        return self._connected and not self._failing
 
     def health(self) -> dict[str, object]:
         """The body of `/health`, from memory."""
-        healthy = self._connected and self._postgres_answers
+        connected = self.connected()
+        healthy = connected and self._postgres_answers and not self._publisher.missing and not self._resting
         return {
             "status": "healthy" if healthy else "degraded",
-            "kafka_enabled": self._connected,
+            "kafka_enabled": connected,
             "kafka_stats": {
-                "enabled": self._connected,
+                "enabled": connected,
                 "total_events": self._published.total(),
                 "events_by_topic": dict(self._published),
                 "outbox_pending": self._pending,
@@ -153,6 +189,7 @@ class Relay:
             except Exception:
                 # The outermost loop: the relay must outlive any mistake.
                 log.exception("The relay failed and starts again")
+                self._failing = True
             await asyncio.sleep(RETRY_S)
 
     async def _lead(self) -> None:
@@ -181,15 +218,19 @@ class Relay:
     async def _publish_some(self, connection: Connection, floor: Floor) -> None:
         """One round: read, publish, delete what the broker confirmed; wait when there is nothing."""
         self._wake.clear()
-        records = await connection.fetch(_READ, floor.value(now()), BATCH, timeout=STATEMENT_TIMEOUT_S)
+        left_out = self._publisher.missing | self._resting.topics(now())
+        after = floor.value(now())
+        records = await connection.fetch(_READ, after, BATCH, sorted(left_out), timeout=STATEMENT_TIMEOUT_S)
         rows = [OutboxRow(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
         confirmed = await self._publish(rows) if rows else []
         if confirmed:
             await connection.execute(_DELETE, [row.sequence for row in confirmed], timeout=STATEMENT_TIMEOUT_S)
-            floor.published_up_to(rows[-1].sequence, now())
-        if len(confirmed) < len(rows):
+            if not left_out and (end := _contiguous_end(rows, confirmed)) is not None:
+                floor.published_up_to(end, now())
+        self._failing = False
+        if rows and not confirmed:
             await asyncio.sleep(RETRY_S)
-        elif len(rows) < BATCH:
+        elif len(confirmed) == len(rows) < BATCH:
             if not self._wake.is_set():
                 self._empty.set()
             with contextlib.suppress(TimeoutError):
@@ -198,6 +239,7 @@ class Relay:
     async def _publish(self, rows: list[OutboxRow]) -> list[OutboxRow]:
         loop = asyncio.get_running_loop()
         confirmed = await loop.run_in_executor(self._thread, self._publisher.publish, rows, self._abandon)
+        self._resting.tried({row.topic for row in rows}, self._publisher.failed, now())
         for topic, number in CounterOf(row.topic for row in confirmed).items():
             self._published[topic] += number
             _PUBLISHED.labels(topic).inc(number)
@@ -207,12 +249,19 @@ class Relay:
         """Keep what `/health` reports fresh, so that it never has to ask a store."""
         while True:
             began = time.monotonic()
-            await asyncio.gather(self._probe_broker(), self._count_pending())
+            try:
+                await asyncio.gather(self._probe_broker(), self._count_pending())
+            except Exception:
+                # The outermost loop: without it `/health` would tell its last values for ever.
+                log.exception("The state of the broker or of the outbox is not known")
+                self._connected = False
             await asyncio.sleep(max(0.1, MONITOR_S - (time.monotonic() - began)))
 
     async def _probe_broker(self) -> None:
         loop = asyncio.get_running_loop()
+        missing = self._publisher.missing
         connected = await loop.run_in_executor(self._probe_thread, self._publisher.broker_answers)
+        self._resting.wake(missing - self._publisher.missing)
         if connected != self._connected:
             log.info("The broker %s", "answers" if connected else "does not answer; events wait in the outbox")
         self._connected = connected
@@ -227,3 +276,10 @@ class Relay:
         self._postgres_answers = True
         self._pending = rows[0]["pending"]
         _PENDING.set(self._pending)
+
+
+def _contiguous_end(rows: Sequence[OutboxRow], confirmed: Sequence[OutboxRow]) -> int | None:
+    """The last sequence up to which all rows are confirmed."""
+    done = {row.sequence for row in confirmed}
+    before = list(itertools.takewhile(lambda row: row.sequence in done, rows))
+    return before[-1].sequence if before else None
