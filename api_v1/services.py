@@ -10,11 +10,13 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from api_v1 import statements
+from api_v1.budget import ByteBudget
 from api_v1.orphan_sweeper import OrphanSweeper
 from api_v1.schema_watch import SchemaWatch
 from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
 from api_v1.statements import NO_EVENTS, EventSql
+from api_v1.upload_form import FORM_OVERHEAD_BYTES
 from gourmetgram.database.group_commit import GroupCommit, Statement
 from gourmetgram.database.pool import Database
 from gourmetgram.object_store import ObjectStore
@@ -69,6 +71,10 @@ class Services:
         self.extension = extension
         self.objects = ObjectStore(settings)
         self.decoding = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
+        self.decoding_budget = ByteBudget("decoding", settings.decoding_budget_bytes)
+        # One upload of the largest size always fits.
+        largest = settings.max_upload_bytes + FORM_OVERHEAD_BYTES
+        self.upload_budget = ByteBudget("uploads", max(settings.upload_budget_bytes, largest))
         self.known_users: set[str] = set()
         """Ids of users that were found once (routes/users.py)."""
         events = extension.event_sql

@@ -14,7 +14,13 @@ class ApiSettings(PostgresSettings, ObjectStoreSettings, LogSettings):
     """Largest image file, bytes."""
 
     max_image_pixels: Annotated[int, Field(ge=1, le=500_000_000)] = 50_000_000
-    """Largest image once decoded, pixels: bounds the memory that a small file can ask for."""
+    """Largest image once decoded, pixels; files that take much memory per pixel may have fewer (the next setting)."""
+
+    decoding_budget_bytes: Annotated[int, Field(ge=1_000_000)] = 200 * 1024 * 1024
+    """Memory of all images that are decoded at the same time, bytes. Also the most that one image may need."""
+
+    upload_budget_bytes: Annotated[int, Field(ge=1_000_000)] = 64 * 1024 * 1024
+    """Uploads under way at the same time, bytes as announced. They take up to twice that in memory."""
 
     orphan_after_seconds: Annotated[float, Field(ge=5, le=86_400)] = 60.0
     """A picture that has had no row for this long is removed, seconds. An upload ends within 4 s."""

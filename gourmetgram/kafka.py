@@ -4,7 +4,7 @@ confluent-kafka (librdkafka) everywhere in services: about ten times the through
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -162,7 +162,10 @@ def publish_all(producer: Producer, messages: Iterable[OutgoingMessage], timeout
             failures.append(error)
 
     for topic, key, value in messages:
-        _produce(producer, topic, key, value, delivered)
+        try:
+            _produce(producer, topic, key, value, delivered)
+        except KafkaException as error:
+            raise TransientError(f"the producer does not take a message for {topic}: {error}") from error
         pending += 1
     if pending:
         producer.flush(timeout_s)
@@ -179,6 +182,41 @@ def forget_messages(producer: Producer) -> None:
     """
     producer.purge(in_queue=True, in_flight=True, blocking=False)
     producer.poll(0)
+
+
+class DeadLetterTopic:
+    """Publishes dead letters; a producer that failed is replaced, because it may not find a topic that is made anew.
+
+    Args:
+        settings: where the broker and the topic are.
+        client_id: of the producer.
+        timeout_s: how long to wait for the broker's confirmation.
+    """
+
+    def __init__(self, settings: KafkaSettings, client_id: str, timeout_s: float) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._producer: Producer | None = None
+
+    def publish(self, letters: Sequence[bytes]) -> None:
+        """Publish and wait until the broker has all of them.
+
+        Raises:
+            TransientError: it has not. Some may be there; publish all again.
+        """
+        topic = self._settings.dead_letter_topic
+        producer = self._producer = self._producer or create_producer(self._settings, self._client_id)
+        try:
+            publish_all(producer, ((topic, None, letter) for letter in letters), self._timeout_s)
+        except TransientError as error:
+            # The next attempt publishes all of them again: what this client still holds must not follow it.
+            forget_messages(producer)
+            self._producer = None
+            raise TransientError(
+                f"{len(letters)} unreadable messages wait, because topic {topic} does not take them: {error}. "
+                "When the topic is missing, make it again with `python -m gourmetgram.topics`"
+            ) from error
 
 
 def _produce(

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
@@ -39,6 +39,36 @@ class _UtcFormatter(logging.Formatter):
             # One assignment: another thread sees both values or neither.
             self._last = (second, text)
         return f"{text},{int(record.msecs):03d}"
+
+
+class ProgressWatch:
+    """Notices work that waits and stands still, whatever the cause.
+
+    Args:
+        limit_s: how long one kind of work may wait without moving, seconds.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._waiting: dict[Hashable, tuple[object, float]] = {}
+
+    def look(self, waiting: Mapping[Hashable, object]) -> None:
+        """Take what waits now.
+
+        Args:
+            waiting: each kind of work that is not done, and how far it is. What is done, is left out.
+        """
+        now, before = time.monotonic(), self._waiting
+        # Replaced as a whole: the health thread reads it.
+        self._waiting = {
+            name: before[name] if name in before and before[name][0] == done else (done, now)
+            for name, done in waiting.items()
+        }
+
+    def moving(self) -> bool:
+        """Whether everything that waits has moved within the limit."""
+        oldest = min((since for _, since in self._waiting.values()), default=None)
+        return oldest is None or time.monotonic() - oldest < self._limit_s
 
 
 Check = Callable[[], bool]

@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Producer
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.errors import TransientError
 from gourmetgram.events import dead_letter
-from gourmetgram.kafka import create_producer, forget_messages, publish_all
-from gourmetgram.observability import HealthServer
+from gourmetgram.kafka import DeadLetterTopic
+from gourmetgram.observability import HealthServer, ProgressWatch
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, PostgresSettings, RedisSettings
 from risk_scoring_service.decide import Judge, RiskModel
 from risk_scoring_service.handlers import DeadLetter, Handler
@@ -94,13 +92,17 @@ class Service:
             self._store.ping,
             self._model,
             scorer.scorer_max_poll_records,
+            ProgressWatch(health.standstill_seconds),
         )
         checks = {
             "postgres": self._worker.postgres_healthy,
             "kafka": self._worker.kafka_healthy,
             "loop": self._worker.moving,
+            "progress": self._worker.progressing,
         }
-        details = {} if self._poller is None else {"model": self._poller.status}
+        details: dict[str, Callable[[], object]] = {"waiting_for": lambda: self._worker.waiting_for}
+        if self._poller is not None:
+            details["model"] = self._poller.status
         self.health = HealthServer(health.health_host, health.health_port, checks, details)
 
     def start(self) -> None:
@@ -142,22 +144,9 @@ def _redis(settings: RedisSettings) -> Redis:
 
 def _dead_letters(configuration: Configuration) -> Callable[[list[DeadLetter]], None]:
     """A function that publishes dead letters and returns once the broker has them."""
-    topic, group = configuration.kafka.dead_letter_topic, configuration.scorer.kafka_consumer_group
-    producer: Producer | None = None
-
-    def give_up(records: list[DeadLetter]) -> None:
-        nonlocal producer
-        producer = producer or create_producer(configuration.kafka, "gourmetgram-risk-scoring-service")
-        messages = [(topic, None, dead_letter(record, group, bad.error)) for record, bad in records]
-        try:
-            publish_all(producer, messages, DEAD_LETTER_TIMEOUT_S)
-        except TransientError:
-            # The next attempt publishes all of them again: what this client still holds must not follow it.
-            forget_messages(producer)
-            producer = None
-            raise
-
-    return give_up
+    topic = DeadLetterTopic(configuration.kafka, "gourmetgram-risk-scoring-service", DEAD_LETTER_TIMEOUT_S)
+    group = configuration.scorer.kafka_consumer_group
+    return lambda records: topic.publish([dead_letter(record, group, bad.error) for record, bad in records])
 
 
 def _model_poller(configuration: Configuration) -> "ModelPoller":

@@ -43,3 +43,6 @@ class ScorerHealthSettings(WorkerSettings):
     """The port of this service's `/health` and `/metrics`."""
 
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9102
+
+    standstill_seconds: Seconds = 30.0
+    """`/health` says unhealthy when requests or dead letters wait and none was done for so long."""

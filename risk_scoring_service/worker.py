@@ -3,11 +3,12 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import islice
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
+from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
 from risk_scoring_service.handlers import DeadLetter, Handler, Waiting
@@ -43,6 +44,7 @@ class Worker:
         ping: asks PostgreSQL for a sign of life.
         model: the model in use now, if any.
         batch_size: most requests of one batch.
+        standstill: told what waits.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Worker:
         ping: Callable[[], None],
         model: Callable[[], RiskModel | None],
         batch_size: int,
+        standstill: ProgressWatch,
     ) -> None:
         self._source = source
         self._handler = handler
@@ -60,6 +63,10 @@ class Worker:
         self._ping = ping
         self._model = model
         self._batch_size = batch_size
+        self._standstill = standstill
+        self.waiting_for: str | None = None
+        """Why nothing is done at the moment, in a sentence."""
+        self._decided = self._set_aside = 0
         self._offsets = Offsets()
         self._waiting: dict[tuple[str, int, int], Waiting] = {}
         self._dead: list[DeadLetter] = []
@@ -90,6 +97,10 @@ class Worker:
         """Whether the loop comes round: a server that stalls without a word holds it up."""
         return time.monotonic() - self._last_round < STUCK_AFTER_S
 
+    def progressing(self) -> bool:
+        """Whether what waits moves on."""
+        return self._standstill.moving()
+
     def step(self) -> None:
         """One round."""
         self._last_round = now = time.monotonic()
@@ -106,6 +117,19 @@ class Worker:
             self._back_off(error)
         else:
             self._recovered()
+        self._standstill.look(self._unfinished())
+
+    def _unfinished(self) -> dict[Hashable, object]:
+        """What could be done now and is not, and how much of its kind has been done."""
+        now = time.monotonic()
+        unfinished: dict[Hashable, object] = {}
+        if any(item.due <= now for item in self._waiting.values()):
+            unfinished["decisions"] = self._decided
+        if self._dead:
+            unfinished["dead letters"] = self._set_aside
+        if offsets := self._offsets.to_commit():
+            unfinished["commit"] = offsets
+        return unfinished
 
     def _patience(self, now: float) -> float:
         """How long the next record may be waited for: not at all while there is work that is due."""
@@ -142,6 +166,7 @@ class Worker:
             outcome = self._handler.handle(batch, self._model())
         self._postgres_answered()
         self._settle(outcome.settled)
+        self._decided += len(batch)
         self._dead += outcome.dead
         for record, _ in outcome.dead:
             self._waiting.pop((record.topic, record.partition, record.offset), None)
@@ -156,6 +181,7 @@ class Worker:
                 "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, bad.error
             )
         self._settle([record for record, _ in self._dead])
+        self._set_aside += len(self._dead)
         self._dead = []
 
     def _commit(self) -> None:
@@ -185,12 +211,14 @@ class Worker:
         metrics.failures.labels(server).inc()
         if server == "postgres":
             self._postgres_answers = False
+        self.waiting_for = str(error)
         level = logging.DEBUG if self._pause_s else logging.WARNING
         log.log(level, "Waiting, nothing is lost: %s", error)
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
         self._paused_until = time.monotonic() + self._pause_s
 
     def _recovered(self) -> None:
+        self.waiting_for = None
         if self._pause_s:
             log.info("Going on: all servers answer again")
             self._pause_s = 0.0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from gourmetgram.errors import TransientError
 from stream_consumer import metrics
@@ -225,6 +225,11 @@ class Requests:
             self._producer.produce(self._topic, key=request.image_id, value=request.message(), on_delivery=answered)
         except BufferError as error:
             raise TransientError(f"the producer's queue is full: {error}") from error
+        except KafkaException as error:
+            raise TransientError(
+                f"the request for {request.identity} waits, because topic {self._topic} does not take it: {error}. "
+                "When the topic is missing, make it again with `python -m gourmetgram.topics`"
+            ) from error
         self._in_flight.add(request.identity)
 
     def _forget_delivered(self) -> None:

@@ -3,13 +3,14 @@
 import logging
 import threading
 import time
+from collections.abc import Hashable
 from typing import Final
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import BrokerWatch, create_producer
-from gourmetgram.observability import HealthServer
+from gourmetgram.kafka import BrokerWatch, DeadLetterTopic, create_producer
+from gourmetgram.observability import HealthServer, ProgressWatch
 from stream_consumer import metrics
 from stream_consumer.alignment import align
 from stream_consumer.dead_letters import DeadLetters
@@ -34,6 +35,7 @@ _LONGEST_PAUSE_S: Final = 2.0
 _SILENT_POLL_S: Final = 30.0
 _SAME_ERROR_EVERY_S: Final = 10.0
 _SETTLE_S: Final = 2.0
+_DEAD_LETTER_TIMEOUT_S: Final = 2.0
 
 
 class StreamConsumer:
@@ -55,7 +57,10 @@ class StreamConsumer:
         self._requests = Requests(
             self._store, self._source, self._progress, producer, settings.moderation_topic, self._report.request_sent
         )
-        dead_letters = DeadLetters(producer, settings.dead_letter_topic, settings.kafka_consumer_group)
+        dead_letters = DeadLetters(
+            DeadLetterTopic(settings, f"{CLIENT_ID}-dead-letters", _DEAD_LETTER_TIMEOUT_S),
+            settings.kafka_consumer_group,
+        )
         self._engine = create_worker_engine(
             settings, "stream_consumer", pool_size=1, statement_timeout_ms=5_000, lock_timeout_ms=2_000
         )
@@ -64,19 +69,23 @@ class StreamConsumer:
             self._store, self._source, self._progress, dead_letters, self._requests, self._milestones, self._report
         )
         self._redis_up = False
+        self._standstill = ProgressWatch(settings.standstill_seconds)
+        self._waiting_for: str | None = None
         checks = {
             "redis": lambda: self._redis_up,
             "broker": lambda: self._source.broker_up,
             "polling": self._is_polling,
+            "progress": self._standstill.moving,
         }
-        self._health = HealthServer(settings.health_host, settings.health_port, checks)
+        details = {"waiting_for": lambda: self._waiting_for}
+        self._health = HealthServer(settings.health_host, settings.health_port, checks, details)
         self._polled_at = time.monotonic()
         # The number of the rebalance after which reading was last begun; None: begin anew.
         self._aligned_at: int | None = None
         self._work: Work | None = None
         self._news: list[Outcome] = []
         self._committed: dict[TopicPartition, int] = {}
-        self._next_tick = self._next_commit = 0.0
+        self._next_tick = self._next_commit = self._next_look = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._last_error = ("", 0.0)
         self._finished = False
@@ -100,6 +109,7 @@ class StreamConsumer:
                 self._step()
             except TransientError as error:
                 self._wait_out(error)
+            self._watch_progress()
         self._finish()
 
     def final_statistics(self) -> None:
@@ -169,6 +179,7 @@ class StreamConsumer:
             self._aligned_at = None
         else:
             self._news.append(outcome)
+            self._waiting_for = None
 
     def _tell(self) -> None:
         news, self._news = self._news, []
@@ -214,7 +225,8 @@ class StreamConsumer:
         if isinstance(error, RedisUnavailableError):
             self._redis_up = False
         metrics.FAILURES.labels("redis" if isinstance(error, RedisUnavailableError) else "kafka").inc()
-        text, now = str(error), time.monotonic()
+        self._waiting_for = text = str(error)
+        now = time.monotonic()
         if text != self._last_error[0] or now - self._last_error[1] > _SAME_ERROR_EVERY_S:
             self._last_error = (text, now)
             log.warning("Waiting for a server: %s", text)
@@ -226,6 +238,24 @@ class StreamConsumer:
         self._polled_at = time.monotonic()
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
+    def _watch_progress(self) -> None:
+        """Once a second, note which partitions have records that are not done, and up to where they are done."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _TICK_S
+        done, low = self._committable(), self._source.low
+        unfinished: dict[Hashable, object] = {
+            partition: done.get(partition)
+            for partition, high in self._source.high.items()
+            if partition in self._source.assigned and max(done.get(partition, 0), low.get(partition, 0)) < high
+        }
+        if self._source.assigned and self._aligned_at is None:
+            unfinished["alignment"] = None
+        if not unfinished:
+            self._waiting_for = None
+        self._standstill.look(unfinished)
+
     def _is_polling(self) -> bool:
         return time.monotonic() - self._polled_at < _SILENT_POLL_S
 
@@ -236,13 +266,17 @@ class StreamConsumer:
         if not wait and time.monotonic() < self._next_commit:
             return
         self._next_commit = time.monotonic() + _COMMIT_EVERY_S
-        held = self._requests.held_back()
-        offsets = {
-            partition: min(offset, held.get(partition, offset)) for partition, offset in self._progress.applied.items()
-        }
+        offsets = self._committable()
         new = {partition: offset for partition, offset in offsets.items() if self._committed.get(partition) != offset}
         self._source.commit(new, wait)
         self._committed.update(new)
+
+    def _committable(self) -> dict[TopicPartition, int]:
+        """Per partition, the offset before which all is in Redis and all requests are confirmed."""
+        held = self._requests.held_back()
+        return {
+            partition: min(offset, held.get(partition, offset)) for partition, offset in self._progress.applied.items()
+        }
 
     def partitions_go(self, lost: bool) -> None:
         """Settle what is on its way and commit, while the partitions are still ours."""

@@ -10,6 +10,7 @@ from gourmetgram.settings import (
     LogSettings,
     PostgresSettings,
     RedisSettings,
+    Seconds,
     WorkerSettings,
     split_commas,
 )
@@ -41,6 +42,8 @@ class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettin
     """Records that one Redis call may apply: when records are waiting, several looks are put together."""
     consumer_dedup_hours: Annotated[int, Field(ge=2, le=24 * 30)] = 24
     """How long an event's id is remembered after its hour was last written to."""
+    standstill_seconds: Seconds = 30.0
+    """`/health` says unhealthy when records wait and none was done for so long."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9101
 
     @property

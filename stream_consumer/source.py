@@ -59,6 +59,7 @@ class EventSource:
         self.rebalances = 0
         self.broker_up = False
         self.high: dict[partitions.TopicPartition, int] = {}
+        self.low: dict[partitions.TopicPartition, int] = {}
         self._settings = settings
         self._watch = BrokerWatch()
         self._admin = self._create_admin()
@@ -266,12 +267,13 @@ class EventSource:
         self.broker_up = any(
             broker["nodeid"] >= 0 and broker["state"] == "UP" for broker in statistics["brokers"].values()
         )
-        self.high = {
-            (topic, item["partition"]): item["hi_offset"]
-            for topic, found in statistics["topics"].items()
-            for item in found["partitions"].values()
-            if item["hi_offset"] >= 0
-        }
+        found = [
+            ((topic, item["partition"]), item)
+            for topic, its in statistics["topics"].items()
+            for item in its["partitions"].values()
+        ]
+        self.low = {partition: item["lo_offset"] for partition, item in found if item["lo_offset"] >= 0}
+        self.high = {partition: item["hi_offset"] for partition, item in found if item["hi_offset"] >= 0}
 
 
 def _on_commit(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:

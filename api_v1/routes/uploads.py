@@ -8,13 +8,13 @@ from starlette.responses import Response
 
 from api_v1.documentation import answers, upload_body
 from api_v1.errors import NotFoundError
-from api_v1.image_check import check_image
+from api_v1.image_check import ImageKind, check_image, decoding_bytes
 from api_v1.responses import json_response
 from api_v1.routes.refusals import USER_NOT_FOUND, accepted
 from api_v1.routes.users import user_existed
 from api_v1.schemas import ImageOut, UploadIn
 from api_v1.services import Services, services_of
-from api_v1.upload_form import Upload, read_upload
+from api_v1.upload_form import FORM_OVERHEAD_BYTES, Upload, read_upload
 from gourmetgram.database.pool import WAIT_S, Record, deadline_after, now
 
 router = APIRouter(tags=["images"])
@@ -30,15 +30,27 @@ router = APIRouter(tags=["images"])
 async def upload_image(request: Request) -> Response:
     """Store an image; the format is found by decoding it, whatever its name says."""
     services = services_of(request)
-    upload = await read_upload(request, services.settings.max_upload_bytes)
-    loop = asyncio.get_running_loop()
-    max_pixels = services.settings.max_image_pixels
-    kind = await loop.run_in_executor(services.decoding, check_image, upload.data, max_pixels)
+    size = _announced_bytes(request, services.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    await services.upload_budget.take(size)
+    try:
+        return await _take(services, await read_upload(request, services.settings.max_upload_bytes))
+    finally:
+        services.upload_budget.give_back(size)
+
+
+def _announced_bytes(request: Request, most: int) -> int:
+    """The size of the body, at most what the path takes; of a body without a length, that."""
+    length = request.headers.get("content-length", "")
+    return min(int(length), most) if length.isdecimal() else most
+
+
+async def _take(services: Services, upload: Upload) -> Response:
     began = now()
     if not await user_existed(services, upload.fields.user_id, deadline_after()):
         raise NotFoundError(USER_NOT_FOUND)
     # Both waits for the database together take no longer than one may.
     database_wait_s = WAIT_S - (now() - began)
+    kind = await _decode(services, upload.data)
     image_id = str(uuid.uuid4())
     key = f"{image_id}.{kind.extension}"
     stored = await _store(services, upload, image_id, key, kind.content_type, database_wait_s)
@@ -55,6 +67,25 @@ async def upload_image(request: Request) -> Response:
             "deleted_at": None,
         }
     )
+
+
+async def _decode(services: Services, data: bytes) -> ImageKind:
+    """Find out the format, within the memory that all decoding may take.
+
+    Raises:
+        NotAnImageError: the file is no image, or too large a one.
+        TransientError: other images take the memory.
+    """
+    settings, loop = services.settings, asyncio.get_running_loop()
+    budget = services.decoding_budget
+    needed = await loop.run_in_executor(
+        services.decoding, decoding_bytes, data, settings.max_image_pixels, budget.total
+    )
+    await budget.take(needed)
+    decoding = loop.run_in_executor(services.decoding, check_image, data, settings.max_image_pixels)
+    # The thread goes on when the request is given up: the memory is free when the thread is through.
+    decoding.add_done_callback(lambda _: budget.give_back(needed))
+    return await asyncio.shield(decoding)
 
 
 async def _store(

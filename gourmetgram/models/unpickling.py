@@ -95,7 +95,7 @@ class _Restricted(_PythonUnpickler):  # type: ignore[misc, valid-type] # private
         if isinstance(target, np.dtype):
             _require_honest(target)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BUILD[0]] = load_build  # type: ignore[assignment]
 
 
 class _Unpickler(_Restricted):
@@ -114,7 +114,7 @@ class _Unpickler(_Restricted):
         if isinstance(self.stack[-1], NumpyArrayWrapper):
             self.stack[-1] = self._array(self.stack[-1])
 
-    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BUILD[0]] = load_build  # type: ignore[assignment]
 
     def _array(self, placeholder: NumpyArrayWrapper) -> object:
         dtype = placeholder.dtype

@@ -96,7 +96,7 @@ def test_the_relay_takes_a_new_producer_and_publishes_again_what_the_old_one_hel
 def test_a_dead_letter_that_could_not_be_published_goes_out_by_a_new_producer(
     scorer_environment: dict[str, str], requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = first_one_broken(monkeypatch, "risk_scoring_service.service")
+    made = first_one_broken(monkeypatch, "gourmetgram.kafka")
     with running_scorer(scorer_environment), requests.dead_letters() as dead:
         requests.send(b"{")
         wait_until(lambda: dead.at_least(1), 30)

@@ -10,14 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from api_v2.relay import BATCH, LOCK_KEY, Relay
 from api_v2.settings import ApiV2Settings
 from gourmetgram.database.pool import Database
-from gourmetgram.topics import ensure_topics
 from tests.support.api import Api, read_topic, running_api
-from tests.support.waiting import wait_until, wait_until_async
+from tests.support.topics import create_topic, delete_topic
+from tests.support.waiting import wait_until_async
 
 pytestmark = pytest.mark.servers
 
@@ -222,19 +221,6 @@ async def test_a_stop_publishes_what_was_just_committed(api_environment: dict[st
     assert len(await _messages(api_environment, topic, image_id)) == 100
 
 
-async def _delete_topic(environment: dict[str, str], topic: str) -> None:
-    def delete() -> None:
-        admin = AdminClient({"bootstrap.servers": environment["KAFKA_BOOTSTRAP_SERVERS"]})
-        admin.delete_topics([topic])[topic].result()
-        wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 20.0, "the topic to be gone")
-
-    await asyncio.to_thread(delete)
-
-
-async def _create_topic(environment: dict[str, str], topic: str) -> None:
-    await asyncio.to_thread(ensure_topics, ApiV2Settings.load(environment), [topic])
-
-
 @pytest.mark.parametrize("known", [True, False], ids=["deleted while in use", "missing from the start"])
 async def test_a_missing_topic_holds_up_no_other_and_its_events_follow_in_order(
     outbox: asyncpg.Connection, api_environment: dict[str, str], caplog: pytest.LogCaptureFixture, known: bool
@@ -242,7 +228,7 @@ async def test_a_missing_topic_holds_up_no_other_and_its_events_follow_in_order(
     lost, other = api_environment["KAFKA_TOPIC_VIEWS"], api_environment["KAFKA_TOPIC_COMMENTS"]
     key = str(uuid.uuid4())
     if not known:
-        await _delete_topic(api_environment, lost)
+        await asyncio.to_thread(delete_topic, api_environment, lost)
     try:
         async with RunningRelay(api_environment) as relay:
 
@@ -256,7 +242,7 @@ async def test_a_missing_topic_holds_up_no_other_and_its_events_follow_in_order(
                 await _add(outbox, lost, str(uuid.uuid4()), range(10))
                 await _emptied(outbox)
                 await wait_until_async(partial(status, "healthy"), what="a healthy relay")
-                await _delete_topic(api_environment, lost)
+                await asyncio.to_thread(delete_topic, api_environment, lost)
             # More rows than the relay reads at once, each behind the next.
             await _add(outbox, lost, key, range(BATCH + 200))
             for number in range(5):
@@ -266,11 +252,11 @@ async def test_a_missing_topic_holds_up_no_other_and_its_events_follow_in_order(
             await wait_until_async(partial(status, "degraded"), 10.0, "the truth in /health")
             assert set(relay.health()) == {"status", "kafka_enabled", "kafka_stats"}
             assert lost in "".join(record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-            await _create_topic(api_environment, lost)
+            await asyncio.to_thread(create_topic, api_environment, lost)
             await _emptied(outbox)
             await wait_until_async(partial(status, "healthy"), 10.0, "a healthy relay")
     finally:
-        await _create_topic(api_environment, lost)
+        await asyncio.to_thread(create_topic, api_environment, lost)
     assert [message["number"] for message in await _messages(api_environment, other, key)] == list(range(5))
     numbers = [message["number"] for message in await _messages(api_environment, lost, key)]
     # A repeat is allowed, a gap or another order of the first copies is not.

@@ -2,10 +2,14 @@
 
 import base64
 import json
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.consumer_platform import TIME_FIELDS, ConsumerPlatform, event, iso, new_image, now_us
+from tests.support.topics import without_topic
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 
@@ -93,3 +97,31 @@ def test_a_flood_of_bad_messages_does_not_stop_the_good_ones(platform: ConsumerP
         platform.wait_settled()
     assert platform.total(image) == 100
     assert len(platform.dead_letters()) == 3000
+
+
+def test_without_its_dead_letter_topic_the_consumer_says_so_and_goes_on_once_it_is_back(
+    platform: ConsumerPlatform, caplog: pytest.LogCaptureFixture
+):
+    image, topic = new_image(), platform.environment["DEAD_LETTER_TOPIC"]
+    with platform.consumer(STANDSTILL_SECONDS="2") as consumer:
+        url = f"http://127.0.0.1:{consumer.health_port}/health"
+        wait_until(lambda: httpx.get(url).status_code == 200, 60.0, "a healthy consumer")
+        with without_topic(platform.environment, topic):
+            platform.publish_raw(platform.topic("view"), b"{", key=image)
+            platform.publish([event("view", image, now_us())])
+
+            def unhealthy() -> dict[str, Any] | None:
+                body = httpx.get(url).json()
+                return body if not body["checks"]["progress"] else None
+
+            body = wait_until(unhealthy, 30.0, "the truth in /health")
+            assert (body["status"], body["checks"]["broker"]) == ("unhealthy", True)
+            assert topic in body["waiting_for"]
+            assert "python -m gourmetgram.topics" in body["waiting_for"]
+            assert body["waiting_for"] in caplog.text
+            assert platform.total(image) == 0
+        platform.wait_settled(60)
+        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy consumer")
+        assert httpx.get(url).json()["waiting_for"] is None
+    assert platform.total(image) == 1
+    assert len(platform.dead_letters()) == 1

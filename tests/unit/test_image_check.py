@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from api_v1.errors import NotAnImageError
-from api_v1.image_check import check_image
+from api_v1.image_check import check_image, decoding_bytes
 
 MANY = 50_000_000
 
@@ -70,3 +70,45 @@ def test_too_many_pixels_are_refused_without_decoding_them() -> None:
         check_image(data, 1_000_000)
     assert tracemalloc.get_traced_memory()[1] < 1_000_000
     tracemalloc.stop()
+
+
+def interleaved_not(data: bytes) -> bytes:
+    """The same JPEG, its header saying that the first scan has one component."""
+    place = data.index(b"\xff\xda")
+    return data[: place + 4] + b"\x01" + data[place + 5 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "bytes_per_pixel"),
+    [
+        (encoded("JPEG"), 0.25),
+        (encoded("JPEG", "L"), 0.25),
+        (encoded("MPO"), 0.25),
+        (encoded("JPEG", progressive=True), 6),
+        (encoded("JPEG", "CMYK", progressive=True), 8),
+        (interleaved_not(encoded("JPEG")), 6),
+        (encoded("PNG"), 5),
+        (encoded("WEBP"), 17),
+        (encoded("WEBP", lossless=True), 17),
+        (encoded("WEBP", "RGBA"), 17),
+        (encoded("WEBP", exif=b"Exif\0\0"), 17),
+    ],
+)
+def test_the_memory_for_decoding_follows_from_the_header(data: bytes, bytes_per_pixel: float) -> None:
+    needed = int(40 * 30 * bytes_per_pixel)
+    assert decoding_bytes(data, MANY, needed) == needed
+    with pytest.raises(NotAnImageError, match="pixels"):
+        decoding_bytes(data, MANY, needed - 20)
+    with pytest.raises(NotAnImageError, match="pixels"):
+        decoding_bytes(data, 40 * 30 - 1, needed)
+
+
+@given(
+    st.binary(max_size=300),
+    st.sampled_from(
+        [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x00\x00\x00\x00WEBPVP8", encoded("JPEG")[:180]]
+    ),
+)
+def test_garbage_has_a_size_or_is_refused(data: bytes, start: bytes) -> None:
+    with contextlib.suppress(NotAnImageError):
+        decoding_bytes(start + data, MANY, 10**9)
