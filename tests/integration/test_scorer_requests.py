@@ -5,6 +5,7 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 import redis
@@ -19,6 +20,7 @@ from tests.support.scoring import (
     microseconds,
     running_scorer,
 )
+from tests.support.topics import without_topic
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -313,3 +315,30 @@ def test_two_replicas_share_the_work_and_one_takes_over(
         wait_until(lambda: requests.committed() == 40, 30)
     stored = [row["inference_request_id"] for row in people.decisions()]
     assert sorted(stored.count(request.request_id) for request in first + second) == [1] * 40
+
+
+def test_without_its_dead_letter_topic_the_scorer_says_so_and_goes_on_once_it_is_back(
+    scorer_environment: dict[str, str], people: People, requests: Requests, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = scorer_environment["DEAD_LETTER_TOPIC"]
+    request = make_request(people.image())
+    with running_scorer({**scorer_environment, "STANDSTILL_SECONDS": "2"}) as service:
+        url = f"http://127.0.0.1:{service.health.port}/health"
+        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy scorer")
+        with without_topic(scorer_environment, topic):
+            requests.send(b"{", request)
+
+            def unhealthy() -> Any:
+                body = httpx.get(url).json()
+                return body if not body["checks"]["progress"] else None
+
+            body = wait_until(unhealthy, 30.0, "the truth in /health")
+            assert body["status"] == "unhealthy"
+            assert topic in body["waiting_for"]
+            assert body["waiting_for"] in caplog.text
+            # Only the bad one waits.
+            assert wait_until(lambda: people.decision(request.request_id))
+        with requests.dead_letters() as dead:
+            wait_until(lambda: dead.at_least(1), 30.0, "the dead letter")
+        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy scorer")
+        wait_until(lambda: requests.committed() == 2, 30.0, "the commit")
