@@ -12,6 +12,7 @@ from gourmetgram.events import parse_uuid
 
 # All control characters but line feed, carriage return and tab; and halves of surrogate pairs, which are no characters.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_LINE_BREAK: Final = re.compile(r"[\n\r\t]")
 _OLDEST_BIRTH_YEAR: Final = 1900
 _MAX_INTEGER: Final = 2**31 - 1
 
@@ -23,10 +24,12 @@ class Text:
     Attributes:
         longest: most characters (code points, as PostgreSQL counts).
         trimmed: whether white space around it is dropped; otherwise it is stored as sent.
+        one_line: whether line feed, carriage return and tab are refused, too.
     """
 
     longest: int
     trimmed: bool = False
+    one_line: bool = False
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Pydantic's hook: a strict text, then `check`."""
@@ -43,6 +46,8 @@ class Text:
             raise PydanticCustomError(
                 "control_character", "The text contains a control character or half a surrogate pair"
             )
+        if self.one_line and _LINE_BREAK.search(value):
+            raise PydanticCustomError("one_line", "The text contains a line break or a tab")
         stripped = value.strip()
         if not stripped:
             raise PydanticCustomError("blank", "The text is blank")
@@ -116,9 +121,9 @@ UtcTime: TypeAlias = Annotated[datetime, BeforeValidator(_time_text), AfterValid
 PastTime: TypeAlias = Annotated[UtcTime, AfterValidator(_not_in_future), _TIME_SCHEMA]
 QueryTime: TypeAlias = Annotated[UtcTime, BeforeValidator(_plus_restored), _TIME_SCHEMA]
 
-Username: TypeAlias = Annotated[str, Text(100, trimmed=True)]
+Username: TypeAlias = Annotated[str, Text(100, trimmed=True, one_line=True)]
 Caption: TypeAlias = Annotated[str, Text(2_000)]
-Category: TypeAlias = Annotated[str, Text(64, trimmed=True)]
+Category: TypeAlias = Annotated[str, Text(64, trimmed=True, one_line=True)]
 CommentText: TypeAlias = Annotated[str, Text(5_000)]
 FlagReason: TypeAlias = Annotated[str, Text(1_000)]
 CountryCode: TypeAlias = Annotated[

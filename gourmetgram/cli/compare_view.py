@@ -41,9 +41,10 @@ def _print_counts(console: Console, decisions: DecisionComparison) -> None:
         table.add_column(heading, justify="right")
     for row in decisions.counts:
         numbers = (f"{row.decisions:,}", f"{row.mean_score:.3f}", f"{row.safe:,}", f"{row.review:,}", f"{row.flag:,}")
-        table.add_row(row.mode, row.trigger, *numbers)
+        table.add_row(row.mode, Text(row.trigger), *numbers)
     console.print(table)
 
 
 def _print_apart(console: Console, what: str, rules: float, by_rules: str, model: float, by_model: str) -> None:
-    console.print(f"  {what}: rules {rules:.2f} {by_rules}, model {model:.2f} {by_model}")
+    # A trigger is what a message says; `[` in it is no markup.
+    console.print(f"  {what}: rules {rules:.2f} {by_rules}, model {model:.2f} {by_model}", markup=False)

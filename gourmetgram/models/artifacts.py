@@ -133,7 +133,7 @@ class ServingModel:
 
 
 def load_model(metadata: ModelMetadata, files: Mapping[str, bytes]) -> ServingModel:
-    """Check the digests of all artifacts, then unpickle them, then try them out.
+    """Check the digests of all artifacts, then unpickle what is on the list (unpickling.py), then try it out.
 
     Args:
         metadata: from `parse_metadata`.

@@ -221,6 +221,7 @@ ENVIRONMENT = {
         "TRIGGER_ON_UPLOAD": "false",
         "RESCORE_AT_MINUTES": "",
         "CONSUMER_MAX_POLL_RECORDS": "500",
+        "STANDSTILL_SECONDS": "30",
     },
     "risk_scoring_service": {
         **QUEUES,
@@ -234,6 +235,7 @@ ENVIRONMENT = {
         "MODEL_BUCKET": "gourmetgram-datalake",
         "MODEL_PREFIX": "models/moderation/",
         "MODEL_CHECK_INTERVAL": "30",
+        "STANDSTILL_SECONDS": "30",
     },
     "airflow-init": {**AIRFLOW_SETTINGS, "AIRFLOW_ADMIN_PASSWORD": "gourmetgram_airflow"},
     "airflow-webserver": AIRFLOW_SETTINGS,
