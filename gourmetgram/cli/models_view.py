@@ -51,7 +51,7 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
         table.add_row(
             Text("● in use", style="green") if found.active else "",
             str(found.version),
-            str(document.get("trained_at", ""))[:19].replace("T", " "),
+            Text(str(document.get("trained_at", ""))[:19].replace("T", " ")),
             f"{document.get('rows_seen', 0):,}",
             _metric(document, "model", "average_precision"),
             _metric(document, "heuristic", "average_precision"),

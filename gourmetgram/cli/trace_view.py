@@ -125,7 +125,7 @@ def _redis(image_id: str, keys: Sequence[RedisKey]) -> Table:
     for key in keys:
         name = key.key.removeprefix(f"image:{image_id}:")
         left = "never" if key.ttl_s is None else _duration(key.ttl_s)
-        table.add_row(name, key.type, str(key.length), left, Text(_content(key)))
+        table.add_row(Text(name), key.type, str(key.length), left, Text(_content(key)))
     return table
 
 

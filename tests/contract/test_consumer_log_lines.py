@@ -143,5 +143,6 @@ def test_health_and_metrics_tell_what_was_done(platform: ConsumerPlatform):
         wait_until(lambda: all(line in metrics() for line in wanted), 20, "the metrics")
         assert process.health().json() == {
             "status": "healthy",
-            "checks": {"redis": True, "broker": True, "polling": True},
+            "checks": {"redis": True, "broker": True, "polling": True, "progress": True},
+            "waiting_for": None,
         }

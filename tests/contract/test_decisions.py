@@ -167,6 +167,7 @@ def test_health_and_metrics_tell_what_goes_on(
         requests.send(request, b"{")
         wait_until(lambda: requests.committed() == 2)
         health, metrics = httpx.get(f"{address}/health").json(), httpx.get(f"{address}/metrics").text
-    assert health == {"status": "healthy", "checks": {"postgres": True, "kafka": True, "loop": True}}
+    checks = {"postgres": True, "kafka": True, "loop": True, "progress": True}
+    assert health == {"status": "healthy", "checks": checks, "waiting_for": None}
     for name in ("decisions_total", "dead_letters_total", "failures_total", "latency_seconds_count", "lag"):
         assert f"gourmetgram_scorer_{name}" in metrics

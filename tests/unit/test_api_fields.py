@@ -30,7 +30,18 @@ def test_a_text_is_taken_exactly_when_it_is_not_blank_and_holds_only_characters(
         assert refuses(fields.CommentText, value)
     else:
         assert accepts(fields.CommentText, value) == value
-        assert accepts(fields.Username, value) == value.strip()
+        if set(value) & set("\n\r\t"):
+            assert refuses(fields.Username, value)
+        else:
+            assert accepts(fields.Username, value) == value.strip()
+
+
+@pytest.mark.parametrize("bad", ["a\nb", "a\rb", "a\tb", "trailing\n"])
+def test_names_are_of_one_line_and_other_texts_need_not_be(bad: str) -> None:
+    assert refuses(fields.Username, bad)
+    assert refuses(fields.Category, bad)
+    assert accepts(fields.Caption, bad) == bad
+    assert accepts(fields.FlagReason, bad) == bad
 
 
 def test_lengths_are_counted_in_characters_and_after_trimming_where_that_is_done() -> None:
