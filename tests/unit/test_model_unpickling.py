@@ -101,9 +101,10 @@ def text(module: str, name: str, rest: bytes = b".") -> bytes:
         (text("numpy", "memmap"), "numpy.memmap"),
         (text("numpy", "load"), "numpy.load"),
         (pickled(Pipeline([("model", SGDClassifier())])), "sklearn.pipeline.Pipeline"),
-        (pickle.dumps(np.random.default_rng()), "numpy.random"),
+        (pickle.dumps(np.random.default_rng(0)), "numpy.random"),
     ],
-    ids=lambda value: repr(value)[:40],
+    # Bytes of a pickle may differ from process to process, and the workers of a run must agree on a test's name.
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_refusal_names_the_class_in_one_line(content: bytes, named: str) -> None:
     with pytest.raises(ForbiddenClassError, match=named) as refused:
