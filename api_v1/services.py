@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api_v1 import statements
 from api_v1.budget import ByteBudget
+from api_v1.memory import return_large_blocks
 from api_v1.orphan_sweeper import OrphanSweeper
 from api_v1.schema_watch import SchemaWatch
 from api_v1.schemas import Health
@@ -70,6 +71,8 @@ class Services:
         self.database = database
         self.extension = extension
         self.objects = ObjectStore(settings)
+        # A budget of memory means something only if freed memory is free.
+        return_large_blocks()
         self.decoding = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
         self.decoding_budget = ByteBudget("decoding", settings.decoding_budget_bytes)
         # One upload of the largest size always fits.

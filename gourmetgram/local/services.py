@@ -45,9 +45,9 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
 # Variables of the caller's environment that reach the services: those that change how they work. Addresses do not,
 # so that a shell set up for one stack (`gourmetgram env`) cannot point another stack's services at the first.
 _SWITCHES = (
-    *("API_", "CONSUMER_", "ENABLE_", "FLAGGED_", "GENERATOR_", "INFERENCE_", "LABEL_", "LOG_LEVEL", "MAX_"),
-    *("MODEL_", "ORPHAN_", "OUTBOX_", "POLICY_", "POPULAR_", "RESCORE_", "SCORER_", "SUSPICIOUS_", "TRIGGER_"),
-    *("UNKNOWN_", "VIRAL_"),
+    *("API_", "CONSUMER_", "DECODING_", "ENABLE_", "FLAGGED_", "GENERATOR_", "INFERENCE_", "LABEL_", "LOG_LEVEL"),
+    *("MAX_", "MODEL_", "ORPHAN_", "OUTBOX_", "POLICY_", "POPULAR_", "RESCORE_", "SCORER_", "STANDSTILL_"),
+    *("SUSPICIOUS_", "TRIGGER_", "UNKNOWN_", "UPLOAD_", "VIRAL_"),
 )
 _ADDRESSES = (
     *("AWS_", "DATABASE_URL", "DEAD_LETTER_TOPIC", "HEALTH_", "KAFKA_", "MODERATION_TOPIC", "PYICEBERG_"),
