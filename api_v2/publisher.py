@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from gourmetgram.kafka import BrokerWatch, create_producer, forget_messages
+from gourmetgram.kafka import MAKE_TOPICS, BrokerWatch, create_producer, forget_messages
 from gourmetgram.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -144,9 +144,7 @@ class Publisher:
     def _note_missing(self, missing: frozenset[str]) -> None:
         for topic in sorted(missing - self.missing):
             log.warning(
-                "Topic %s does not exist; its events wait in the outbox. "
-                "Make it again with `python -m gourmetgram.topics` (Compose: `docker compose up redpanda-init`).",
-                topic,
+                "Topic %s does not exist; its events wait in the outbox. Make it again with %s", topic, MAKE_TOPICS
             )
         for topic in sorted(self.missing - missing):
             log.info("Topic %s exists again; its events follow", topic)

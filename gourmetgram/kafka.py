@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 PARTITIONER: Final = "murmur2_random"
 """kafka-python's and Java's default too: an image has the same partition number in every topic."""
 
+MAKE_TOPICS: Final = "`python -m gourmetgram.topics` (Compose: `docker compose up redpanda-init`)"
+"""The commands that create missing topics, for messages to people."""
+
 OutgoingMessage = tuple[str, str | None, bytes]
 """Topic, key, value."""
 
@@ -215,7 +218,7 @@ class DeadLetterTopic:
             self._producer = None
             raise TransientError(
                 f"{len(letters)} unreadable messages wait, because topic {topic} does not take them: {error}. "
-                "When the topic is missing, make it again with `python -m gourmetgram.topics`"
+                f"When the topic is missing, make it again with {MAKE_TOPICS}"
             ) from error
 
 

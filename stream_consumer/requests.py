@@ -13,6 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from gourmetgram.errors import TransientError
+from gourmetgram.kafka import MAKE_TOPICS
 from stream_consumer import metrics
 from stream_consumer.partitions import Progress, TopicPartition
 from stream_consumer.pending import Pending
@@ -228,7 +229,7 @@ class Requests:
         except KafkaException as error:
             raise TransientError(
                 f"the request for {request.identity} waits, because topic {self._topic} does not take it: {error}. "
-                "When the topic is missing, make it again with `python -m gourmetgram.topics`"
+                f"When the topic is missing, make it again with {MAKE_TOPICS}"
             ) from error
         self._in_flight.add(request.identity)
 

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.kafka import client_config, create_consumer
+from gourmetgram.kafka import MAKE_TOPICS, client_config, create_consumer
 from gourmetgram.lakehouse.progress import EventsProgress, Offsets
 from gourmetgram.settings import KafkaSettings
 
@@ -206,9 +206,7 @@ def _read_error(
 def _partitions(consumer: Consumer, topic: str) -> list[int]:
     metadata = consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
     if metadata.error is not None or not metadata.partitions:
-        raise PermanentError(
-            f"topic {topic} does not exist: create the topics with `python -m gourmetgram.topics`, then run again"
-        )
+        raise PermanentError(f"topic {topic} does not exist: create the topics with {MAKE_TOPICS}, then run again")
     return sorted(metadata.partitions)
 
 
