@@ -324,15 +324,15 @@ def test_without_its_dead_letter_topic_the_scorer_says_so_and_goes_on_once_it_is
     request = make_request(people.image())
     with running_scorer({**scorer_environment, "STANDSTILL_SECONDS": "2"}) as service:
         url = f"http://127.0.0.1:{service.health.port}/health"
-        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy scorer")
+        wait_until(lambda: httpx.get(url, timeout=30).status_code == 200, 30.0, "a healthy scorer")
         with without_topic(scorer_environment, topic):
             requests.send(b"{", request)
 
             def unhealthy() -> Any:
-                body = httpx.get(url).json()
+                body = httpx.get(url, timeout=30).json()
                 return body if not body["checks"]["progress"] else None
 
-            body = wait_until(unhealthy, 30.0, "the truth in /health")
+            body = wait_until(unhealthy, 60.0, "the truth in /health")
             assert body["status"] == "unhealthy"
             assert topic in body["waiting_for"]
             assert body["waiting_for"] in caplog.text
@@ -340,5 +340,5 @@ def test_without_its_dead_letter_topic_the_scorer_says_so_and_goes_on_once_it_is
             assert wait_until(lambda: people.decision(request.request_id))
         with requests.dead_letters() as dead:
             wait_until(lambda: dead.at_least(1), 30.0, "the dead letter")
-        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy scorer")
+        wait_until(lambda: httpx.get(url, timeout=30).status_code == 200, 30.0, "a healthy scorer")
         wait_until(lambda: requests.committed() == 2, 30.0, "the commit")

@@ -111,17 +111,22 @@ def test_without_its_dead_letter_topic_the_consumer_says_so_and_goes_on_once_it_
             platform.publish([event("view", image, now_us())])
 
             def unhealthy() -> dict[str, Any] | None:
-                body = httpx.get(url).json()
-                return body if not body["checks"]["progress"] else None
+                body = httpx.get(url, timeout=30).json()
+                return body if not body["checks"]["progress"] and body["checks"]["broker"] else None
 
-            body = wait_until(unhealthy, 30.0, "the truth in /health")
-            assert (body["status"], body["checks"]["broker"]) == ("unhealthy", True)
+            body = wait_until(unhealthy, 60.0, "the truth in /health")
+            assert body["status"] == "unhealthy"
             assert topic in body["waiting_for"]
             assert "python -m gourmetgram.topics" in body["waiting_for"]
             assert body["waiting_for"] in caplog.text
             assert platform.total(image) == 0
         platform.wait_settled(60)
-        wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy consumer")
-        assert httpx.get(url).json()["waiting_for"] is None
+
+        def healthy() -> bool:
+            answer = httpx.get(url, timeout=30)
+            return answer.status_code == 200 and answer.json()["waiting_for"] is None
+
+        wait_until(healthy, 60.0, "a healthy consumer")
     assert platform.total(image) == 1
-    assert len(platform.dead_letters()) == 1
+    # Its confirmation may come too late on a busy machine: a dead letter is published at least once.
+    assert len({(each["topic"], each["partition"], each["offset"]) for each in platform.dead_letters()}) == 1
