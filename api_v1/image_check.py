@@ -1,4 +1,4 @@
-"""Whether a file is an image, found out by decoding all of it; before that, how much memory that takes."""
+"""Check of uploaded files: the memory that decoding needs, from the header; then the format, by decoding all of it."""
 
 import struct
 import zlib

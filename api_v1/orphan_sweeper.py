@@ -22,6 +22,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
+from api_v1.background import BackgroundTask
 from gourmetgram.database.pool import Database
 from gourmetgram.errors import TransientError
 from gourmetgram.object_store import Listed, ObjectStore
@@ -67,7 +68,7 @@ _ABANDONED: Final = "SELECT image_id FROM abandoned_uploads WHERE image_id = ANY
 _REMOVED = Counter("gourmetgram_orphans_removed_total", "Pictures without a row that were removed")
 
 
-class OrphanSweeper:
+class OrphanSweeper(BackgroundTask):
     """Removes pictures that have no row. Any number of processes may do so at the same time.
 
     Args:
@@ -77,22 +78,12 @@ class OrphanSweeper:
     """
 
     def __init__(self, database: Database, objects: ObjectStore, age_s: float) -> None:
+        super().__init__()
         self._database = database
         self._objects = objects
         self._age_s = age_s
         self._retry_s = 0.0
         """The last pause after a failure; 0 while all is well."""
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin; no store needs to be there yet."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """End at once: the next process goes on from where the stores are."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def sweep(self) -> int:
         """Look through the bucket once.

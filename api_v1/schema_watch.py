@@ -1,4 +1,4 @@
-"""Whether the database has the tables that this code needs."""
+"""Comparison of the database schema with the revision that this code needs."""
 
 import asyncio
 import logging
@@ -6,6 +6,7 @@ from typing import Final
 
 import asyncpg
 
+from api_v1.background import BackgroundTask
 from gourmetgram.database.pool import Database, deadline_after
 from gourmetgram.database.revision import REVISION, REVISION_QUERY, is_behind, name_of
 from gourmetgram.errors import TransientError
@@ -16,7 +17,7 @@ LOOK_EVERY_S: Final = 2.0
 _ANSWER_WITHIN_S: Final = 1.5
 
 
-class SchemaWatch:
+class SchemaWatch(BackgroundTask):
     """Looks at the schema's revision until it is new enough, and for `/ready`; the log gets a line when it changes.
 
     Args:
@@ -24,19 +25,9 @@ class SchemaWatch:
     """
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
         self._was_behind = False
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin; the database need not be there yet."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """End at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def check(self) -> None:
         """Ask the database now.

@@ -184,7 +184,7 @@ class Publisher:
 
 
 def _exists(producer: Producer, topic: str) -> bool:
-    """Whether the broker has a topic.
+    """Tell whether the broker has a topic.
 
     Raises:
         KafkaException: the broker does not answer.

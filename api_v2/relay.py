@@ -145,7 +145,7 @@ class Relay:
         self._wake.set()
 
     def connected(self) -> bool:
-        """Whether the broker answers and the relay works."""
+        """Tell whether the broker answers and the relay works."""
         return self._connected and not self._failing
 
     def health(self) -> dict[str, object]:

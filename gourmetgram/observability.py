@@ -66,7 +66,7 @@ class ProgressWatch:
         }
 
     def moving(self) -> bool:
-        """Whether everything that waits has moved within the limit."""
+        """Tell whether all waiting work has moved within the limit."""
         oldest = min((since for _, since in self._waiting.values()), default=None)
         return oldest is None or time.monotonic() - oldest < self._limit_s
 

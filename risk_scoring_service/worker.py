@@ -98,7 +98,7 @@ class Worker:
         return time.monotonic() - self._last_round < STUCK_AFTER_S
 
     def progressing(self) -> bool:
-        """Whether what waits moves on."""
+        """Tell whether waiting work moves on."""
         return self._standstill.moving()
 
     def step(self) -> None:
@@ -120,7 +120,7 @@ class Worker:
         self._standstill.look(self._unfinished())
 
     def _unfinished(self) -> dict[Hashable, object]:
-        """What could be done now and is not, and how much of its kind has been done."""
+        """Work that is due and not done, by kind, with the amount done of that kind."""
         now = time.monotonic()
         unfinished: dict[Hashable, object] = {}
         if any(item.due <= now for item in self._waiting.values()):

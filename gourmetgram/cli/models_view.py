@@ -19,9 +19,9 @@ def print_training(console: Console, run: TrainingRun, folder: Path) -> None:
     """Print what was learned from, and how good the result is."""
     console.print(f"Training from Iceberg snapshot: {run.snapshot_id}")
     console.print(f"label horizon {run.choice.minutes} minutes: {run.choice.reason}", soft_wrap=True)
-    console.print(f"learned from  {_described(run.balance, run.split.train_images)}")
-    console.print(f"held out      {_described(run.scores.balance, run.split.held_out_images)},")
-    console.print(f"              uploaded from {run.split.held_out_from:%Y-%m-%d %H:%M:%S} UTC on")
+    console.print(f"learned from  {_described(run.balance, run.choice.split.train_images)}")
+    console.print(f"held out      {_described(run.scores.balance, run.choice.split.held_out_images)},")
+    console.print(f"              uploaded from {run.choice.split.held_out_from:%Y-%m-%d %H:%M:%S} UTC on")
     print_metrics(console, run.model, run.rules)
     console.print(f"Model version {run.package.metadata['version']} is in {folder}/", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Whether the platform that a command needs is up. Asked first, so that a command says at once that it is not."""
+"""Check that the platform of a command is up. It comes first, so that a missing platform is reported at once."""
 
 from typing import Final
 from urllib.parse import urlsplit

@@ -32,7 +32,7 @@ LOCK_KEY: Final = 0x60F00D5C
 
 @dataclass(frozen=True)
 class Migration:
-    """What a run found and left.
+    """The revisions before and after a run.
 
     Attributes:
         before: the revision it found; None = the database had none.
@@ -44,7 +44,7 @@ class Migration:
 
     @property
     def changed(self) -> bool:
-        """Whether there was anything to do."""
+        """True when the run changed the schema."""
         return self.before != self.after
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Whether the images of others can still be had."""
+"""Check that registries still have the images of others."""
 
 import re
 import time

@@ -45,7 +45,7 @@ _ALLOWED: Final[dict[tuple[str, str], object]] = {
     ("sklearn.preprocessing._data", "StandardScaler"): StandardScaler,
     ("sklearn.preprocessing._encoders", "OneHotEncoder"): OneHotEncoder,
 }
-"""What a file may name, and what it gets."""
+"""Names that a file may use, each with its object."""
 
 _WITH_STATE: Final = (NumpyArrayWrapper, np.dtype, np.ndarray, SGDClassifier, StandardScaler, OneHotEncoder)
 """Kinds of objects whose attributes a file may set. Classes and functions themselves are none of them."""

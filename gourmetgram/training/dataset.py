@@ -192,7 +192,7 @@ def _columns_at(table: Table, snapshot: Snapshot) -> list[str]:
 
 
 def observations(batch: pa.RecordBatch) -> Observations:
-    """What rows say about flags.
+    """Flag observations of a batch of rows.
 
     Raises:
         UnusableDataError: a row has no value where it must have one.

@@ -31,7 +31,7 @@ Flags: TypeAlias = NDArray[np.bool_]
 
 
 class Observations(NamedTuple):
-    """What is known of n rows, each an array of shape (n,), times in microseconds since the epoch.
+    """Observations of n rows, each an array of shape (n,), times in microseconds since the epoch.
 
     Attributes:
         uploads_us: upload times.
@@ -49,7 +49,7 @@ class Observations(NamedTuple):
 
 
 class Outcomes(NamedTuple):
-    """What n rows say about one horizon, each an array of shape (n,).
+    """Labels of n rows for one horizon, each an array of shape (n,).
 
     Attributes:
         labels: 1 where a flag came within the horizon, else 0; means something where `usable` only.

@@ -11,7 +11,6 @@ from gourmetgram.models.package import ModelPackage
 from gourmetgram.training.dataset import TrainingRows, open_training_table
 from gourmetgram.training.evaluation import HeldOutScores, Metrics, measure, score_held_out
 from gourmetgram.training.package import Provenance, pack, serving_model
-from gourmetgram.training.split import Split
 from gourmetgram.training.survey import Choice, choose_horizon
 from gourmetgram.training.trainer import (
     Balance,
@@ -33,7 +32,6 @@ class TrainingRun(NamedTuple):
     Attributes:
         snapshot_id: what was trained on.
         choice: the label horizon, and how it came about.
-        split: what was held out.
         balance: the training examples.
         scores: model and rules on the held-out rows.
         model: how good the model is.
@@ -43,7 +41,6 @@ class TrainingRun(NamedTuple):
 
     snapshot_id: int
     choice: Choice
-    split: Split
     balance: Balance
     scores: HeldOutScores
     model: Metrics
@@ -115,4 +112,4 @@ def judged(
         rules=by_rules,
     )
     package = ModelPackage(files, provenance.document(files))
-    return TrainingRun(rows.snapshot_id, choice, split, fitted.balance, scores, by_model, by_rules, package)
+    return TrainingRun(rows.snapshot_id, choice, fitted.balance, scores, by_model, by_rules, package)

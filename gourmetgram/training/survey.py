@@ -56,7 +56,7 @@ class Candidate(NamedTuple):
 
     @property
     def enough_observed(self) -> bool:
-        """Whether at least 60 % of the rows were observed for the horizon."""
+        """True when at least 60 % of the rows were observed for the horizon."""
         return self.observed >= ENOUGH_OBSERVED * self.rows
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Choice(NamedTuple):
 
     @property
     def chosen(self) -> Candidate:
-        """What the table says about the horizon."""
+        """The candidate of the chosen horizon."""
         return next(found for found in self.candidates if found.minutes == self.minutes)
 
     @property
@@ -155,7 +155,7 @@ class _Survey:
         self._positive[number] += int(found.labels[found.usable].sum())
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """What the rows say about each horizon; none without rows."""
+        """One candidate a horizon; none without rows."""
         if not self._rows:
             return ()
         batches = self._images
@@ -246,7 +246,7 @@ def _problem(candidates: Sequence[Candidate]) -> str:
 
 
 def _advice(candidates: Sequence[Candidate], observed_until: datetime, now: datetime) -> str:
-    """What to do; the waiting time is exact for the rows that are there."""
+    """Advice for the reader; the waiting time is exact for the rows of the table."""
     waits = [found for found in candidates if 0 < found.wait_minutes <= LONGEST_MINUTES]
     if not waits:
         other = "" if len(candidates) > 1 else "Leave LABEL_HORIZON_MINUTES empty or set another one. "
