@@ -22,7 +22,7 @@ POLL_S = 0.25
 """Longest wait for a record, so that a stop is noticed soon."""
 
 MAX_WAITING = 10_000
-"""With this many undecided requests in memory no more are read."""
+"""With this many unfinished requests in memory no more are read."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Time between two attempts while a server is away; doubles in between."""
@@ -72,6 +72,7 @@ class Worker:
         self._dead: list[DeadLetter] = []
         self._pause_s = 0.0
         self._paused_until = 0.0
+        self._failed_server: str | None = None
         self._last_sign = float("-inf")
         self._last_round = time.monotonic()
         self._postgres_answers = False
@@ -104,8 +105,9 @@ class Worker:
     def step(self) -> None:
         """One round."""
         self._last_round = now = time.monotonic()
-        away = now < self._paused_until
-        self._source.pause(away or len(self._waiting) >= MAX_WAITING)
+        # A broker that refuses dead letters or commits is no reason to stop reading: requests are decided meanwhile.
+        store_away = now < self._paused_until and self._failed_server != "kafka"
+        self._source.pause(store_away or len(self._waiting) + len(self._dead) >= MAX_WAITING)
         for record in self._source.poll(self._batch_size, self._patience(now)):
             self._accept(record)
         metrics.waiting.set(len(self._waiting))
@@ -207,7 +209,7 @@ class Worker:
         self._last_sign = time.monotonic()
 
     def _back_off(self, error: TransientError) -> None:
-        server = error.server if isinstance(error, ServerError) else "kafka"
+        server = self._failed_server = error.server if isinstance(error, ServerError) else "kafka"
         metrics.failures.labels(server).inc()
         if server == "postgres":
             self._postgres_answers = False
