@@ -9,8 +9,8 @@ from bench.limits import postgres_group_commit
 from bench.load import LoadResult, request_bytes, run_load
 from bench.platform import Cast, bench_stack, create_cast, picture
 from bench.report import Row
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import PostgresSettings
+from gourmetgram_tools.local.stack import Stack
 
 CLIENTS = (1, 16, 64)
 SPREAD_IMAGES = 1_000

@@ -8,7 +8,7 @@ import psycopg2
 
 from bench.platform import bench_stack, create_cast
 from bench.report import Row
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 
 VIRAL_VIEWS = 100
 DEADLINE_S = 10.0

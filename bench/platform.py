@@ -9,7 +9,7 @@ from random import Random
 import httpx
 from PIL import Image
 
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 
 UPLOAD_BYTES = 60_000
 """Size of the uploaded picture, about that of a photo of the data set."""

@@ -25,13 +25,13 @@ from gourmetgram.features.definition import CATEGORIES
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.progress import EventsProgress
 from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import IcebergSettings
 from gourmetgram.training_data.extract import extract
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.load import load
 from gourmetgram.training_data.table import TRAINING_TABLE
 from gourmetgram.training_data.transform import transform
+from gourmetgram_tools.local.stack import Stack
 
 _DAYS = 30
 _SECOND_US = 1_000_000

@@ -1,4 +1,4 @@
-# MinIO, compiled from its Go module: the same version as in the local stack (gourmetgram/local/minio.py). From packages
+# MinIO, compiled from its Go module: the same version as in the local stack (gourmetgram_tools/local/minio.py). From packages
 # alone, on the base of the other images. From the repository's root:  docker build -f docker/minio.Dockerfile .
 ARG PYTHON_IMAGE=python:3.11.10-slim-bookworm
 

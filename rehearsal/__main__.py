@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gourmetgram.cli.console import ConsoleProgress, console, errors
 from gourmetgram.errors import PlatformError
+from gourmetgram_tools.cli.console import ConsoleProgress, console, errors
 from rehearsal import browser, operations
 from rehearsal.places import OUTPUT
 from rehearsal.run import OWN_TRAFFIC, QUICK, STAGES, Plan, rehearse

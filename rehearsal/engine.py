@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from gourmetgram.local.progress import Report
+from gourmetgram_tools.local.progress import Report
 from rehearsal import debian, shell
 from rehearsal.errors import RehearsalError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gourmetgram.local.progress import Report
+from gourmetgram_tools.local.progress import Report
 from rehearsal import shell
 from rehearsal.errors import RehearsalError
 from rehearsal.lab import Lab

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.local.settings import LocalSettings
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.local.settings import LocalSettings
 
 FILES: Final = Path(__file__).parent / "standins" / "files"
 """One folder for each stand-in image: its Dockerfile and start scripts."""

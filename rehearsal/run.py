@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.local import ports
-from gourmetgram.local.progress import Progress
+from gourmetgram_tools.local import ports
+from gourmetgram_tools.local.progress import Progress
 from rehearsal import browser, checkout, engine, images, operations, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.lab import PROJECT, Lab

@@ -9,8 +9,8 @@ import psycopg2
 import redis
 
 from gourmetgram.errors import PlatformError
-from gourmetgram.inspection import kafka_reading
 from gourmetgram.settings import KafkaSettings
+from gourmetgram_tools.inspection import kafka_reading
 from rehearsal.errors import NotSeenError
 from rehearsal.lab import Lab
 

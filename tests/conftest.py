@@ -15,10 +15,10 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from gourmetgram.collector import freeze_heap
-from gourmetgram.inspection import objects
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, process_environment
 from gourmetgram.topics import ensure_topics
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 from tests.support.memory import files_in_memory, in_memory
 from tests.support.shared_stack import shared_stack

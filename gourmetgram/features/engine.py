@@ -13,7 +13,7 @@ import ibis
 import pyarrow as pa
 from ibis import ir
 
-from gourmetgram.lakehouse.engine import duckdb_engine
+from gourmetgram.duckdb_engine import duckdb_engine
 
 BATCH_ROWS: Final = 100_000
 MEMORY_LIMIT: Final = "1GB"

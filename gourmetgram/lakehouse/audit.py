@@ -8,8 +8,8 @@ import duckdb
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression
 
+from gourmetgram.duckdb_engine import duckdb_engine
 from gourmetgram.events import EventKind
-from gourmetgram.lakehouse.engine import duckdb_engine
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 

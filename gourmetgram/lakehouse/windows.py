@@ -22,11 +22,11 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import ancestors_of
 
+from gourmetgram.duckdb_engine import duckdb_engine
 from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.aggregation import Step, no_step
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import refuse_overdue, replace_files, set_properties
-from gourmetgram.lakehouse.engine import duckdb_engine
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.filters import US_PER_DAY, after, between, equals, on_day
 from gourmetgram.lakehouse.maintenance import maintain_quietly

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.local.progress import Report
+from gourmetgram_tools.local.progress import Report
 from rehearsal import shell
 from rehearsal.errors import RehearsalError
 from rehearsal.places import FILES, cache

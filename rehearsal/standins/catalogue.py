@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.local import kafka_jars
-from gourmetgram.local.progress import Report
+from gourmetgram_tools.local import kafka_jars
+from gourmetgram_tools.local.progress import Report
 from rehearsal.standins import parts
 
 Prepare = Callable[[Path, Report], None]

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.local import kafka_jars, toolchain
-from gourmetgram.local.progress import Report
 from gourmetgram.settings import process_environment
+from gourmetgram_tools.local import kafka_jars, toolchain
+from gourmetgram_tools.local.progress import Report
 from rehearsal import debian, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.places import cache, program_cache

@@ -5,9 +5,9 @@ from typing import Any
 import psycopg2
 import yaml
 
-from gourmetgram.compose.pages import nimtable_form
-from gourmetgram.compose.programs import NIMTABLE_FILE, PROGRAMS, faults_of_nimtable
-from gourmetgram.compose.settings import ComposeSettings
+from gourmetgram_tools.compose.pages import nimtable_form
+from gourmetgram_tools.compose.programs import NIMTABLE_FILE, PROGRAMS, faults_of_nimtable
+from gourmetgram_tools.compose.settings import ComposeSettings
 from rehearsal import shell
 from rehearsal.errors import NotSeenError, expect
 from rehearsal.lab import Lab

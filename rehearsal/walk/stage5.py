@@ -4,7 +4,7 @@ import json
 import re
 
 from gourmetgram.errors import PlatformError
-from gourmetgram.orchestration import AirflowClient
+from gourmetgram_tools.orchestration import AirflowClient
 from rehearsal import lake, pages, shell, stores, waiting
 from rehearsal.errors import NotSeenError, expect
 from rehearsal.lab import Lab

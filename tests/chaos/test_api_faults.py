@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 from tests.support.api import Api, picture, running_api
 from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until_async

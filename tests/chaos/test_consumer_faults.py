@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from gourmetgram.events import Event, parse_time, request_uuid
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 from tests.support.consumer_platform import ConsumerPlatform, event, new_image, now_us
 from tests.support.own_stack import own_stack
 from tests.support.reference_consumer import PLURAL, ReferenceConsumer, Rule

@@ -7,9 +7,9 @@ import asyncpg
 import httpx
 import pytest
 
-from gourmetgram.cli.target import platform_of
-from gourmetgram.inspection.audit import AuditResult, audit
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.cli.target import platform_of
+from gourmetgram_tools.inspection.audit import AuditResult, audit
+from gourmetgram_tools.local.stack import Stack
 from tests.support.api import Api, picture
 from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until, wait_until_async

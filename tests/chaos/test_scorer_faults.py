@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from gourmetgram.events import ModerationRequest
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, process_environment
 from gourmetgram.topics import ensure_topics
+from gourmetgram_tools.local.stack import Stack
 from risk_scoring_service.service import Service
 from tests.support.databases import create_database
 from tests.support.own_stack import own_stack

@@ -13,13 +13,13 @@ import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
-from gourmetgram.compose.file import foreign_images
-from gourmetgram.compose.pages import nimtable_form
-from gourmetgram.compose.ports import PUBLISHED
-from gourmetgram.compose.programs import NIMTABLE_FILE, PROGRAMS, faults_of_nimtable
-from gourmetgram.compose.settings import ComposeSettings
-from gourmetgram.local.minio import VERSION as MINIO_VERSION
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.compose.file import foreign_images
+from gourmetgram_tools.compose.pages import nimtable_form
+from gourmetgram_tools.compose.ports import PUBLISHED
+from gourmetgram_tools.compose.programs import NIMTABLE_FILE, PROGRAMS, faults_of_nimtable
+from gourmetgram_tools.compose.settings import ComposeSettings
+from gourmetgram_tools.local.minio import VERSION as MINIO_VERSION
 from tests.support.compose import DOCKER, FILE, compose, dockerfiles, example_variables, variables_of_the_file
 
 SERVICES = compose()["services"]

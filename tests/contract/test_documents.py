@@ -16,12 +16,12 @@ import gourmetgram
 import risk_scoring_service
 import setup_jobs
 import stream_consumer
-from gourmetgram.cli.demo_run import DemoSettings
-from gourmetgram.cli.main import app
 from gourmetgram.database.tables import metadata
-from gourmetgram.local.settings import LocalSettings
 from gourmetgram.settings import PROJECT_ROOT, KafkaSettings, Settings
 from gourmetgram.training.large_table import LargeTableSettings
+from gourmetgram_tools.cli.demo_run import DemoSettings
+from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.local.settings import LocalSettings
 
 DOCUMENTS = sorted(
     PROJECT_ROOT / name

@@ -11,11 +11,11 @@ import pytest
 import redis as redis_library
 from sqlalchemy import Engine, create_engine
 
-from gourmetgram.inspection import objects
-from gourmetgram.inspection.platform import Platform
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings
 from gourmetgram.topics import ensure_topics
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 from tests.support.small_platform import SmallPlatform, lively_image
 

@@ -16,19 +16,19 @@ import pytest
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.inspection.audit import read_facts
-from gourmetgram.inspection.checks.lakehouse_checks import lakehouse_checks
-from gourmetgram.inspection.quiescence import look
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.checkpoint import VARIABLE
 from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import EVENTS
-from gourmetgram.local.airflow import ADMIN_PASSWORD, ADMIN_USER, AIRFLOW
-from gourmetgram.local.blueprint import DEFAULT_SERVICES
-from gourmetgram.local.services import inherited_environment
-from gourmetgram.local.stack import Stack
-from gourmetgram.orchestration import AirflowClient
+from gourmetgram_tools.inspection.audit import read_facts
+from gourmetgram_tools.inspection.checks.lakehouse_checks import lakehouse_checks
+from gourmetgram_tools.inspection.quiescence import look
+from gourmetgram_tools.local.airflow import ADMIN_PASSWORD, ADMIN_USER, AIRFLOW
+from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES
+from gourmetgram_tools.local.services import inherited_environment
+from gourmetgram_tools.local.stack import Stack
+from gourmetgram_tools.orchestration import AirflowClient
 from tests.support.airflow_platform import DAGS, AirflowPlatform
 from tests.support.own_stack import own_stack
 
@@ -71,7 +71,7 @@ class Demonstration(NamedTuple):
 def demo_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
     report = tmp_path_factory.mktemp("demo") / "comparison.html"
     with own_stack("demo-test") as stack:
-        command = [sys.executable, "-m", "gourmetgram.cli.main", "--stack", stack.name, "demo", "--seconds", "2"]
+        command = [sys.executable, "-m", "gourmetgram_tools.cli.main", "--stack", stack.name, "demo", "--seconds", "2"]
         done = subprocess.run(
             [*command, "--html", str(report)],
             env={**inherited_environment(), **PAST, "COLUMNS": "120"},

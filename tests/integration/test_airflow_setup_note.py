@@ -7,8 +7,8 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from gourmetgram.local.airflow import ENVIRONMENT
 from gourmetgram.settings import PROJECT_ROOT, process_environment
+from gourmetgram_tools.local.airflow import ENVIRONMENT
 
 Note = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import psycopg2
 import pytest
 
-from gourmetgram.inspection import objects
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings
+from gourmetgram_tools.inspection import objects
 from tests.support.databases import create_database, drop_database
 from tests.support.waiting import wait_until
 

@@ -8,11 +8,11 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from gourmetgram.cli.compare import compared
-from gourmetgram.cli.main import app
-from gourmetgram.comparison.report import held_out_disagreements, render
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.training.run import train
+from gourmetgram_tools.cli.compare import compared
+from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.comparison.report import held_out_disagreements, render
 from tests.support.scoring import People
 from tests.support.training_rows import synthetic_rows, write_rows
 
@@ -121,7 +121,7 @@ def test_a_report_without_model_and_decisions_says_what_to_do(lake_environment):
 
 def test_the_commands_go_from_training_to_the_report(catalog, lake_environment, tmp_path, monkeypatch):
     for module in ("models", "compare"):
-        monkeypatch.setattr(f"gourmetgram.cli.{module}.running_environment", lambda *_: lake_environment)
+        monkeypatch.setattr(f"gourmetgram_tools.cli.{module}.running_environment", lambda *_: lake_environment)
     write_rows(catalog, synthetic_rows(images=60))
     folder, html = tmp_path / "models", tmp_path / "reports" / "comparison.html"
 

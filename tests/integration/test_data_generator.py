@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gourmetgram.local.services import inherited_environment
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.local.services import inherited_environment
 from tests.support.api import Api
 from tests.support.waiting import wait_until_async
 

@@ -13,15 +13,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gourmetgram.cli.main import app
-from gourmetgram.cli.target import Target, environment, platform_of, selected_platform
-from gourmetgram.inspection import objects
-from gourmetgram.inspection.audit import AuditResult, audit
-from gourmetgram.inspection.burst import Plan, burst
-from gourmetgram.inspection.platform import Platform
-from gourmetgram.inspection.trace import trace
-from gourmetgram.local.services import inherited_environment
 from gourmetgram.settings import process_environment
+from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.cli.target import Target, environment, platform_of, selected_platform
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.inspection.audit import AuditResult, audit
+from gourmetgram_tools.inspection.burst import Plan, burst
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.trace import trace
+from gourmetgram_tools.local.services import inherited_environment
 from tests.support.own_stack import own_stack
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]

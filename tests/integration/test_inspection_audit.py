@@ -9,11 +9,11 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Record, dead_letter, request_uuid
-from gourmetgram.inspection.audit import audit, read_facts
-from gourmetgram.inspection.checks import Check, Facts, run_checks
-from gourmetgram.inspection.checks.object_checks import SWEPT_WITHIN_US, pictures
-from gourmetgram.inspection.quiescence import StillMovingError, look
 from gourmetgram.kafka import client_config
+from gourmetgram_tools.inspection.audit import audit, read_facts
+from gourmetgram_tools.inspection.checks import Check, Facts, run_checks
+from gourmetgram_tools.inspection.checks.object_checks import SWEPT_WITHIN_US, pictures
+from gourmetgram_tools.inspection.quiescence import StillMovingError, look
 from tests.integration.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
 
 pytestmark = pytest.mark.servers

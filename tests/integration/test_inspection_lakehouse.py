@@ -17,26 +17,26 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from gourmetgram.cli.trace_view import print_event
 from gourmetgram.events import Record, dead_letter
-from gourmetgram.inspection.audit import audit, read_facts
-from gourmetgram.inspection.checks import Check, run_checks
-from gourmetgram.inspection.checks.facts import Facts
-from gourmetgram.inspection.event_trace import trace_event
-from gourmetgram.inspection.kafka_reading import Range
-from gourmetgram.inspection.quiescence import look
-from gourmetgram.inspection.trace import trace
 from gourmetgram.kafka import client_config
 from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
-from gourmetgram.local.stack import Stack
 from gourmetgram.training_data.extract import extract
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.load import load
 from gourmetgram.training_data.names import TRAINING_TABLE
 from gourmetgram.training_data.transform import transform
+from gourmetgram_tools.cli.trace_view import print_event
+from gourmetgram_tools.inspection.audit import audit, read_facts
+from gourmetgram_tools.inspection.checks import Check, run_checks
+from gourmetgram_tools.inspection.checks.facts import Facts
+from gourmetgram_tools.inspection.event_trace import trace_event
+from gourmetgram_tools.inspection.kafka_reading import Range
+from gourmetgram_tools.inspection.quiescence import look
+from gourmetgram_tools.inspection.trace import trace
+from gourmetgram_tools.local.stack import Stack
 from tests.integration.inspection_fixtures import (
     Scene,
     new_scene,

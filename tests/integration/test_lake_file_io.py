@@ -7,13 +7,13 @@ import pytest
 from cachetools import LRUCache
 from pyiceberg.table import Table
 
-from gourmetgram.inspection import objects
 from gourmetgram.lakehouse import file_io
 from gourmetgram.lakehouse.catalog import catalog_properties
 from gourmetgram.lakehouse.file_io import LakeFileIO
 from gourmetgram.lakehouse.schemas import EVENTS
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.local.stack import Stack
 from tests.support.lakehouse_platform import LakehousePlatform
 
 pytestmark = pytest.mark.servers

@@ -17,11 +17,11 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from gourmetgram.database.revision import REVISION
 from gourmetgram.kafka import client_config
-from gourmetgram.local.blueprint import SERVERS
-from gourmetgram.local.errors import StackError
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import CONFIG, ensure_topics
+from gourmetgram_tools.local.blueprint import SERVERS
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.stack import Stack
 from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until
 

@@ -13,12 +13,12 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from typer.testing import CliRunner
 
-from gourmetgram.cli.main import app
 from gourmetgram.database.migrate import FOLDER, LOCK_KEY, Migration, current_revision, migrate
 from gourmetgram.database.revision import REVISION
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import PROJECT_ROOT, PostgresSettings
+from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import drop_database
 from tests.support.schemas import OLD_FORMS, OLDEST, apply_init_sql, catalog, create_new_database, execute, rows
 from tests.support.waiting import wait_until
@@ -213,7 +213,7 @@ def test_the_job_says_what_is_wrong_and_fails(new_url):
 
 def command(monkeypatch, url: str, *words: str) -> tuple[int, str]:
     """Exit code and output of `gourmetgram migrate` on a database."""
-    monkeypatch.setattr("gourmetgram.cli.migrate.running_environment", lambda *_options: {"DATABASE_URL": url})
+    monkeypatch.setattr("gourmetgram_tools.cli.migrate.running_environment", lambda *_options: {"DATABASE_URL": url})
     result = CliRunner().invoke(app, ["migrate", *words])
     return result.exit_code, result.stdout.strip()
 

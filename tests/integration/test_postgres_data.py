@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gourmetgram.local.layout import Layout
-from gourmetgram.local.postgres import Postgres
-from gourmetgram.local.settings import LocalSettings
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.postgres import Postgres
+from gourmetgram_tools.local.settings import LocalSettings
+from gourmetgram_tools.local.stack import Stack
 
 PORT = 1  # never listened on
 

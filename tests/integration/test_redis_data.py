@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from gourmetgram.local import ports
-from gourmetgram.local.layout import Layout
-from gourmetgram.local.redis import Redis
+from gourmetgram_tools.local import ports
+from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.redis import Redis
 from tests.support.waiting import wait_until
 
 # `appendonly.aof` of Redis 6.2.14, which earlier versions ran: a snapshot of databases 0 and 5, then an increment.

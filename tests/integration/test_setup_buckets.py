@@ -8,9 +8,9 @@ import pytest
 
 from gourmetgram import buckets
 from gourmetgram.errors import TransientError
-from gourmetgram.inspection import objects
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings, process_environment
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.local.stack import Stack
 
 pytestmark = pytest.mark.servers
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gourmetgram.cli import skew as skew_command
-from gourmetgram.cli.main import app
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features.definition import FEATURE_NAMES
-from gourmetgram.features.skew import (
+from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.settings import KafkaSettings
+from gourmetgram_tools.cli import skew as skew_command
+from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.inspection.skew import (
     IMAGE_GONE,
     NO_CONTEXT,
     NOT_AGGREGATED,
@@ -25,8 +27,6 @@ from gourmetgram.features.skew import (
     SkewResult,
     measure_skew,
 )
-from gourmetgram.kafka import create_producer, publish_all
-from gourmetgram.settings import KafkaSettings
 from tests.support.consumer_platform import ConsumerPlatform
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.scoring import People, microseconds, running_scorer

@@ -15,9 +15,9 @@ from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Event
 from gourmetgram.kafka import commit_offsets, create_consumer
-from gourmetgram.local import toolchain
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
+from gourmetgram_tools.local import toolchain
 from stream_consumer.batch import Accepted
 from stream_consumer.store import WindowStore, connect
 from tests.support.consumer_platform import ConsumerPlatform, event, free_port, new_image, now_us

@@ -11,14 +11,14 @@ from typing import Any, Self
 
 import httpx
 
-from gourmetgram.cli.target import platform_of
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.inspection.platform import Platform
-from gourmetgram.inspection.rows import outbox_size
-from gourmetgram.local.airflow import ADMIN_PASSWORD, ADMIN_USER, ENVIRONMENT
-from gourmetgram.local.stack import Stack
-from gourmetgram.orchestration import AirflowClient
 from gourmetgram.settings import PROJECT_ROOT, process_environment
+from gourmetgram_tools.cli.target import platform_of
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.rows import outbox_size
+from gourmetgram_tools.local.airflow import ADMIN_PASSWORD, ADMIN_USER, ENVIRONMENT
+from gourmetgram_tools.local.stack import Stack
+from gourmetgram_tools.orchestration import AirflowClient
 from tests.support.waiting import wait_until
 from tests.support.write_load import WriteLoad
 

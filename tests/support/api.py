@@ -23,8 +23,8 @@ from api_v1.app import create_app as create_v1
 from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
-from gourmetgram.inspection import objects
 from gourmetgram.settings import ObjectStoreSettings
+from gourmetgram_tools.inspection import objects
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gourmetgram.compose.file import document_of
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.compose.file import document_of
 
 DOCKER = PROJECT_ROOT / "docker"
 FILE = DOCKER / "docker-compose.yaml"

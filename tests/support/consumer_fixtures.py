@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 from tests.support.consumer_platform import ConsumerPlatform
 from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 
 TEMPLATE = "gourmetgram_template"
 

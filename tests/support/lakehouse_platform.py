@@ -22,8 +22,8 @@ from gourmetgram.lakehouse.checkpoint import checkpoint_document
 from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import ALL_TABLES, EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import WindowsResult, write_windows
-from gourmetgram.local.stack import Stack
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
+from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 from tests.support.topic_variables import EVENT_TOPICS
 

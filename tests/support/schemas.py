@@ -12,9 +12,9 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from gourmetgram.local.postgres import INIT_FOLDER, TABLE_FILES
-from gourmetgram.local.stack import Stack
-from gourmetgram.local.toolchain import postgres_install
+from gourmetgram_tools.local.postgres import INIT_FOLDER, TABLE_FILES
+from gourmetgram_tools.local.stack import Stack
+from gourmetgram_tools.local.toolchain import postgres_install
 from tests.support.databases import drop_database
 
 OLDEST: Final = "91ee821"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local.stack import Stack
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from confluent_kafka import Producer, TopicPartition
 from sqlalchemy import Engine, text
 
 from gourmetgram.events import COUNT_NAMES, request_uuid
-from gourmetgram.inspection import objects
-from gourmetgram.inspection.kafka_reading import ranges, reader
-from gourmetgram.inspection.platform import Platform
 from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.inspection.kafka_reading import ranges, reader
+from gourmetgram_tools.inspection.platform import Platform
 
 COUNTS_OF = {"views": "view", "comments": "comment", "flags": "flag"}
 

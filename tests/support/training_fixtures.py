@@ -6,9 +6,9 @@ import pytest
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.lakehouse.catalog import open_catalog
-from gourmetgram.local.stack import Stack
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
+from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 
 BUCKET = "gourmetgram-datalake"

@@ -8,14 +8,14 @@ import click
 import pytest
 import typer
 
-from gourmetgram.cli import running
-from gourmetgram.cli.main import app, main
-from gourmetgram.cli.target import Target, compose_settings
-from gourmetgram.compose.commands import COMPOSE_FILE
-from gourmetgram.local import ports
-from gourmetgram.local.stack import Stack
 from gourmetgram.models.artifacts import ARTIFACT_NAMES
 from gourmetgram.models.package import ModelPackage, write_package
+from gourmetgram_tools.cli import running
+from gourmetgram_tools.cli.main import app, main
+from gourmetgram_tools.cli.target import Target, compose_settings
+from gourmetgram_tools.compose.commands import COMPOSE_FILE
+from gourmetgram_tools.local import ports
+from gourmetgram_tools.local.stack import Stack
 
 IMAGE = "00000000-0000-4000-8000-000000000000"
 NOT_UP = "The stack 'default' is not up"

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from gourmetgram.cli.compare_view import print_comparison
-from gourmetgram.comparison.decisions import DecisionComparison, ModeCount, Opinion
-from gourmetgram.comparison.report import Comparison
+from gourmetgram_tools.cli.compare_view import print_comparison
+from gourmetgram_tools.comparison.decisions import DecisionComparison, ModeCount, Opinion
+from gourmetgram_tools.comparison.report import Comparison
 
 TRIGGER = "[/x]"
 

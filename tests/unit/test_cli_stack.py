@@ -8,11 +8,11 @@ from importlib.metadata import version
 
 import pytest
 
-from gourmetgram.cli.main import main
-from gourmetgram.local.airflow import AIRFLOW
-from gourmetgram.local.blueprint import SERVERS
-from gourmetgram.local.services import SERVICES
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.cli.main import main
+from gourmetgram_tools.local.airflow import AIRFLOW
+from gourmetgram_tools.local.blueprint import SERVERS
+from gourmetgram_tools.local.services import SERVICES
+from gourmetgram_tools.local.stack import Stack
 
 
 @pytest.fixture

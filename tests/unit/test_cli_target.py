@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from gourmetgram.cli import target
-from gourmetgram.cli.target import Target, environment, local_stack, selected_platform
 from gourmetgram.errors import SettingsError
-from gourmetgram.inspection.platform import TriggerRules
-from gourmetgram.local.errors import StackError
+from gourmetgram_tools.cli import target
+from gourmetgram_tools.cli.target import Target, environment, local_stack, selected_platform
+from gourmetgram_tools.inspection.platform import TriggerRules
+from gourmetgram_tools.local.errors import StackError
 
 CONTEXT = SimpleNamespace(obj="default")
 

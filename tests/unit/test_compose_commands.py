@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gourmetgram.compose import commands
-from gourmetgram.compose.commands import COMPOSE_FILE, compose, health_of, is_running, wait_healthy
 from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram_tools.compose import commands
+from gourmetgram_tools.compose.commands import COMPOSE_FILE, compose, health_of, is_running, wait_healthy
 
 DOCKER = """#!/bin/sh
 echo "$@ mode=$INFERENCE_MODE" >> "{said}"

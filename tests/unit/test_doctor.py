@@ -12,18 +12,18 @@ from threading import Thread
 import pytest
 from typer.testing import CliRunner
 
-from gourmetgram.cli.main import app
-from gourmetgram.compose.file import ForeignImage, foreign_images
-from gourmetgram.compose.jupyter import running_token, token_in
-from gourmetgram.compose.pages import compose_pages
-from gourmetgram.compose.ports import PublishedPort
-from gourmetgram.compose.programs import NIMTABLE_FILE
-from gourmetgram.compose.settings import ComposeSettings
-from gourmetgram.doctor import configuration, docker, machine
-from gourmetgram.doctor.findings import Finding, Level, ok, problem
-from gourmetgram.doctor.images import check_images
-from gourmetgram.doctor.ports import check_ports
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.compose.file import ForeignImage, foreign_images
+from gourmetgram_tools.compose.jupyter import running_token, token_in
+from gourmetgram_tools.compose.pages import compose_pages
+from gourmetgram_tools.compose.ports import PublishedPort
+from gourmetgram_tools.compose.programs import NIMTABLE_FILE
+from gourmetgram_tools.compose.settings import ComposeSettings
+from gourmetgram_tools.doctor import configuration, docker, machine
+from gourmetgram_tools.doctor.findings import Finding, Level, ok, problem
+from gourmetgram_tools.doctor.images import check_images
+from gourmetgram_tools.doctor.ports import check_ports
 
 LAB = ComposeSettings(ui_bind="127.0.0.1")
 GB = 10**9

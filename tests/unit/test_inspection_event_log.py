@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import Record, parse_event
-from gourmetgram.inspection.event_log import id_texts, uuid_bytes, uuid_text
-from gourmetgram.inspection.history import History
-from gourmetgram.inspection.kafka_reading import Keyed, Range, partition_of
-from gourmetgram.inspection.lake_records import COLUMNS, RecordComparison, uuid_numbers
 from gourmetgram.lakehouse.parsing import parse_slowly
+from gourmetgram_tools.inspection.event_log import id_texts, uuid_bytes, uuid_text
+from gourmetgram_tools.inspection.history import History
+from gourmetgram_tools.inspection.kafka_reading import Keyed, Range, partition_of
+from gourmetgram_tools.inspection.lake_records import COLUMNS, RecordComparison, uuid_numbers
 
 BROKER_US = 1_800_000_000_000_000
 KINDS = ("view", "comment", "flag", "upload")

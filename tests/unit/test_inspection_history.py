@@ -7,10 +7,10 @@ import pytest
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.inspection.history import History
-from gourmetgram.inspection.kafka_reading import Keyed, Range, partition_of
-from gourmetgram.inspection.quiescence import Look, advice, lag, wait_for_rest
-from gourmetgram.inspection.requests import Requests, dead_letter_of
+from gourmetgram_tools.inspection.history import History
+from gourmetgram_tools.inspection.kafka_reading import Keyed, Range, partition_of
+from gourmetgram_tools.inspection.quiescence import Look, advice, lag, wait_for_rest
+from gourmetgram_tools.inspection.requests import Requests, dead_letter_of
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 HOME = partition_of(IMAGE, 4)

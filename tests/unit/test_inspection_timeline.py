@@ -8,19 +8,19 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from gourmetgram.cli.audit_view import print_audit
-from gourmetgram.cli.trace_view import print_trace, relative
 from gourmetgram.errors import PermanentError
-from gourmetgram.inspection.audit import AuditResult
-from gourmetgram.inspection.burst import Plan, expected_triggers
-from gourmetgram.inspection.checks import Check, Note
-from gourmetgram.inspection.platform import TriggerRules
-from gourmetgram.inspection.timeline import build_timeline, milliseconds, notable
-from gourmetgram.inspection.trace import Trace
-from gourmetgram.inspection.trace_kafka import EventRecord, ImageRecords, RequestRecord, moment
-from gourmetgram.inspection.trace_lakehouse import LakeImage, LakeTrainingRow, LakeWindow
-from gourmetgram.inspection.trace_redis import RedisKey
-from gourmetgram.inspection.trace_rows import CommentRow, DecisionRow, ImageRow, ImageRows
+from gourmetgram_tools.cli.audit_view import print_audit
+from gourmetgram_tools.cli.trace_view import print_trace, relative
+from gourmetgram_tools.inspection.audit import AuditResult
+from gourmetgram_tools.inspection.burst import Plan, expected_triggers
+from gourmetgram_tools.inspection.checks import Check, Note
+from gourmetgram_tools.inspection.platform import TriggerRules
+from gourmetgram_tools.inspection.timeline import build_timeline, milliseconds, notable
+from gourmetgram_tools.inspection.trace import Trace
+from gourmetgram_tools.inspection.trace_kafka import EventRecord, ImageRecords, RequestRecord, moment
+from gourmetgram_tools.inspection.trace_lakehouse import LakeImage, LakeTrainingRow, LakeWindow
+from gourmetgram_tools.inspection.trace_redis import RedisKey
+from gourmetgram_tools.inspection.trace_rows import CommentRow, DecisionRow, ImageRow, ImageRows
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 T0 = datetime(2027, 1, 15, 8, tzinfo=UTC)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import Record, request_uuid
-from gourmetgram.inspection.event_log import Accepted, AcceptedEvents
-from gourmetgram.inspection.history import History, ImageHistory
-from gourmetgram.inspection.kafka_reading import Keyed, partition_of
-from gourmetgram.inspection.platform import TriggerRules
-from gourmetgram.inspection.triggers import (
+from gourmetgram_tools.inspection.event_log import Accepted, AcceptedEvents
+from gourmetgram_tools.inspection.history import History, ImageHistory
+from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of
+from gourmetgram_tools.inspection.platform import TriggerRules
+from gourmetgram_tools.inspection.triggers import (
     SECOND_US,
     WINDOWS,
     Raised,

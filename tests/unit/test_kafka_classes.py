@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gourmetgram.local import kafka, kafka_classes, kafka_jars
-from gourmetgram.local.errors import StackError
-from gourmetgram.local.kafka import Kafka
-from gourmetgram.local.layout import Layout
+from gourmetgram_tools.local import kafka, kafka_classes, kafka_jars
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.kafka import Kafka
+from gourmetgram_tools.local.layout import Layout
 
 
 def _silent(_text: str) -> None:

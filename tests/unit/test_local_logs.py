@@ -3,7 +3,7 @@
 import itertools
 from contextlib import closing
 
-from gourmetgram.local import logs
+from gourmetgram_tools.local import logs
 
 
 def test_the_last_lines_of_a_missing_log_are_none(tmp_path):

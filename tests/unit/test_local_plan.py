@@ -8,12 +8,12 @@ import tempfile
 import psutil
 import pytest
 
-from gourmetgram.local import ports
-from gourmetgram.local.errors import StackError
-from gourmetgram.local.kafka import new_cluster_id
-from gourmetgram.local.layout import Layout
-from gourmetgram.local.ports import Ports
-from gourmetgram.local.stack import Stack
+from gourmetgram_tools.local import ports
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.kafka import new_cluster_id
+from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.ports import Ports
+from gourmetgram_tools.local.stack import Stack
 
 
 class BindsAlways(socket.socket):

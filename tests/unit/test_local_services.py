@@ -7,13 +7,13 @@ import pytest
 from supervisor.datatypes import dict_of_key_value_pairs
 from supervisor.options import ServerOptions
 
-from gourmetgram.local.component import Program
-from gourmetgram.local.errors import StackError
-from gourmetgram.local.layout import Layout
-from gourmetgram.local.services import inherited_environment, is_address, is_switch
-from gourmetgram.local.stack import Stack
-from gourmetgram.local.supervision import render_config
 from gourmetgram.settings import Settings
+from gourmetgram_tools.local.component import Program
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.services import inherited_environment, is_address, is_switch
+from gourmetgram_tools.local.stack import Stack
+from gourmetgram_tools.local.supervision import render_config
 
 
 def supervisor_reads(text: str, folder: Path) -> dict[str, dict[str, str]]:

@@ -1,0 +1,47 @@
+"""What all subcommands share: the console, the stack they act on, and the display of a longer operation."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+from rich.console import Console
+
+from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.stack import Stack
+
+console: Final = Console()
+errors: Final = Console(stderr=True)
+
+# Steps shorter than this are not worth a line: a second `up` has a dozen of them.
+_WORTH_A_LINE_S = 0.1
+# Without a terminal (a log of CI), details are printed line by line, but not each of thousands.
+_DETAIL_EVERY_S = 10.0
+
+
+def selected_stack(context: typer.Context) -> Stack:
+    """The stack named by `--stack` or GOURMETGRAM_STACK; it must have been brought up before."""
+    return Stack.load(context.obj)
+
+
+class ConsoleProgress:
+    """Shows the step under way with a spinner, and each finished one as a line with its duration."""
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Report]:
+        """Show one step; its details follow its title while it lasts."""
+        started = last_detail = time.monotonic()
+        with console.status(title) as status:
+
+            def report(detail: str) -> None:
+                nonlocal last_detail
+                status.update(f"{title}: {detail}")
+                if not console.is_terminal and time.monotonic() - last_detail > _DETAIL_EVERY_S:
+                    last_detail = time.monotonic()
+                    console.print(f"  … {title}: {detail}", markup=False, highlight=False, soft_wrap=True)
+
+            yield report
+        duration = time.monotonic() - started
+        if duration >= _WORTH_A_LINE_S:
+            console.print(f"[green]✓[/green] {title} [dim]({duration:.1f} s)[/dim]", highlight=False)

@@ -1,0 +1,54 @@
+"""Everything that is looked at, in the order in which things have to be put right."""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from gourmetgram.settings import process_environment
+from gourmetgram_tools.compose.file import ForeignImage, foreign_images
+from gourmetgram_tools.compose.ports import PUBLISHED
+from gourmetgram_tools.compose.programs import NIMTABLE_FILE
+from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
+from gourmetgram_tools.doctor import configuration, docker, machine
+from gourmetgram_tools.doctor.findings import Finding
+from gourmetgram_tools.doctor.images import check_images
+from gourmetgram_tools.doctor.ports import check_ports
+
+_MINIO: Final = "http://127.0.0.1:9000/minio/health/live"
+
+
+def examine(checkout: Path) -> list[Finding]:
+    """Look at the machine and at a checkout of the lab.
+
+    Args:
+        checkout: the repository's root.
+
+    Raises:
+        SettingsError: docker/.env has a value that is not allowed.
+    """
+    folder = checkout / "docker"
+    file = folder / "docker-compose.yaml"
+    lab = ComposeSettings.of(folder / ".env")
+    engine = docker.check_engine()
+    return [
+        engine,
+        docker.check_compose(),
+        *configuration.check_env_file(folder, lab),
+        docker.check_compose_file(file),
+        *configuration.check_pages(file, folder / NIMTABLE_FILE, lab),
+        *check_images(_images(file), engine),
+        *check_ports(PUBLISHED, lab, docker.running_containers()),
+        machine.check_memory(),
+        machine.check_disk(),
+        machine.check_clock(checkout, _MINIO),
+    ]
+
+
+def _images(compose_file: Path) -> list[ForeignImage]:
+    """The images of others with the lab's settings; none when the file is broken, which is a finding of its own."""
+    variables = variables_of(compose_file.parent / ".env") | process_environment()
+    try:
+        return foreign_images(compose_file, variables)
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return []

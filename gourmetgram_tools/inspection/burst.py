@@ -1,0 +1,241 @@
+"""One image goes viral: the data generator's burst, and the wait for the decisions that must follow."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.errors import PermanentError, PlatformError, TransientError
+from gourmetgram.events import parse_uuid
+from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.inspection.platform import Platform, TriggerRules
+from gourmetgram_tools.inspection.redis_state import connect as connect_redis
+from gourmetgram_tools.inspection.redis_state import microseconds
+from gourmetgram_tools.inspection.triggers import COOL_DOWN_US
+
+DECISION_DEADLINE_S: Final = 30.0
+_BURST_TIMEOUT_S: Final = 300.0
+_IMAGE_LINE: Final = re.compile(r"Simulating viral burst for image: ([0-9a-f-]{36})")
+_POLL_S: Final = 0.02
+
+Report = Callable[[str], None]
+
+
+class NoDecisionError(PlatformError):
+    """A decision that must follow did not come in time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of what the burst sends, in this order. `image_id` None = a fresh upload."""
+
+    views: int = 110
+    comments: int = 8
+    flags: int = 2
+    image_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision that followed. `at` is when its row was written."""
+
+    trigger: str
+    risk_score: float
+    recommendation: str | None
+    request_id: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What a burst did.
+
+    Attributes:
+        sent_s: how long sending took.
+        decisions: in the order in which they were written.
+    """
+
+    image_id: str
+    sent_s: float
+    decisions: list[Decided]
+
+
+def expected_triggers(plan: Plan, rules: TriggerRules) -> list[str]:
+    """Triggers that a burst sent at once must raise on an image that is not in their cool-down.
+
+    Raises:
+        PermanentError: there are none, or the plan's image is no id.
+    """
+    if plan.image_id is not None and parse_uuid(plan.image_id) is None:
+        raise PermanentError(f"'{plan.image_id}' is no image id: give the whole UUID.")
+    conditions = {
+        "viral": plan.views >= rules.viral_threshold_views_5min,
+        "suspicious": plan.comments >= rules.suspicious_threshold_comments_1min,
+        "flagged": plan.flags >= rules.flagged_threshold_flags_5min,
+    }
+    triggers = [trigger for trigger, met in conditions.items() if met]
+    if not triggers:
+        raise PermanentError("This burst is below every threshold, so no decision would follow: send more.")
+    return triggers
+
+
+def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list[str]:
+    """Those triggers that an image cannot raise again yet."""
+    now_us = time.time_ns() // 1000
+    with connect_redis(platform.redis) as client:
+        last = {trigger: client.get(f"image:{image_id}:alert:{trigger}") for trigger in triggers}
+    return [trigger for trigger, t in last.items() if t is not None and now_us < microseconds(t) + COOL_DOWN_US]
+
+
+def burst(
+    platform: Platform,
+    environment: Mapping[str, str],
+    plan: Plan,
+    *,
+    deadline_s: float = DECISION_DEADLINE_S,
+    report: Report = lambda _line: None,
+) -> Burst:
+    """Send a burst and wait for the decisions that it must lead to.
+
+    Args:
+        platform: where the stores are.
+        environment: all variables of the data generator.
+        plan: what to send.
+        deadline_s: how long to wait for the decisions after the last call.
+        report: told each line of the generator's log.
+
+    Raises:
+        PermanentError: the plan raises no trigger, or the image is in the cool-down of one.
+        TransientError: the generator failed.
+        NoDecisionError: a decision did not come in time.
+    """
+    triggers = expected_triggers(plan, platform.rules)
+    if plan.image_id and (cooling := cooling_down(platform, plan.image_id, triggers)):
+        raise PermanentError(
+            f"Image {plan.image_id} has raised {' and '.join(cooling)} within the last hour and cannot raise it again "
+            "before the hour is over: leave `--image` out for a fresh upload."
+        )
+    engine = create_worker_engine(platform.postgres, "gourmetgram-burst")
+    try:
+        known = _request_ids(engine, plan.image_id) if plan.image_id else set()
+        started = time.monotonic()
+        image_id = run_generator(_variables(environment, plan), report)
+        sent_s = time.monotonic() - started
+        decisions = _wait_for_decisions(engine, image_id, triggers, known, deadline_s)
+    finally:
+        engine.dispose()
+    return Burst(image_id, sent_s, decisions)
+
+
+def _variables(environment: Mapping[str, str], plan: Plan) -> dict[str, str]:
+    variables = {
+        **environment,
+        "GENERATOR_MODE": "simulate_viral",
+        "GENERATOR_BURST_VIEWS": str(plan.views),
+        "GENERATOR_BURST_COMMENTS": str(plan.comments),
+        "GENERATOR_BURST_FLAGS": str(plan.flags),
+        # Any free port: the stack's own generator has the usual one.
+        "HEALTH_PORT": "0",
+    }
+    variables.pop("GENERATOR_TARGET_IMAGE_ID", None)
+    if plan.image_id:
+        variables["GENERATOR_TARGET_IMAGE_ID"] = plan.image_id
+    return variables
+
+
+@contextmanager
+def generator(variables: Mapping[str, str], *, quiet: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """A data generator beside the stack's own, stopped when the block ends.
+
+    Args:
+        variables: its whole environment.
+        quiet: drop its log; otherwise the caller reads it from `stderr`.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "data_generator"],
+        cwd=PROJECT_ROOT,
+        env=dict(variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def run_generator(variables: Mapping[str, str], report: Report) -> str:
+    """Run the generator's burst to its end.
+
+    Returns:
+        the image's id, as its log says it.
+
+    Raises:
+        TransientError: it failed, or named no image.
+    """
+    image_id: str | None = None
+    last: list[str] = []
+    deadline = time.monotonic() + _BURST_TIMEOUT_S
+    with generator(variables) as process:
+        for line in process.stderr or ():
+            last = [*last[-9:], line.rstrip()]
+            report(line.rstrip())
+            match = _IMAGE_LINE.search(line)
+            image_id = match[1] if match else image_id
+            if time.monotonic() > deadline:
+                raise TransientError(f"The burst was not sent within {_BURST_TIMEOUT_S:g} s.")
+        code = process.wait()
+    if code or image_id is None or parse_uuid(image_id) is None:
+        raise TransientError("The burst failed. The data generator's last lines:\n    " + "\n    ".join(last))
+    return image_id
+
+
+def _request_ids(engine: Engine, image_id: str) -> set[str]:
+    return {decided.request_id for decided in _decisions(engine, image_id)}
+
+
+def _decisions(engine: Engine, image_id: str) -> list[Decided]:
+    statement = text(
+        "SELECT trigger_type, risk_score, recommendation, inference_request_id::text, created_at FROM moderation "
+        "WHERE target_type = 'image' AND target_id = :id AND inference_request_id IS NOT NULL ORDER BY created_at, id"
+    )
+    try:
+        with engine.connect() as connection:
+            return [Decided(*row) for row in connection.execute(statement, {"id": image_id})]
+    except OperationalError as error:
+        raise TransientError(f"PostgreSQL did not answer: {error.orig}") from error
+
+
+def _wait_for_decisions(
+    engine: Engine, image_id: str, triggers: list[str], known: set[str], deadline_s: float
+) -> list[Decided]:
+    deadline = time.monotonic() + deadline_s
+    while True:
+        found = [decided for decided in _decisions(engine, image_id) if decided.request_id not in known]
+        missing = [trigger for trigger in triggers if trigger not in {decided.trigger for decided in found}]
+        if not missing:
+            return found
+        if time.monotonic() > deadline:
+            raise NoDecisionError(
+                f"No decision for {' and '.join(missing)} of image {image_id} within {deadline_s:g} s: "
+                f"`gourmetgram trace {image_id}` shows how far it came, `gourmetgram status` what runs."
+            )
+        time.sleep(_POLL_S)

@@ -1,0 +1,152 @@
+"""One event, followed by its id through every store."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from gourmetgram.errors import PermanentError
+from gourmetgram.events import EVENT_KINDS, parse_uuid, request_uuid
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.redis_state import connect as connect_redis
+from gourmetgram_tools.inspection.trace import Trace, trace
+from gourmetgram_tools.inspection.trace_kafka import EventRecord, RequestRecord, read_event_records
+from gourmetgram_tools.inspection.trace_lakehouse import LakeEvent, read_lake_event
+from gourmetgram_tools.inspection.trace_redis import memberships
+from gourmetgram_tools.inspection.trace_rows import CommentRow, DecisionRow, FlagRow, ImageRow, OutboxRow
+
+_WINDOW_OF: Final = {"view": "views", "comment": "comments", "flag": "flags"}
+_LONGEST_WINDOW_S: Final = 3600
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A window in Redis that holds the event."""
+
+    key: str
+    member: str
+    ttl_s: int
+
+
+@dataclass(frozen=True)
+class EventTrace:
+    """One event in every store.
+
+    Attributes:
+        outbox: it still waits here (then it may not be in Kafka yet).
+        records: every copy in Kafka.
+        row: the row that was written with it; a view has none, it moved `images.views`.
+        windows: where Redis counts it now.
+        iceberg: its rows in Iceberg, and the window that counts it there; None before the first aggregation.
+        triggered: requests that it triggered.
+        counted_in: requests whose longest window contains it.
+        decisions: the answers to `triggered` and `counted_in`.
+    """
+
+    event_id: str
+    image_id: str
+    kind: str
+    outbox: OutboxRow | None
+    records: list[EventRecord]
+    row: ImageRow | CommentRow | FlagRow | None
+    windows: list[Membership]
+    iceberg: LakeEvent | None
+    triggered: list[RequestRecord]
+    counted_in: list[RequestRecord]
+    decisions: list[DecisionRow]
+
+    def to_json(self) -> dict[str, Any]:
+        """The trace as one JSON document."""
+        return asdict(self)
+
+
+def parse_event_id(event: str) -> str:
+    """An event's id in its usual form.
+
+    Raises:
+        PermanentError: the text is no id.
+    """
+    event_id = parse_uuid(event.strip())
+    if event_id is None:
+        raise PermanentError(f"'{event}' is no event id: give the whole UUID.")
+    return event_id
+
+
+def trace_event(platform: Platform, event: str, image: str | None = None) -> EventTrace:
+    """Follow an event.
+
+    Args:
+        platform: where the stores are.
+        event: the event's id.
+        image: its image's id, which spares reading all topics, and is needed while the event waits in the outbox.
+
+    Raises:
+        PermanentError: the id is none, or nothing knows it.
+        TransientError: a store is away.
+    """
+    event_id = parse_event_id(event)
+    if image is None:
+        found = read_event_records(platform.kafka, event_id)
+        if not found:
+            raise PermanentError(
+                f"No event topic holds {event_id}. If it may still wait in the outbox, give its image's id too."
+            )
+        image = found[0].image_id
+    whole = trace(platform, image)
+    records = [record for record in whole.records.events if record.event_id == event_id]
+    outbox = next((row for row in whole.rows.outbox if row.event_id == event_id), None)
+    if not records and outbox is None:
+        raise PermanentError(f"Neither Kafka nor the outbox knows event {event_id} of image {whole.image_id}.")
+    kind = records[0].kind if records else str(outbox.event_type if outbox else "")
+    triggered = _triggered(whole, event_id)
+    counted_in = _counted_in(whole, records)
+    answered = {request.request_id for request in (*triggered, *counted_in)}
+    return EventTrace(
+        event_id=event_id,
+        image_id=whole.image_id,
+        kind=kind,
+        outbox=outbox,
+        records=records,
+        row=_row(whole, records[0].row_id if records else None),
+        windows=_windows(platform, whole.image_id, kind, event_id),
+        iceberg=read_lake_event(platform.iceberg, records[0]) if records else None,
+        triggered=triggered,
+        counted_in=counted_in,
+        decisions=[row for row in whole.rows.decisions if row.request_id in answered],
+    )
+
+
+def _triggered(whole: Trace, event_id: str) -> list[RequestRecord]:
+    return [
+        request
+        for request in whole.records.requests
+        if not request.copy and request.request_id == request_uuid(whole.image_id, request.trigger, event_id)
+    ]
+
+
+def _counted_in(whole: Trace, records: list[EventRecord]) -> list[RequestRecord]:
+    """Requests whose longest window holds the event, among the records that they say they read."""
+    if not records or not records[0].actor_eligible or records[0].kind not in _WINDOW_OF:
+        return []
+    event = records[0]
+    found = []
+    for request in whole.records.requests:
+        age_s = (request.time - event.event_time).total_seconds()
+        read_to = request.context.get("read_to")
+        was_read = not isinstance(read_to, dict) or event.offset < read_to.get(event.topic, 0)
+        if not request.copy and 0 <= age_s < _LONGEST_WINDOW_S and was_read:
+            found.append(request)
+    return found
+
+
+def _row(whole: Trace, row_id: str | None) -> ImageRow | CommentRow | FlagRow | None:
+    candidates: list[ImageRow | CommentRow | FlagRow] = [*whole.rows.comments, *whole.rows.flags]
+    if whole.rows.image:
+        candidates.append(whole.rows.image)
+    return next((row for row in candidates if row.id == row_id), None)
+
+
+def _windows(platform: Platform, image_id: str, kind: str, event_id: str) -> list[Membership]:
+    if kind not in _WINDOW_OF or kind not in EVENT_KINDS:
+        return []
+    with connect_redis(platform.redis) as client:
+        found = memberships(client, image_id, _WINDOW_OF[kind], kind, event_id[:8])
+    return [Membership(*each) for each in found]

@@ -1,0 +1,135 @@
+"""Waiting until everything that happened has arrived everywhere."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Engine
+
+from gourmetgram.errors import PlatformError, TransientError
+from gourmetgram.kafka import committed_offsets
+from gourmetgram_tools.inspection.kafka_reading import Place, Range, ranges, reader
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.rows import outbox_size
+
+LOOK_EVERY_S: Final = 1.0
+DEFAULT_DEADLINE_S: Final = 60.0
+
+
+class StillMovingError(PlatformError):
+    """The platform did not come to rest in time; the text says what moves and what to do."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far everything has come at one moment.
+
+    Attributes:
+        ends: what each partition of each topic holds.
+        consumer_lag: event records that the stream consumer has not committed.
+        scorer_lag: requests that the risk scoring service has not committed.
+        outbox: events that wait for the relay.
+    """
+
+    ends: Mapping[Place, Range]
+    consumer_lag: int
+    scorer_lag: int
+    outbox: int
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way."""
+        return not (self.consumer_lag or self.scorer_lag or self.outbox)
+
+    def describe(self) -> str:
+        """The three numbers."""
+        return f"{self.outbox} in the outbox, consumer {self.consumer_lag} behind, scorer {self.scorer_lag} behind"
+
+
+def look(platform: Platform, engine: Engine) -> Look:
+    """Look at the outbox first, then at the groups: what leaves the one meanwhile is found in the other.
+
+    Raises:
+        TransientError: PostgreSQL or the broker is away.
+    """
+    kafka = platform.kafka
+    outbox = outbox_size(engine)
+    with reader(kafka, platform.consumer_group) as consumer:
+        ends = ranges(consumer, kafka.all_topics)
+        events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
+        consumer_lag = lag(events, committed_offsets(consumer, events))
+    with reader(kafka, platform.scorer_group) as scorer:
+        # Asked again: the consumer's lag above may have become zero by sending a request.
+        requests = ranges(scorer, [kafka.moderation_topic])
+        scorer_lag = lag(requests, committed_offsets(scorer, requests))
+    return Look({**ends, **requests}, consumer_lag, scorer_lag, outbox)
+
+
+def lag(within: Mapping[Place, Range], done: Mapping[Place, int | None]) -> int:
+    """How many records a group has not committed yet."""
+    behind = 0
+    for place, span in within.items():
+        reached = done.get(place)
+        behind += max(0, span.end - max(span.start, span.start if reached is None else reached))
+    return behind
+
+
+def wait_for_rest(
+    looks: Callable[[], Look],
+    deadline: float,
+    report: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Look:
+    """Wait until two looks, a second apart, find nothing under way and nothing new.
+
+    Args:
+        looks: takes a look.
+        deadline: `time.monotonic()` value at which to give up.
+        report: told what is still under way.
+        sleep: pauses between two looks.
+
+    Raises:
+        StillMovingError: the deadline passed.
+        TransientError: a store is away, and did not come back until the deadline.
+    """
+    previous: Look | None = None
+    while True:
+        try:
+            current = looks()
+        except TransientError as error:
+            # A server that was just restarted needs a moment.
+            if time.monotonic() > deadline:
+                raise
+            report(str(error))
+            sleep(LOOK_EVERY_S)
+            continue
+        if current.at_rest and previous is not None and current == previous:
+            return current
+        if time.monotonic() > deadline:
+            raise StillMovingError(advice(previous, current))
+        report(current.describe())
+        previous = current
+        sleep(LOOK_EVERY_S)
+
+
+def advice(previous: Look | None, current: Look) -> str:
+    """Say what moves, or what is stuck, and what to do about it."""
+    if previous is not None and previous.ends != current.ends:
+        return (
+            f"Writes go on ({_grown(previous.ends, current.ends)}), so the stores cannot be compared to the event: "
+            "stop the traffic with `gourmetgram stop data_generator`, or give `--pause-traffic`."
+        )
+    return (
+        f"The platform did not come to rest ({current.describe()}): "
+        "look at `gourmetgram status` and `gourmetgram logs`, or give a longer `--deadline`."
+    )
+
+
+def _grown(before: Mapping[Place, Range], after: Mapping[Place, Range]) -> str:
+    topics: dict[str, int] = {}
+    for place, span in after.items():
+        grown = span.end - before.get(place, Range(0, 0)).end
+        if grown:
+            topics[place[0]] = topics.get(place[0], 0) + grown
+    return ", ".join(f"{number} new in {topic}" for topic, number in sorted(topics.items()))

@@ -1,0 +1,307 @@
+"""Training-serving skew: every vector that the scorer stored, computed again offline from the event history.
+
+A request says as of when it was scored, and (`read_to`) how far its counts had read; so the offline computation can
+look at exactly the same records, and equal means equal: the float32 numbers are the same.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from ibis import ir
+from numpy.typing import NDArray
+from pyiceberg.catalog import Catalog
+from sqlalchemy import Connection, text
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.errors import PermanentError
+from gourmetgram.events import ModerationRequest
+from gourmetgram.features import offline
+from gourmetgram.features.definition import FEATURE_NAMES, HOUR_US
+from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns
+from gourmetgram.lakehouse.filters import between
+from gourmetgram.lakehouse.progress import Offsets, events_progress
+from gourmetgram.settings import KafkaSettings, PostgresSettings
+from gourmetgram.training_data.extract import extract_to
+from gourmetgram.training_data.inputs import (
+    EventHistory,
+    RawRows,
+    load_events,
+    load_raw_rows,
+    open_event_history,
+    open_raw_files,
+)
+from gourmetgram_tools.inspection.kafka_reading import ranges, read, reader
+from gourmetgram_tools.inspection.requests import Requests
+
+Report = Callable[[str], None]
+
+# Features that follow from window counts: not defined for a request that came without them.
+WINDOW_FEATURES: Final = (
+    "views_5min",
+    "views_1hr",
+    "comments_5min",
+    "comments_1hr",
+    "flags_5min",
+    "flags_1hr",
+    "view_velocity_per_min",
+    "comment_to_view_ratio",
+    "recent_engagement_score",
+)
+_IS_WINDOW_FEATURE: Final = np.isin(FEATURE_NAMES, WINDOW_FEATURES)
+
+# Why a stored vector is not compared.
+REQUEST_GONE: Final = "its request is no longer in Kafka"
+NOT_AGGREGATED: Final = "the event history does not reach that far yet"
+IMAGE_GONE: Final = "its image has no row any more"
+
+# Why only the features that do not count windows are compared.
+NO_CONTEXT: Final = "its request came without counts"
+UNKEYED_EVENTS: Final = "its image has events outside its partition"
+
+MAX_EXAMPLES: Final = 100
+
+_VECTORS_SQL: Final = text("""
+SELECT inference_request_id, features FROM moderation
+WHERE target_type = 'image' AND inference_request_id IS NOT NULL AND features IS NOT NULL
+ORDER BY created_at, id
+""")
+
+
+class Difference(NamedTuple):
+    """One feature of one decision that is not the same number offline."""
+
+    request_id: str
+    image_id: str
+    feature: str
+    stored: float
+    offline: float
+
+
+@dataclass
+class SkewResult:
+    """What the comparison found.
+
+    Attributes:
+        vectors: stored vectors.
+        compared: how many of them were compared, in full or in part.
+        in_part: of these, how many without window features, by reason.
+        skipped: vectors that were not compared, by reason.
+        by_feature: number of differences by feature.
+        examples: the first differences.
+    """
+
+    vectors: int
+    compared: int = 0
+    in_part: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    by_feature: Counter[str] = field(default_factory=Counter)
+    examples: list[Difference] = field(default_factory=list)
+
+    @property
+    def differences(self) -> int:
+        """How many numbers are not the same."""
+        return self.by_feature.total()
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as one JSON document."""
+        return {
+            "ok": self.differences == 0,
+            "differences": self.differences,
+            "vectors": self.vectors,
+            "compared": self.compared,
+            "in_part": dict(self.in_part),
+            "skipped": dict(self.skipped),
+            "by_feature": dict(self.by_feature),
+            "examples": [example._asdict() for example in self.examples],
+        }
+
+
+class _Scored(NamedTuple):
+    """A stored vector (29 float32) with its request, and the partition number of the image."""
+
+    request: ModerationRequest
+    partition: int
+    vector: NDArray[np.float32]
+
+    @property
+    def read_to(self) -> Mapping[str, int] | None:
+        """Next offset by topic, when the request brought counts and says what they are counts of."""
+        found = self.request.context.get("read_to")
+        usable = isinstance(found, dict) and found and all(type(offset) is int for offset in found.values())
+        return found if usable and self.request.counts() is not None else None
+
+
+def measure_skew(
+    postgres: PostgresSettings, kafka: KafkaSettings, catalog: Catalog, report: Report = lambda _text: None
+) -> SkewResult:
+    """Compare every stored vector with its offline twin.
+
+    Args:
+        postgres: the application database: decisions and rows.
+        kafka: the broker, for the requests.
+        catalog: holds the event history.
+        report: told what happens, for display.
+
+    Raises:
+        PermanentError: there are vectors, but no event history yet.
+        TransientError: a store is away.
+    """
+    report("reading decisions and requests")
+    vectors = _stored_vectors(postgres)
+    result = SkewResult(vectors=len(vectors))
+    scored = _with_requests(vectors, kafka, result) if vectors else []
+    if not scored:
+        return result
+    history = open_event_history(catalog)
+    if history is None:
+        raise PermanentError("there is no event history yet: run redpanda_event_aggregation first")
+    progress = events_progress(history.table)
+    scored = [each for each in scored if _is_covered(each, progress.offsets if progress else {}, result)]
+    if scored:
+        report("computing the features offline")
+        with tempfile.TemporaryDirectory(prefix="gourmetgram-skew-") as folder, open_engine() as engine:
+            extract_to(postgres.database_url, Path(folder))
+            raw = load_raw_rows(engine, open_raw_files(Path(folder)))
+            _compare(_Twins.compute(engine, history, raw, scored), scored, result)
+    return result
+
+
+def _stored_vectors(postgres: PostgresSettings) -> dict[str, NDArray[np.float32]]:
+    """The 29 features of every decision, by request id; a feature that was not stored is not a number."""
+    engine = create_worker_engine(postgres, "gourmetgram-skew")
+    try:
+        with engine.connect() as connection:
+            return {str(request_id): _vector(features) for request_id, features in _rows(connection)}
+    finally:
+        engine.dispose()
+
+
+def _rows(connection: Connection) -> Sequence[Any]:
+    return connection.execute(_VECTORS_SQL).all()
+
+
+def _vector(features: Mapping[str, float]) -> NDArray[np.float32]:
+    return np.array([features.get(name, np.nan) for name in FEATURE_NAMES], dtype=np.float32)
+
+
+def _with_requests(
+    vectors: Mapping[str, NDArray[np.float32]], kafka: KafkaSettings, result: SkewResult
+) -> list[_Scored]:
+    with reader(kafka) as consumer:
+        requests = Requests.of(read(consumer, ranges(consumer, [kafka.moderation_topic])))
+    known = [request_id for request_id in vectors if request_id in requests.by_id]
+    _skip(result, REQUEST_GONE, len(vectors) - len(known))
+    # A request has its image as key, so it stands in the partition of the same number as the image's events.
+    return [
+        _Scored(requests.by_id[request_id], requests.places[request_id][0][0], vectors[request_id])
+        for request_id in known
+    ]
+
+
+def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:
+    """Whether the history holds every record that the request's counts had read."""
+    reached = all(
+        offset <= offsets.get(topic, {}).get(scored.partition, 0) for topic, offset in (scored.read_to or {}).items()
+    )
+    _skip(result, NOT_AGGREGATED, 0 if reached else 1)
+    return reached
+
+
+def _skip(result: SkewResult, reason: str, number: int) -> None:
+    # Only reasons that occur are listed.
+    if number:
+        result.skipped[reason] += number
+
+
+class _Twins(NamedTuple):
+    """The vectors as offline sees them.
+
+    Attributes:
+        rows: row of the matrix by request id; images without a row are missing.
+        matrix: shape (rows, 29).
+        scattered: requests whose image has events in another partition than its own.
+    """
+
+    rows: dict[str, int]
+    matrix: FeatureMatrix
+    scattered: frozenset[str]
+
+    @classmethod
+    def compute(cls, engine: Engine, history: EventHistory, raw: RawRows, scored: Sequence[_Scored]) -> "_Twins":
+        points = engine.load("points", offline.POINTS, _points(scored))
+        limits = engine.load("read_limits", offline.READ_LIMITS, _read_limits(scored))
+        times = [each.request.time_us for each in scored]
+        events = load_events(engine, "events", history, between("event_time", min(times) - HOUR_US + 1, max(times) + 1))
+        inputs = offline.feature_inputs(points, events, raw.users, raw.images, raw.flags, limits)
+        table = engine.rows(offline.with_features(inputs))
+        return cls(
+            rows={request_id: row for row, request_id in enumerate(table["point_id"].to_pylist())},
+            matrix=matrix_of_columns(tuple(table[name].to_numpy() for name in FEATURE_NAMES)),
+            scattered=frozenset(engine.rows(_scattered(points, events, limits))["point_id"].to_pylist()),
+        )
+
+
+def _points(scored: Sequence[_Scored]) -> pa.Table:
+    rows = [
+        {"point_id": each.request.request_id, "image_id": each.request.image_id, "time_us": each.request.time_us}
+        for each in scored
+    ]
+    return pa.Table.from_pylist(rows, schema=offline.POINTS.to_pyarrow())
+
+
+def _read_limits(scored: Sequence[_Scored]) -> pa.Table:
+    rows = [
+        {
+            "point_id": each.request.request_id,
+            "topic": topic,
+            "partition": each.partition,
+            "next_offset": offset,
+        }
+        for each in scored
+        for topic, offset in (each.read_to or {}).items()
+    ]
+    return pa.Table.from_pylist(rows, schema=offline.READ_LIMITS.to_pyarrow())
+
+
+def _scattered(points: ir.Table, events: ir.Table, limits: ir.Table) -> ir.Table:
+    """Points whose image has events outside its partition: their order, and so their count, is not defined."""
+    home = points.inner_join(limits.select("point_id", "partition").distinct(), "point_id")
+    places = events.select("image_id", found_in="partition").distinct()
+    pairs = home.inner_join(places, "image_id")
+    return pairs.filter(pairs.found_in != pairs.partition).select("point_id").distinct()
+
+
+def _compare(twins: _Twins, scored: Sequence[_Scored], result: SkewResult) -> None:
+    for each in scored:
+        row = twins.rows.get(each.request.request_id)
+        if row is None:
+            _skip(result, IMAGE_GONE, 1)
+            continue
+        result.compared += 1
+        reason = NO_CONTEXT if each.read_to is None else None
+        if each.request.request_id in twins.scattered:
+            reason = UNKEYED_EVENTS
+        if reason is not None:
+            result.in_part[reason] += 1
+        # Also true where a stored feature is missing: not a number equals nothing.
+        differs = each.vector != twins.matrix[row]
+        if reason is not None:
+            differs &= ~_IS_WINDOW_FEATURE
+        for place in np.flatnonzero(differs):
+            _note(result, each, int(place), twins.matrix[row])
+
+
+def _note(result: SkewResult, scored: _Scored, place: int, twin: NDArray[np.float32]) -> None:
+    feature = FEATURE_NAMES[place]
+    result.by_feature[feature] += 1
+    if len(result.examples) < MAX_EXAMPLES:
+        request = scored.request
+        stored, recomputed = float(scored.vector[place]), float(twin[place])
+        result.examples.append(Difference(request.request_id, request.image_id, feature, stored, recomputed))

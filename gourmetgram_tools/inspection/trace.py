@@ -1,0 +1,102 @@
+"""Everything that the stores know about one image."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.errors import TransientError
+from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.inspection.objects import StoredObject, object_key
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.redis_state import connect as connect_redis
+from gourmetgram_tools.inspection.timeline import Moment, build_timeline, distinct, notable
+from gourmetgram_tools.inspection.trace_kafka import ImageRecords, read_image_records
+from gourmetgram_tools.inspection.trace_lakehouse import LakeImage, read_lake_image
+from gourmetgram_tools.inspection.trace_redis import RedisKey, read_image_keys
+from gourmetgram_tools.inspection.trace_rows import ImageRow, ImageRows, find_image_id, read_image_rows
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One image in every store, and the timeline made of it."""
+
+    image_id: str
+    rows: ImageRows
+    picture: StoredObject | None
+    records: ImageRecords
+    keys: list[RedisKey]
+    iceberg: LakeImage | None
+    timeline: list[Moment]
+
+    @property
+    def found(self) -> bool:
+        """Whether any store knows the image."""
+        return bool(self.timeline or self.keys)
+
+    def to_json(self) -> dict[str, Any]:
+        """The trace as one JSON document; of many views only the notable ones."""
+        views = distinct(self.records, "view")
+        return {
+            "image_id": self.image_id,
+            "partition": self.records.partition,
+            **asdict(self.rows),
+            "picture": self.picture._asdict() if self.picture else None,
+            "views": {
+                "events": len(views),
+                "eligible": sum(view.actor_eligible for view in views),
+                "from_api": sum(view.api for view in views),
+                "notable": [{"number": number, **asdict(view)} for number, view in notable(views)],
+            },
+            "events": [asdict(event) for event in self.records.events if event.kind != "view"],
+            "repeated_events": sum(event.copy for event in self.records.events),
+            "requests": [asdict(request) for request in self.records.requests],
+            "dead_letters": [asdict(letter) for letter in self.records.dead_letters],
+            "redis": [asdict(key) for key in self.keys],
+            "iceberg": asdict(self.iceberg) if self.iceberg else None,
+            "timeline": [asdict(moment) for moment in self.timeline],
+        }
+
+
+def trace(platform: Platform, image: str) -> Trace:
+    """Trace an image.
+
+    Args:
+        platform: where the stores are.
+        image: its id, or a prefix of at least eight characters.
+
+    Raises:
+        PermanentError: there is no such image, or the prefix fits several.
+        TransientError: a store is away.
+    """
+    engine = create_worker_engine(platform.postgres, "gourmetgram-trace")
+    try:
+        with engine.connect() as connection:
+            image_id = find_image_id(connection, image)
+            rows = read_image_rows(connection, image_id)
+    except OperationalError as error:
+        raise TransientError(f"PostgreSQL did not answer: {error.orig}") from error
+    finally:
+        engine.dispose()
+    since = rows.image.created_at if rows.image else datetime.fromtimestamp(0, UTC)
+    with ThreadPoolExecutor(4) as pool:
+        records = pool.submit(read_image_records, platform.kafka, image_id, round(since.timestamp() * 1_000_000))
+        keys = pool.submit(_keys, platform, image_id)
+        picture = pool.submit(_picture, platform, rows.image)
+        iceberg = pool.submit(read_lake_image, platform.iceberg, image_id, since)
+        found = (picture.result(), records.result(), keys.result())
+        return Trace(image_id, rows, *found, iceberg.result(), build_timeline(rows, *found))
+
+
+def _keys(platform: Platform, image_id: str) -> list[RedisKey]:
+    with connect_redis(platform.redis) as client:
+        return read_image_keys(client, image_id)
+
+
+def _picture(platform: Platform, image: ImageRow | None) -> StoredObject | None:
+    bucket = platform.objects.s3_bucket_name
+    key = object_key(image.s3_url, bucket) if image else None
+    return objects.describe(objects.connect(platform.objects), bucket, key) if key else None

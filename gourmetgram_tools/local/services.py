@@ -1,0 +1,146 @@
+"""The platform's own services as programs of a stack, and the variables they are given."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+from gourmetgram.settings import PROJECT_ROOT, process_environment
+from gourmetgram_tools.local.component import Component, Program
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.minio import answers
+
+API_SERVICES: Final = ("api_v1", "api_v2")
+"""Two versions of the API, of which one at a time holds the API's port."""
+WORKERS: Final = ("stream_consumer", "risk_scoring_service", "data_generator")
+SERVICES: Final = (*API_SERVICES, *WORKERS)
+
+_TITLES = {
+    "api_v1": "API without events",
+    "api_v2": "API",
+    "stream_consumer": "Stream consumer",
+    "risk_scoring_service": "Risk scorer",
+    "data_generator": "Data generator",
+}
+
+# What differs from the services' own defaults: the values of the lab's compose file.
+_DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "api_v1": {},
+    "api_v2": {},
+    "stream_consumer": {"KAFKA_CONSUMER_GROUP": "gourmetgram-stream-consumer"},
+    "risk_scoring_service": {
+        "KAFKA_CONSUMER_GROUP": "gourmetgram-moderation",
+        "MODEL_BUCKET": "gourmetgram-datalake",
+        "MODEL_PREFIX": "models/moderation/",
+    },
+    "data_generator": {
+        "GENERATOR_ARRIVAL_RATE": "3000.0",
+        "GENERATOR_INITIAL_USERS": "10",
+        "GENERATOR_INITIAL_IMAGES": "20",
+    },
+}
+
+# Variables of the caller's environment that reach the services: those that change how they work. Addresses do not,
+# so that a shell set up for one stack (`gourmetgram env`) cannot point another stack's services at the first.
+_SWITCHES = (
+    *("API_", "CONSUMER_", "DECODING_", "ENABLE_", "FLAGGED_", "GENERATOR_", "INFERENCE_", "LABEL_", "LOG_LEVEL"),
+    *("MAX_", "MODEL_", "ORPHAN_", "OUTBOX_", "POLICY_", "POPULAR_", "RESCORE_", "SCORER_", "STANDSTILL_"),
+    *("SUSPICIOUS_", "TRIGGER_", "UNKNOWN_", "UPLOAD_", "VIRAL_"),
+)
+_ADDRESSES = (
+    *("AWS_", "DATABASE_URL", "DEAD_LETTER_TOPIC", "HEALTH_", "KAFKA_", "MODERATION_TOPIC", "PYICEBERG_"),
+    *("REDIS_", "S3_"),
+)
+
+
+def is_address(variable: str) -> bool:
+    """Tell whether a variable says where something is; a service gets it from its stack only."""
+    return variable.startswith(_ADDRESSES)
+
+
+def is_switch(variable: str) -> bool:
+    """Tell whether a variable of the caller's environment is passed on to the services."""
+    return variable.startswith(_SWITCHES)
+
+
+def inherited_environment() -> dict[str, str]:
+    """The caller's environment without anything that a service would read as a setting."""
+    inherited = process_environment()
+    # A process that may not keep what it compiled compiles some 600 modules at each start, which takes seconds.
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {name: value for name, value in inherited.items() if not name.startswith((*_SWITCHES, *_ADDRESSES))}
+
+
+def service_environment(
+    name: str | None, addresses: Mapping[str, str], health_port: int | None, overrides_file: Path
+) -> dict[str, str]:
+    """All variables of a service; the later wins: defaults, the caller's switches, addresses, the overrides file.
+
+    Args:
+        name: the service; None = a program beside the services, such as a test or a script.
+        addresses: the stack's addresses and credentials.
+        health_port: where a worker serves `/health`.
+        overrides_file: optional file with NAME=VALUE lines.
+    """
+    variables = dict(_DEFAULTS[name]) if name else {}
+    if name:
+        variables.update((key, value) for key, value in process_environment().items() if is_switch(key))
+    variables.update(addresses)
+    if health_port is not None:
+        variables.update({"HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(health_port)})
+    if overrides_file.exists():
+        overrides = dotenv_values(overrides_file, interpolate=False)
+        variables.update((key, value) for key, value in overrides.items() if value is not None)
+    return variables
+
+
+class Service(Component):
+    """One of the platform's services.
+
+    Args:
+        name: one of `SERVICES`.
+        port: the API's port, or a worker's health port.
+        environment: all its variables.
+        host: address on which the API listens.
+    """
+
+    def __init__(self, name: str, port: int, environment: Mapping[str, str], host: str = "127.0.0.1") -> None:
+        if name not in SERVICES:
+            raise StackError(f"There is no service '{name}'.")
+        self.name = name
+        self.title = _TITLES[name]
+        self.host = host
+        self._port = port
+        self._environment = environment
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The API's port, or the health port."""
+        return {"the API" if self.name in API_SERVICES else f"{self.title.lower()}'s health page": self._port}
+
+    def program(self) -> Program:
+        """The service's entry point, with this interpreter."""
+        return Program(
+            command=(sys.executable, *self._arguments()),
+            directory=PROJECT_ROOT,
+            environment={**self._environment, "PYTHONUNBUFFERED": "1"},
+        )
+
+    def _arguments(self) -> tuple[str, ...]:
+        if self.name not in API_SERVICES:
+            return ("-m", self.name)
+        return (
+            *("-m", "uvicorn", f"{self.name}.main:app"),
+            *("--host", self.host, "--port", str(self._port)),
+            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "4"),
+            # Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own default), so that the client closes
+            # it: the other way round, a request may be sent into a connection that is just being closed.
+            *("--timeout-keep-alive", "75"),
+        )
+
+    def healthy(self) -> bool:
+        """Ask its health page."""
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return answers(f"http://{host}:{self._port}/health")

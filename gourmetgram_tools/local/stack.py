@@ -1,0 +1,444 @@
+"""A stack: the platform's servers and services on this machine, with a name, a folder and ports of its own."""
+
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import psutil
+from dotenv import set_key
+
+from gourmetgram_tools.local import layout as layouts
+from gourmetgram_tools.local import logs, ports, toolchain
+from gourmetgram_tools.local.airflow import AIRFLOW
+from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, Blueprint
+from gourmetgram_tools.local.component import Component
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.layout import DEFAULT_NAME, Layout, Plan
+from gourmetgram_tools.local.ports import Ports
+from gourmetgram_tools.local.postgres import Postgres
+from gourmetgram_tools.local.progress import LogProgress, Progress
+from gourmetgram_tools.local.services import WORKERS
+from gourmetgram_tools.local.settings import LocalSettings
+from gourmetgram_tools.local.supervision import Supervisor, kill_tree, process_tree, render_config, survivors
+
+log = logging.getLogger(__name__)
+
+# Four servers start in five seconds on two free cores; on a machine with ten times the work they take ten times that.
+_READY_DEADLINE_S = 180.0
+_STOP_DEADLINE_S = 60.0
+_CRASHING_DEADLINE_S = 15.0
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """State of one server or service.
+
+    Attributes:
+        name: its name in commands.
+        state: supervisord's word (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED. A part that answers
+            is RUNNING.
+        pid: its process id while it runs.
+        port: its main port; None when it listens on none.
+        healthy: whether it answered its health check just now.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    port: int | None
+    healthy: bool
+
+
+class Stack:
+    """One stack. Creating the object starts and changes nothing on disk.
+
+    Args:
+        name: name of the stack; `default` uses the lab's ports, any other gets free ones on its first use.
+        home: folder that holds the stack's folder; None = the setting GOURMETGRAM_STACK_HOME, else `.stack` in
+            the checkout.
+    """
+
+    def __init__(self, name: str = DEFAULT_NAME, home: Path | None = None) -> None:
+        self._settings = LocalSettings.load()
+        self._layout = Layout(name, (home or self._settings.gourmetgram_stack_home).expanduser().absolute())
+        self._supervisor = Supervisor(self._layout)
+
+    @classmethod
+    def load(cls, name: str | None = None, home: Path | None = None) -> Self:
+        """An existing stack, or `default`.
+
+        Args:
+            name: its name; None = the setting GOURMETGRAM_STACK.
+            home: as in the constructor.
+
+        Raises:
+            StackError: no stack of this name has been brought up before.
+        """
+        stack = cls(name or LocalSettings.load().gourmetgram_stack, home)
+        if stack.name != DEFAULT_NAME and not stack._layout.plan_file.exists():
+            raise StackError(
+                f"There is no stack '{stack.name}' in {stack._layout.home}: "
+                f"create it with `gourmetgram --stack {stack.name} up`."
+            )
+        return stack
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._layout.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its data and logs are."""
+        return self._layout.folder
+
+    @property
+    def plan(self) -> Plan:
+        """Its ports; chosen and remembered on first use."""
+        return layouts.load_or_create_plan(self._layout, self._settings.ui_bind)
+
+    @property
+    def ports(self) -> Ports:
+        """Its ports."""
+        return self.plan.ports
+
+    def use_port(self, name: str, port: int) -> None:
+        """Remember another port for one purpose.
+
+        Args:
+            name: a field of `Ports`.
+            port: the port to use from the next start on.
+
+        Raises:
+            StackError: there is no such field.
+        """
+        try:
+            changed = replace(self.ports, **{name: port})
+        except TypeError:
+            known = ", ".join(Ports.__dataclass_fields__)
+            raise StackError(f"There is no port '{name}': the names are {known}.") from None
+        layouts.save_plan(self._layout, replace(self.plan, ports=changed))
+
+    def use_host(self, ui_bind: str) -> None:
+        """Remember the address on which the API and the console listen, from the next start on."""
+        layouts.save_plan(self._layout, replace(self.plan, ui_bind=ui_bind))
+
+    def override(self, variable: str, value: str) -> None:
+        """Remember a variable for all services of this stack, from each one's next start on.
+
+        Args:
+            variable: a setting that is a switch, such as INFERENCE_MODE; it gets a line in `overrides.env`.
+            value: its value.
+        """
+        self._layout.folder.mkdir(parents=True, exist_ok=True)
+        set_key(self._layout.overrides_file, variable, value, quote_mode="auto")
+
+    def log_file(self, name: str) -> Path:
+        """The log file of a component."""
+        return self._layout.logs / f"{self._component(name).name}.log"
+
+    @property
+    def _blueprint(self) -> Blueprint:
+        return Blueprint(self._layout, self.plan, self._settings.cache)
+
+    @property
+    def postgres(self) -> Postgres:
+        """Its database server."""
+        return self._blueprint.postgres
+
+    def environment(self, service: str | None = None) -> dict[str, str]:
+        """The variables with which a program reaches this stack, by their names in the lab.
+
+        Args:
+            service: one of the services, for all its variables; None = only what every program may use.
+        """
+        return self._blueprint.environment(service)
+
+    def _component(self, name: str) -> Component:
+        components = self._blueprint.components()
+        if name not in components:
+            raise StackError(f"The stack has no '{name}': it has {', '.join(components)}.")
+        return components[name]
+
+    def command(self, words: str) -> str:
+        """A command line that acts on this stack, as a sentence shows it."""
+        option = "" if self.name == DEFAULT_NAME else f"--stack {self.name} "
+        return f"`gourmetgram {option}{words}`"
+
+    def is_up(self) -> bool:
+        """Tell whether the stack was brought up; single parts of it may be stopped."""
+        return self._supervisor.running()
+
+    def require_up(self) -> None:
+        """Make sure that the stack is up, see `is_up`.
+
+        Raises:
+            StackError: it is not.
+        """
+        if not self.is_up():
+            raise StackError(f"The stack '{self.name}' is not up: run {self.command('up')} first.")
+
+    # --- all of it -------------------------------------------------------------------------------------------------
+
+    def up(self, services: Sequence[str] | None = None, progress: Progress | None = None) -> None:
+        """Bring the servers and services up and wait until all are healthy; what runs unchanged is left alone.
+
+        Args:
+            services: services to run beside the servers; None = the usual ones, () = servers only.
+            progress: told each step; None = the log.
+
+        Raises:
+            StackError: a port is taken, a program did not start, or a step failed.
+        """
+        steps = progress or LogProgress()
+        with self._exclusive():
+            blueprint = self._blueprint
+            servers = blueprint.servers
+            own = [self._component(name) for name in self._services_to_start(services)]
+            # Airflow sets its database up before it starts, so PostgreSQL comes first.
+            late = [component for component in own if component.name in AIRFLOW]
+            own = [component for component in own if component not in late]
+            self._end_survivors()
+            self._check_ports([*servers, *own, *late])
+            for component in (*servers, *late):
+                with steps.step(f"{component.title}: programs") as report:
+                    component.obtain(report)
+            self._launch_supervisor()
+            # Services wait for a broker that is still starting. Only the very first time its topics must come first.
+            early = own if blueprint.kafka.has_topics else []
+            for component in (*servers, *early):
+                self._start(component, steps)
+            for server in servers:
+                self._finish_server(server, steps)
+            for service in (*(own if not early else ()), *late):
+                self._start(service, steps)
+            for service in (*own, *late):
+                with steps.step(f"{service.title}: healthy"):
+                    self.wait_healthy(service.name)
+
+    def down(self, wipe: bool = False, progress: Progress | None = None) -> None:
+        """Stop everything.
+
+        Args:
+            wipe: delete all data, logs and the port plan too.
+            progress: told each step; None = the log.
+        """
+        steps = progress or LogProgress()
+        with self._exclusive():
+            with steps.step("Stopping everything"):
+                for name in self._supervisor.states():
+                    self._signal(name, signal.SIGCONT)
+                self._supervisor.shut_down(_STOP_DEADLINE_S)
+                self._end_survivors()
+            if wipe:
+                with steps.step("Deleting the data"):
+                    shutil.rmtree(self._layout.postgres_home, ignore_errors=True)
+                    if self._layout.folder.exists():
+                        shutil.rmtree(self._layout.folder)
+
+    def wipe(self) -> None:
+        """Stop everything and delete all data."""
+        self.down(wipe=True)
+
+    def status(self) -> list[ComponentStatus]:
+        """State and health of every component, asked now and at the same time."""
+        states = self._supervisor.states()
+        components = self._blueprint.components().values()
+
+        def look(component: Component) -> ComponentStatus:
+            known = states.get(component.name)
+            state, pid = (known.state, known.pid) if known else ("STOPPED", None)
+            if pid is not None and _is_paused(pid):
+                state = "PAUSED"
+            healthy = state in ("STARTING", "RUNNING") and component.healthy()
+            if healthy:  # supervisord says STARTING for a second or two, however quick the program is
+                state = "RUNNING"
+            return ComponentStatus(component.name, state, pid, next(iter(component.ports.values()), None), healthy)
+
+        with ThreadPoolExecutor(len(components)) as pool:
+            return list(pool.map(look, components))
+
+    # --- one of it -------------------------------------------------------------------------------------------------
+
+    def start(self, name: str, wait: bool = True) -> None:
+        """Start one component with its current settings; a running one is left alone unless they changed.
+
+        Args:
+            name: server or service.
+            wait: return when it is healthy, not at once.
+        """
+        with self._exclusive():
+            component = self._component(name)
+            self.require_up()
+            self._check_ports([component])
+            self._write_config()
+            self._start(component, LogProgress())
+            if wait:
+                self.wait_healthy(name)
+
+    def stop(self, name: str) -> None:
+        """Stop one component and wait until it is gone."""
+        with self._exclusive():
+            component = self._component(name)
+            self.require_up()
+            self._signal(component.name, signal.SIGCONT)
+            self._supervisor.stop(component.name)
+
+    def restart(self, name: str, wait: bool = True) -> None:
+        """Stop one component and start it with its current settings."""
+        self.stop(name)
+        self.start(name, wait)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one component with all its processes; it comes back by itself (see `wait_healthy`)."""
+        kill_tree(self._pid(name))
+
+    def pause(self, name: str) -> None:
+        """Freeze one component (SIGSTOP): it keeps its connections and ports, and answers nothing."""
+        self._pid(name)
+        self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a frozen component go on (SIGCONT)."""
+        self._pid(name)
+        self._signal(name, signal.SIGCONT)
+
+    def wait_healthy(self, name: str, deadline_s: float = _READY_DEADLINE_S) -> None:
+        """Wait until a component runs and is healthy.
+
+        Raises:
+            StackError: it gave up starting, or the deadline passed; the text holds its last log lines.
+        """
+        component = self._component(name)
+        deadline = time.monotonic() + deadline_s
+        crashing = False
+        while time.monotonic() < deadline:
+            known = self._supervisor.states().get(name)
+            if known is None or known.state == "FATAL":
+                break
+            if known.state in ("STARTING", "RUNNING") and component.healthy():
+                return
+            if known.state == "BACKOFF" and not crashing:
+                # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
+                crashing = True
+                deadline = min(deadline, time.monotonic() + _CRASHING_DEADLINE_S)
+            time.sleep(_POLL_S)
+        raise StackError(
+            f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
+            f"{self._last_lines(name)}\n"
+            f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
+        )
+
+    # --- steps -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One command at a time changes the stack; a second one waits."""
+        with toolchain.exclusive(self._layout.lock_file):
+            yield
+
+    def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
+        if services is not None:
+            return services
+        if self._runs("api_v1"):  # somebody switched to it on purpose, and both cannot have the port
+            return ("api_v1", *WORKERS)
+        return DEFAULT_SERVICES
+
+    def _runs(self, name: str) -> bool:
+        known = self._supervisor.states().get(name)
+        return known is not None and known.pid is not None
+
+    def _end_survivors(self) -> None:
+        """End processes whose supervisord was killed: nobody would restart or stop them."""
+        if self._supervisor.running():
+            return
+        for pid, name in survivors(self._layout).items():
+            log.warning("Ending %s (process %d), left over from a crash", name, pid)
+            kill_tree(pid)
+
+    def _check_ports(self, components: Sequence[Component]) -> None:
+        states = self._supervisor.states()
+        for component in components:
+            known = states.get(component.name)
+            if known and known.state in ("RUNNING", "STARTING", "BACKOFF"):
+                continue
+            for purpose, port in component.ports.items():
+                if not ports.is_free(port, component.host):
+                    raise StackError(self._taken(purpose, port))
+
+    def _taken(self, purpose: str, port: int) -> str:
+        blocker = ports.holder(port)
+        for name, known in self._supervisor.states().items():
+            if known.pid is not None and known.pid == blocker.pid:
+                return (
+                    f"Port {port} for {purpose} is in use by {name} of this stack: "
+                    f"stop it first with {self.command(f'stop {name}')}."
+                )
+        field = next(key for key in Ports.__dataclass_fields__ if getattr(self.ports, key) == port)
+        return (
+            f"Port {port} for {purpose} is taken by {blocker}: end that program, choose another port with "
+            f"{self.command(f'up --port {field}=NUMBER')}, or use a stack with free ports of its own, "
+            "`gourmetgram --stack NAME up`."
+        )
+
+    def _launch_supervisor(self) -> None:
+        self._write_config()
+        if not self._supervisor.running():
+            self._supervisor.launch()
+
+    def _write_config(self) -> None:
+        programs = {name: component.program() for name, component in self._blueprint.components().items()}
+        self._supervisor.write_config(render_config(self._layout, programs, os.geteuid() == 0))
+
+    def _finish_server(self, server: Component, steps: Progress) -> None:
+        """Wait until a server is healthy, then make sure that clients find in it what they expect."""
+        with steps.step(f"{server.title}: healthy"):
+            self.wait_healthy(server.name)
+        if server.contents:
+            with steps.step(f"{server.title}: {server.contents}") as report:
+                server.initialise(report)
+
+    def _start(self, component: Component, steps: Progress) -> None:
+        """Start a component with the settings just written; a running one only when they changed."""
+        with steps.step(f"{component.title}: data folder and start") as report:
+            self._supervisor.apply(component.name)
+            if not self._runs(component.name):
+                self._supervisor.stop(component.name)  # it may be about to be tried again by itself
+                component.prepare(report)
+            self._supervisor.start(component.name)
+
+    def _last_lines(self, name: str) -> str:
+        lines = logs.last_lines(self.log_file(name), 15) or ["(none)"]
+        return "\n".join(f"    {line}" for line in lines)
+
+    def _pid(self, name: str) -> int:
+        component = self._component(name)
+        self.require_up()
+        known = self._supervisor.states().get(component.name)
+        if known is None or known.pid is None:
+            raise StackError(f"{name} does not run: see {self.command('status')}.")
+        return known.pid
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        known = self._supervisor.states().get(name)
+        if known is None or known.pid is None:
+            return
+        for process in process_tree(known.pid):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
+def _is_paused(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,282 @@
+"""supervisord: its configuration, and its control over a Unix socket."""
+
+import http.client
+import re
+import shlex
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from gourmetgram_tools.local.component import Program
+from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.layout import Layout, replace_file
+from gourmetgram_tools.local.services import inherited_environment
+
+FOLDER_VARIABLE: Final = "GOURMETGRAM_STACK_FOLDER"
+"""Marks every process of a stack, so that those that survived their supervisor can be found."""
+
+_LOOK_S: Final = 0.05
+# Earlier versions ran Redis itself, and their stack may be the one that is looked at.
+_RENAMED: Final = ("postgres", "redis-server", "valkey-server")
+
+_SUPERVISOR_SECTIONS = """\
+[supervisord]
+identifier = {identity}
+logfile = {logs}/supervisord.log
+logfile_maxbytes = 10MB
+logfile_backups = 3
+pidfile = {folder}/supervisord.pid
+childlogdir = {logs}
+minfds = 1024
+{user}
+[unix_http_server]
+file = {socket}
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+
+# `startretries` counts starts that failed within `startsecs`; the pause before the n-th is n seconds.
+_PROGRAM_SECTION = """
+[program:{name}]
+command = {command}
+directory = {directory}
+environment = {environment}
+{user}priority = {priority}
+autostart = false
+autorestart = true
+startsecs = 1
+startretries = 30
+stopsignal = {stop_signal}
+stopwaitsecs = {stop_seconds}
+stopasgroup = {stop_group}
+killasgroup = true
+redirect_stderr = true
+stdout_logfile = {log_file}
+stdout_logfile_maxbytes = 10MB
+stdout_logfile_backups = 3
+"""
+
+
+def render_config(layout: Layout, programs: Mapping[str, Program], as_root: bool) -> str:
+    """The configuration file's text.
+
+    Args:
+        layout: the stack's places.
+        programs: by name, in the order of starting; they are stopped in the reverse order.
+        as_root: whether supervisord runs as root, which it wants to read in its configuration.
+
+    Raises:
+        StackError: a variable's value cannot be written in this format.
+    """
+    sections = [
+        _SUPERVISOR_SECTIONS.format(
+            identity=_escape(layout.identity),
+            logs=_escape(str(layout.logs)),
+            folder=_escape(str(layout.folder)),
+            socket=_escape(str(layout.supervisor_socket)),
+            user="user = root\n" if as_root else "",
+        )
+    ]
+    for priority, (name, program) in enumerate(programs.items(), start=1):
+        variables = {**program.environment, FOLDER_VARIABLE: str(layout.folder)}
+        sections.append(
+            _PROGRAM_SECTION.format(
+                name=name,
+                command=_escape(shlex.join(program.command)),
+                directory=_escape(str(program.directory)),
+                environment=",".join(f"{key}={_quote(key, variables[key])}" for key in sorted(variables)),
+                user=f"user = {program.user}\n" if program.user else "",
+                priority=priority,
+                stop_signal=program.stop_signal,
+                stop_seconds=program.stop_seconds,
+                stop_group=str(program.stop_group).lower(),
+                log_file=_escape(str(layout.logs / f"{name}.log")),
+            )
+        )
+    return "".join(sections)
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _quote(name: str, value: str) -> str:
+    """A value as supervisord reads it: it strips quotes, knows no escapes, and cuts what looks like a comment."""
+    quote = '"' if '"' not in value else "'"
+    if quote in value or re.search(r"[\r\n]|\s[;#]", value) or value != value.strip("\"'"):
+        raise StackError(
+            f"The value of {name} cannot be passed on: quotes at its ends, both kinds of quotes, line ends, "
+            "and ; or # after a space are not possible."
+        )
+    return quote + _escape(value) + quote
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What supervisord knows of a program; `state` is its word, e.g. RUNNING or BACKOFF."""
+
+    state: str
+    pid: int | None
+    error: str
+
+
+class Supervisor:
+    """Control of one stack's supervisord.
+
+    Args:
+        layout: the stack's places.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - each method answers in its own type
+        transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            return getattr(proxy.supervisor, method)(*arguments)
+
+    def running(self) -> bool:
+        """Tell whether supervisord answers. A socket file left by a crash counts as not running."""
+        try:
+            return bool(self._call("getState")["statename"] == "RUNNING")
+        except (OSError, xmlrpc.client.ProtocolError):
+            return False
+
+    def write_config(self, text: str) -> None:
+        """Replace the configuration file; nothing changes in a running supervisord."""
+        self._layout.logs.mkdir(parents=True, exist_ok=True)
+        replace_file(self._layout.supervisor_config, text)
+        # The variables hold passwords, be it the lab's.
+        self._layout.supervisor_config.chmod(0o600)
+
+    def launch(self) -> None:
+        """Start supervisord in the background; it starts no program by itself.
+
+        Raises:
+            StackError: it did not come up.
+        """
+        self._layout.supervisor_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        answer = subprocess.run(
+            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._layout.supervisor_config)],
+            env=inherited_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        deadline = time.monotonic() + 10
+        while answer.returncode == 0 and time.monotonic() < deadline:
+            if self.running():
+                return
+            time.sleep(0.02)
+        raise StackError(f"supervisord did not start: {(answer.stderr or answer.stdout).strip()}")
+
+    def shut_down(self, deadline_s: float) -> None:
+        """Stop every program in order, then supervisord; what is left after the deadline is killed."""
+        try:
+            pid = int(self._call("getPID"))
+            self._call("shutdown")
+        except (OSError, xmlrpc.client.Error):
+            return
+        with suppress(psutil.NoSuchProcess):
+            supervisor = psutil.Process(pid)
+            deadline = time.monotonic() + deadline_s
+            while time.monotonic() < deadline:
+                # Where nobody collects it soon, its exit leaves a zombie.
+                if supervisor.status() == psutil.STATUS_ZOMBIE:
+                    return
+                # It looks whether a program has ended once a second, or when it was asked something.
+                with suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
+                    self._call("getState")
+                time.sleep(_LOOK_S)
+            kill_tree(pid)
+
+    def states(self) -> dict[str, ProcessState]:
+        """All programs by name; empty when supervisord does not run."""
+        try:
+            infos = self._call("getAllProcessInfo")
+        except (OSError, xmlrpc.client.ProtocolError):
+            return {}
+        return {info["name"]: ProcessState(info["statename"], info["pid"] or None, info["spawnerr"]) for info in infos}
+
+    def apply(self, name: str) -> bool:
+        """Take over the configuration file's section of one program; a changed program is stopped.
+
+        Returns:
+            whether the program changed.
+        """
+        added, changed, _removed = self._call("reloadConfig")[0]
+        if name in changed:
+            with suppress(xmlrpc.client.Fault):
+                self._call("stopProcessGroup", name)
+            self._call("removeProcessGroup", name)
+        if name in changed or name in added:
+            self._call("addProcessGroup", name)
+        return name in changed
+
+    def start(self, name: str) -> None:
+        """Start a program without waiting for it; nothing happens when it runs."""
+        self._tolerating(Faults.ALREADY_STARTED, "startProcess", name, False)
+
+    def stop(self, name: str) -> None:
+        """Stop a program and wait until it is gone; nothing happens when it does not run."""
+        self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
+
+    def _tolerating(self, fault_code: int, method: str, *arguments: object) -> None:
+        try:
+            self._call(method, *arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != fault_code:
+                raise StackError(f"supervisord refused to {method} {arguments[0]}: {fault.faultString}") from fault
+
+
+def process_tree(pid: int) -> list[psutil.Process]:
+    """A process and all its descendants, the process first; empty when it is gone.
+
+    PostgreSQL's workers leave the process group of their parent, so the group alone is not enough.
+    """
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process and all its descendants, and wait until they are gone."""
+    processes = process_tree(pid)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def survivors(layout: Layout) -> dict[int, str]:
+    """Processes of this stack by id, with their names; when supervisord is gone, those that outlived it.
+
+    PostgreSQL and Valkey overwrite their environment with their status line; they are known by their working folder.
+    """
+    folder = str(layout.folder)
+    data_folders = (str(layout.folder / "redis"), str(layout.postgres_home / "data"))
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            name = process.name()
+            if name in _RENAMED:
+                belongs = process.cwd() in data_folders
+            else:
+                belongs = process.environ().get(FOLDER_VARIABLE) == folder
+        except (psutil.Error, OSError):
+            continue
+        if belongs:
+            found[process.pid] = name
+    return found

