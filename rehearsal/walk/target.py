@@ -8,6 +8,7 @@ from rehearsal.steps import Stage, Step
 from rehearsal.walk.checks import login
 from rehearsal.walk.stage5 import PAST
 
+_END_TO_END = "tests/integration/platform/test_end_to_end.py"
 _DEMO_S = 900.0
 _TESTS_S = 600.0
 _RULES = {"INFERENCE_MODE": "heuristic", "POLICY_VERSION": "v1"}
@@ -38,7 +39,7 @@ def _tests(lab: Lab) -> str:
     expect(answer.code == 0, answer.tail)
     lab.wait_healthy(["risk_scoring_service"])
     answer = shell.run(
-        [".venv/bin/pytest", "-n", "0", "-q", "tests/integration/test_end_to_end.py"],
+        [".venv/bin/pytest", "-n", "0", "-q", _END_TO_END],
         timeout=_TESTS_S,
         environment={**login(lab), "GOURMETGRAM_TEST_TARGET": "compose"},
     )
@@ -53,6 +54,6 @@ STAGE = Stage(
     "The same commands as on the local stack",
     (
         Step("gourmetgram demo --target compose", "from traffic to the model's decisions; the stores agree", _demo),
-        Step("GOURMETGRAM_TEST_TARGET=compose pytest tests/integration/test_end_to_end.py", "all pass", _tests),
+        Step(f"GOURMETGRAM_TEST_TARGET=compose pytest {_END_TO_END}", "all pass", _tests),
     ),
 )

@@ -1,4 +1,4 @@
-"""What Airflow's one-shot set-up runs, and in which order; tests/integration/test_airflow.py runs it."""
+"""What Airflow's one-shot set-up runs, and in which order; tests/integration/airflow/test_dags.py runs it."""
 
 import importlib
 import json

@@ -13,7 +13,7 @@ from gourmetgram.events import Record, dead_letter
 from gourmetgram_tools.cli.trace_view import print_event, print_trace
 from gourmetgram_tools.inspection.event_trace import trace_event
 from gourmetgram_tools.inspection.trace import trace
-from tests.integration.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
+from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
 
 pytestmark = pytest.mark.servers
 

@@ -37,7 +37,7 @@ from gourmetgram_tools.inspection.kafka_reading import Range
 from gourmetgram_tools.inspection.quiescence import look
 from gourmetgram_tools.inspection.trace import trace
 from gourmetgram_tools.local.stack import Stack
-from tests.integration.inspection_fixtures import (
+from tests.support.inspection_fixtures import (
     Scene,
     new_scene,
     new_small_platform,

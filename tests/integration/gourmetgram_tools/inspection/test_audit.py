@@ -14,7 +14,7 @@ from gourmetgram_tools.inspection.audit import audit, read_facts
 from gourmetgram_tools.inspection.checks import Check, Facts, run_checks
 from gourmetgram_tools.inspection.checks.object_checks import SWEPT_WITHIN_US, pictures
 from gourmetgram_tools.inspection.quiescence import StillMovingError, look
-from tests.integration.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
+from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
 
 pytestmark = pytest.mark.servers
 
