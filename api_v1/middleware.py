@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, one log line, metrics, and limits on the body.
+"""Wrapping of every request: an id, one log line, metrics, and limits on the body.
 
 Plain ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues per request.
 """
@@ -29,7 +29,7 @@ _SECONDS = Histogram("gourmetgram_http_request_seconds", "Time from request to a
 
 
 class Observe:
-    """Gives each request an id (the client's X-Request-ID when it is sane), logs it in one line, and counts it."""
+    """Gives each request an id (a well-formed X-Request-ID of the client), logs it in one line, and counts it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -89,7 +89,7 @@ class BodyLimit:
     """Refuses large bodies: by their announced length before anything is read, else while reading.
 
     Args:
-        app: what is protected.
+        app: the application to protect.
         limits: path -> most bytes; other paths take JSON_LIMIT_BYTES.
     """
 
@@ -110,7 +110,7 @@ class BodyLimit:
             # The server discards what the client still sends.
             await json_response({"detail": _sentence(limit)}, TooLargeError.status)(scope, receive, send)
         else:
-            # The server sees to it that no more arrives than was announced.
+            # The server passes on no more bytes than were announced.
             await self._app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Pictures without a row: what uploads leave behind whose process is killed between the two.
+"""Sweep of orphans: pictures without a row, left by uploads whose process was killed between the two.
 
 Nothing is written down before an upload, so that it costs no more than it must. Instead the bucket is listed now and
 then, and a picture that has had no row for long enough is removed:
@@ -120,7 +120,7 @@ class OrphanSweeper(BackgroundTask):
             except TransientError as error:
                 pause_s = self._after_failure(error)
             except Exception:
-                # The outermost loop: the sweeper must outlive any mistake.
+                # The outermost loop: the sweeper survives every error.
                 log.exception("The sweep for pictures without a row failed and is tried again later")
             else:
                 self._after_success()
@@ -162,7 +162,7 @@ class OrphanSweeper(BackgroundTask):
         Returns:
             those that still had none, for which none can be written any more.
         """
-        # Ids rather than texts are put together here, so this is no way in for anybody's SQL.
+        # Ids rather than texts are put together here, so no SQL of a client can get in.
         ids = ",".join(str(image_id) for image_id in image_ids)
         await self._database.execute(_ABANDON.format(ids=ids, lock_wait_ms=LOCK_WAIT_MS))
         return {record["image_id"] for record in await self._database.fetch(_ABANDONED, list(image_ids))}
