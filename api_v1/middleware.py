@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_v1.errors import TooLargeError
+from api_v1.metrics import REQUEST_SECONDS, REQUESTS
 from api_v1.responses import json_response
 
 request_log = logging.getLogger("gourmetgram.requests")
@@ -24,8 +24,6 @@ JSON_LIMIT_BYTES: Final = 64 * 1024
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KNOWN_METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
-_REQUESTS = Counter("gourmetgram_http_requests_total", "Answered requests", ["method", "route", "status"])
-_SECONDS = Histogram("gourmetgram_http_request_seconds", "Time from request to answer", ["route"])
 
 
 class Observe:
@@ -68,8 +66,8 @@ def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
     # Labels must be few: a client may invent methods.
     method = scope["method"] if scope["method"] in _KNOWN_METHODS else "other"
-    _REQUESTS.labels(method, route, status).inc()
-    _SECONDS.labels(route).observe(seconds)
+    REQUESTS.labels(method, route, status).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
     if request_log.isEnabledFor(logging.INFO):
         client = scope.get("client")
         line = {
