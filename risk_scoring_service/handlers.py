@@ -11,6 +11,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
 from gourmetgram.features.definition import feature_vector
 from gourmetgram.features.online import Counts, ImageFacts, assemble_inputs
+from gourmetgram.moments import SECOND_US, now_us
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import Decision, Judge, RiskModel
 from risk_scoring_service.store import ServerError
@@ -197,7 +198,7 @@ class Handler:
             model,
         )
         new = self._facts.insert(decisions)
-        now_us = time.time_ns() // 1_000
+        stored_us = now_us()
         kinds: Counter[tuple[str, str]] = Counter()
         for (item, _, _), decision in zip(complete, decisions, strict=True):
             outcome.settled.append(item.record)
@@ -209,6 +210,6 @@ class Handler:
             log.info("%s", decision.describe())
             log.info("Stored moderation decision for %s...", decision.request.image_id[:8])
             kinds[decision.inference_mode, decision.recommendation] += 1
-            metrics.latency.observe(max(0, now_us - item.record.broker_time_us) / 1_000_000)
+            metrics.latency.observe(max(0, stored_us - item.record.broker_time_us) / SECOND_US)
         for labels, number in kinds.items():
             metrics.decisions.labels(*labels).inc(number)

@@ -18,15 +18,10 @@ from typing import Final
 import ibis
 from ibis import ir
 
-from gourmetgram.features.definition import (
-    FEATURE_NAMES,
-    HOUR_US,
-    SECOND_US,
-    FeatureInputs,
-    feature_vector,
-)
+from gourmetgram.features.definition import FEATURE_NAMES, FeatureInputs, feature_vector
+from gourmetgram.moments import HOUR_US, MINUTE_US
 
-MINUTES_5_US: Final = 300 * SECOND_US
+MINUTES_5_US: Final = 5 * MINUTE_US
 
 EVENTS: Final = ibis.schema(
     {

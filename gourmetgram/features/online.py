@@ -4,7 +4,6 @@ All values are as of the request's own time t, so an image scored at once and an
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import orjson
@@ -12,9 +11,9 @@ from redis import Redis
 from sqlalchemy import Connection, text
 
 from gourmetgram.events import COUNT_NAMES, ModerationRequest
-from gourmetgram.features.definition import SECOND_US, FeatureInputs, FeatureVector, category_name, feature_vector
+from gourmetgram.features.definition import FeatureInputs, FeatureVector, category_name, feature_vector
+from gourmetgram.moments import SECOND_US, from_us, unix_text
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _WINDOW_SECONDS: Final = {"1min": 60, "5min": 300, "1hr": 3_600}
 
 Counts = Mapping[str, int]
@@ -74,7 +73,7 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
         One entry per request, in order; None where no such image exists.
     """
     points = [
-        {"n": n, "image_id": request.image_id, "t": (_EPOCH + timedelta(microseconds=request.time_us)).isoformat()}
+        {"n": n, "image_id": request.image_id, "t": from_us(request.time_us).isoformat()}
         for n, request in enumerate(requests)
     ]
     facts: list[ImageFacts | None] = [None] * len(requests)
@@ -100,7 +99,7 @@ def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> 
             kind, _, window = name.partition("_")
             after_us = request.time_us - _WINDOW_SECONDS[window] * SECOND_US
             pipeline.zcount(
-                f"image:{request.image_id}:{kind}:1hr", f"({_unix_seconds(after_us)}", _unix_seconds(request.time_us)
+                f"image:{request.image_id}:{kind}:1hr", f"({unix_text(after_us)}", unix_text(request.time_us)
             )
     answers = iter(pipeline.execute())
     return [{name: next(answers) for name in COUNT_NAMES} for _ in requests]
@@ -144,7 +143,3 @@ def online_vectors(
         None if fact is None or count is None else feature_vector(assemble_inputs(request, fact, count))
         for request, fact, count in zip(requests, facts, counts, strict=True)
     ]
-
-
-def _unix_seconds(time_us: int) -> str:
-    return f"{time_us / SECOND_US:.6f}"

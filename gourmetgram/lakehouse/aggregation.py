@@ -32,9 +32,10 @@ from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.parsing import parse_messages
-from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress, format_time
+from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress
 from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables, open_table
 from gourmetgram.lakehouse.watermark import freeze
+from gourmetgram.moments import utc_text
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, 
         records=rows.records,
         records_by_kind=dict(rows.kinds),
         skipped=dict(rows.skipped),
-        complete_through=format_time(complete_through),
+        complete_through=utc_text(complete_through),
         seconds=time.monotonic() - started,
     )
 
@@ -241,7 +242,7 @@ def _commit(
 
     Compaction and expiry change snapshots, too, but no offsets: then the same files go on top of the new snapshot.
     """
-    properties = {COMPLETE_THROUGH: format_time(progress.complete_through)}
+    properties = {COMPLETE_THROUGH: utc_text(progress.complete_through)}
     for attempt in range(1, _COMMIT_ATTEMPTS + 1):
         refuse_overdue(started)
         try:

@@ -28,17 +28,18 @@ from gourmetgram.lakehouse.aggregation import Step, no_step
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import refuse_overdue, replace_files, set_properties
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
-from gourmetgram.lakehouse.filters import US_PER_DAY, after, between, equals, on_day
+from gourmetgram.lakehouse.filters import after, between, equals, on_day
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
-from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, format_time, parse_time, summary_of
+from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, summary_of
 from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables, open_table
+from gourmetgram.moments import DAY_US, MINUTE_US, parse_utc, utc_text
 from gourmetgram.settings import IcebergSettings
 
 log = logging.getLogger(__name__)
 
-WINDOW_US: Final = 300_000_000
+WINDOW_US: Final = 5 * MINUTE_US
 """Length of a window, microseconds."""
 
 EVENTS_SNAPSHOT: Final = "gourmetgram.events_snapshot_id"
@@ -167,8 +168,8 @@ class _Rewrite:
         writer = DataFileWriter(self._windows, WINDOWS_DEFINITION)
         try:
             with duckdb_engine() as engine:
-                for day in np.unique(touched // US_PER_DAY).tolist():
-                    starts = touched[touched // US_PER_DAY == day]
+                for day in np.unique(touched // DAY_US).tolist():
+                    starts = touched[touched // DAY_US == day]
                     files = self._files_of_day(day)
                     old += files
                     for rows in self._kept(files, starts):
@@ -230,16 +231,16 @@ def processed_through(windows: Table) -> datetime | None:
     if text is not None:
         document = orjson.loads(text)
         if document["snapshot_id"] == windows.metadata.current_snapshot_id:
-            return parse_time(document["ingested_at"])
+            return parse_utc(document["ingested_at"])
     for snapshot in ancestors_of(windows.current_snapshot(), windows.metadata):
         summary = summary_of(snapshot)
         if INGESTED_AT in summary:
-            return parse_time(summary[INGESTED_AT])
+            return parse_utc(summary[INGESTED_AT])
     return None
 
 
 def _processed(snapshot_id: int | None, mark: datetime) -> dict[str, str]:
-    document: dict[str, Any] = {"snapshot_id": snapshot_id, "ingested_at": format_time(mark)}
+    document: dict[str, Any] = {"snapshot_id": snapshot_id, "ingested_at": utc_text(mark)}
     return {PROCESSED: orjson.dumps(document).decode()}
 
 

@@ -19,7 +19,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.lakehouse.progress import format_time
+from gourmetgram.moments import utc_text
 from gourmetgram.training_data import names
 from gourmetgram.training_data.lake import Lake
 
@@ -150,7 +150,7 @@ def extract_to(database_url: str, folder: Path) -> Extraction:
     try:
         with closing(_connect(database_url)) as connection, connection.cursor() as cursor:
             extracted_at = complete_until(cursor)
-            metadata = {EXTRACTION_ID: extraction_id, EXTRACTED_AT: format_time(extracted_at)}
+            metadata = {EXTRACTION_ID: extraction_id, EXTRACTED_AT: utc_text(extracted_at)}
             connection.autocommit = False
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             rows = {table: _extract_table(cursor, table, folder, metadata) for table in RAW_TABLES}

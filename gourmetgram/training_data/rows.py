@@ -8,11 +8,10 @@ from typing import Final
 import ibis
 from ibis import ir
 
-from gourmetgram.features.definition import DAY_US, SECOND_US
+from gourmetgram.moments import DAY_US, MINUTE_US
 from gourmetgram.policy.eligibility import ADULT_AGE_YEARS
 
 DECISION_POINTS_MINUTES: Final = (0, 5, 30)
-MINUTE_US: Final = 60 * SECOND_US
 LABEL_HORIZON_US: Final = DAY_US
 
 ROWS: Final = ibis.schema(
