@@ -14,20 +14,10 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 import orjson
 
 from gourmetgram.moments import HOUR_US, MINUTE_US, SECOND_US, to_us
+from gourmetgram.windows import COUNT_NAMES, COUNTED_KINDS, CountedKind
 
-EventKind: TypeAlias = Literal["view", "comment", "flag", "upload"]
-EVENT_KINDS: Final[tuple[EventKind, ...]] = ("view", "comment", "flag", "upload")
-
-COUNT_NAMES: Final = (
-    "views_5min",
-    "views_1hr",
-    "comments_1min",
-    "comments_5min",
-    "comments_1hr",
-    "flags_5min",
-    "flags_1hr",
-)
-"""The counts that a request's context carries, all as of the request's time."""
+EventKind: TypeAlias = Literal[CountedKind, "upload"]
+EVENT_KINDS: Final[tuple[EventKind, ...]] = (*COUNTED_KINDS, "upload")
 
 MAX_COUNT: Final = 2**53
 """No window holds more events; what is computed from counts up to here fits into 64 bits and into a double."""

@@ -10,14 +10,14 @@ import orjson
 from redis import Redis
 from sqlalchemy import Connection, text
 
-from gourmetgram.events import COUNT_NAMES, ModerationRequest
+from gourmetgram.events import ModerationRequest
 from gourmetgram.features.definition import FeatureInputs, FeatureVector, category_name, feature_vector
-from gourmetgram.moments import SECOND_US, from_us, unix_text
-
-_WINDOW_SECONDS: Final = {"1min": 60, "5min": 300, "1hr": 3_600}
+from gourmetgram.moments import from_us
+from gourmetgram.redis_keys import longest_window, window_bounds
+from gourmetgram.windows import COUNT_NAMES, COUNTED_WINDOWS
 
 Counts = Mapping[str, int]
-"""Window counts by the names of `COUNT_NAMES`."""
+"""Counts by the names of `COUNT_NAMES`."""
 
 
 class ImageFacts(NamedTuple):
@@ -85,22 +85,19 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
 
 
 def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[Counts]:
-    """Count each request's windows (t - w, t] in Redis, in one round trip.
-
-    A set of events by eligible actors is `image:{id}:{views|comments|flags}:1hr`, its scores are event times in
-    Unix seconds; the exact microseconds survive as six decimals.
+    """Read the counts of each request's windows (t - width, t] from Redis, in one round trip.
 
     Returns:
         One entry per request, in order, with all of `COUNT_NAMES`.
+
+    Raises:
+        RedisError: Redis did not answer.
     """
     pipeline = client.pipeline(transaction=False)
     for request in requests:
-        for name in COUNT_NAMES:
-            kind, _, window = name.partition("_")
-            after_us = request.time_us - _WINDOW_SECONDS[window] * SECOND_US
-            pipeline.zcount(
-                f"image:{request.image_id}:{kind}:1hr", f"({unix_text(after_us)}", unix_text(request.time_us)
-            )
+        for counted in COUNTED_WINDOWS.values():
+            bounds = window_bounds(request.time_us, counted.width_us)
+            pipeline.zcount(longest_window(request.image_id, counted.kind), *bounds)
     answers = iter(pipeline.execute())
     return [{name: next(answers) for name in COUNT_NAMES} for _ in requests]
 
