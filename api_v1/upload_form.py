@@ -14,7 +14,7 @@ from api_v1.errors import InvalidInputError, TooLargeError
 from api_v1.schemas import UploadIn
 
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
-"""What a form may hold beside the file: boundaries, headers, and the text fields."""
+"""Most bytes of a form beside the file: boundaries, headers, and the text fields."""
 
 _OPTIONAL = ("caption", "category")
 _READ_TIMEOUT_S = 120.0

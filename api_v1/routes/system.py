@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it can work, and its metrics."""
+"""Liveness, readiness and metrics of the service."""
 
 import asyncio
 from collections.abc import Awaitable

@@ -70,7 +70,7 @@ async def _take(services: Services, upload: Upload) -> Response:
 
 
 async def _decode(services: Services, data: bytes) -> ImageKind:
-    """Find out the format, within the memory that all decoding may take.
+    """Find out the format within the memory budget of all decoding.
 
     Raises:
         NotAnImageError: the file is no image, or too large a one.
