@@ -16,7 +16,7 @@ from risk_scoring_service.decide import Judge, RiskModel
 from risk_scoring_service.handlers import DeadLetter, Handler
 from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
 from risk_scoring_service.source import RequestSource
-from risk_scoring_service.store import DecisionStore, WindowStore
+from risk_scoring_service.store import DecisionStore, RedisCounts
 from risk_scoring_service.worker import Worker
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Service:
     def __init__(self, configuration: Configuration) -> None:
         scorer, health = configuration.scorer, configuration.health
         self._store = DecisionStore(create_worker_engine(configuration.postgres, "risk-scoring-service"))
-        self._windows = WindowStore(redis.connect(configuration.redis, redis.WORKER))
+        self._windows = RedisCounts(redis.connect(configuration.redis, redis.WORKER))
         self._poller = None if scorer.inference_mode == "heuristic" else _model_poller(configuration)
         judge = Judge(scorer.inference_mode, scorer.policy_version)
         self._worker = Worker(

@@ -3,7 +3,7 @@
 All values are as of the request's own time t, so an image scored at once and an hour later gets the same score.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import orjson
@@ -18,6 +18,9 @@ from gourmetgram.windows import COUNT_NAMES, COUNTED_WINDOWS
 
 Counts = Mapping[str, int]
 """Counts by the names of `COUNT_NAMES`."""
+
+CountReader = Callable[[Sequence[ModerationRequest]], Sequence[Counts] | None]
+"""Returns the counts of each request, or None while their store is away."""
 
 
 class ImageFacts(NamedTuple):
@@ -102,41 +105,45 @@ def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> 
     return [{name: next(answers) for name in COUNT_NAMES} for _ in requests]
 
 
-def assemble_inputs(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureInputs:
-    """Put together what the formulas of the features need."""
-    return FeatureInputs(
-        upload_us=facts.upload_us,
-        time_us=request.time_us,
-        views_5min=counts["views_5min"],
-        views_1hr=counts["views_1hr"],
-        comments_5min=counts["comments_5min"],
-        comments_1hr=counts["comments_1hr"],
-        flags_5min=counts["flags_5min"],
-        flags_1hr=counts["flags_1hr"],
-        total_flags=facts.total_flags,
-        caption_length=facts.caption_length,
-        user_image_count=facts.user_image_count,
-        user_created_us=facts.user_created_us,
-        category=facts.category,
-    )
-
-
 def online_vectors(
-    connection: Connection, client: Redis, requests: Sequence[ModerationRequest]
-) -> list[FeatureVector | None]:
-    """The 29 features of each request's image as of the request's time.
+    requests: Sequence[ModerationRequest], facts: Sequence[ImageFacts], read_counts: CountReader
+) -> Iterator[list[tuple[int, FeatureVector]]]:
+    """Compute the 29 features of each request's image as of the request's time, in two parts.
 
-    Counts come from a request's context where that is complete, else from Redis.
+    The first part holds the requests whose context has all counts. Only then is `read_counts` asked for the others:
+    while Redis is away, a caller loses the second part alone.
 
-    Returns:
-        One vector per request, in order; None where no such image exists.
+    Args:
+        requests: requests whose image exists.
+        facts: facts of each request's image.
+        read_counts: reads window counts from Redis; see `CountReader`.
+
+    Yields:
+        Parts of the result: pairs of a request's index in `requests` and its vector.
     """
-    facts = read_image_facts(connection, requests)
-    counts = [request.counts() for request in requests]
-    missing = [n for n, known in enumerate(counts) if known is None]
-    for n, read in zip(missing, read_window_counts(client, [requests[n] for n in missing]), strict=True):
-        counts[n] = dict(read)
-    return [
-        None if fact is None or count is None else feature_vector(assemble_inputs(request, fact, count))
-        for request, fact, count in zip(requests, facts, counts, strict=True)
-    ]
+    in_context = [request.counts() for request in requests]
+    yield [(n, _vector(requests[n], facts[n], counts)) for n, counts in enumerate(in_context) if counts is not None]
+    lacking = [n for n, counts in enumerate(in_context) if counts is None]
+    answers = read_counts([requests[n] for n in lacking]) if lacking else None
+    if answers is not None:
+        yield [(n, _vector(requests[n], facts[n], counts)) for n, counts in zip(lacking, answers, strict=True)]
+
+
+def _vector(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureVector:
+    return feature_vector(
+        FeatureInputs(
+            upload_us=facts.upload_us,
+            time_us=request.time_us,
+            views_5min=counts["views_5min"],
+            views_1hr=counts["views_1hr"],
+            comments_5min=counts["comments_5min"],
+            comments_1hr=counts["comments_1hr"],
+            flags_5min=counts["flags_5min"],
+            flags_1hr=counts["flags_1hr"],
+            total_flags=facts.total_flags,
+            caption_length=facts.caption_length,
+            user_image_count=facts.user_image_count,
+            user_created_us=facts.user_created_us,
+            category=facts.category,
+        )
+    )
