@@ -24,7 +24,6 @@ from pyiceberg.table.snapshots import ancestors_of
 
 from gourmetgram.duckdb_engine import duckdb_engine
 from gourmetgram.events import EventKind
-from gourmetgram.lakehouse.aggregation import Step, no_step
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import refuse_overdue, replace_files, set_properties
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
@@ -91,13 +90,12 @@ class WindowsResult:
     seconds: float
 
 
-def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no_step) -> WindowsResult:
+def write_windows(settings: IcebergSettings, kind: EventKind) -> WindowsResult:
     """Recompute every window of one kind of event that a record touched since the last run, and replace its rows.
 
     Args:
         settings: where the tables are.
         kind: view, comment or flag.
-        on_step: see `gourmetgram.lakehouse.aggregation.Step`.
 
     Raises:
         TransientError: a server is away, or another run changed the table first; nothing was changed: run again.
@@ -107,8 +105,8 @@ def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no
     with open_catalog(settings) as catalog, named_outages(f"{name} could not be written"):
         ensure_tables(catalog)
         events, windows = catalog.load_table(EVENTS), open_table(catalog, name)
-        on_step("tables loaded")
-        count, rows, snapshot_id = _Rewrite(events, windows, kind, on_step).perform()
+        log.debug("Step done: tables loaded")
+        count, rows, snapshot_id = _Rewrite(events, windows, kind).perform()
         result = WindowsResult(name, count, rows, snapshot_id, time.monotonic() - started)
         log.info("%s: %d windows recomputed into %d rows, %.1f s", name, count, rows, result.seconds)
         maintain_quietly(catalog.load_table(name))
@@ -118,11 +116,10 @@ def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no
 class _Rewrite:
     """One run on the snapshots that `events` and `windows` had when they were loaded."""
 
-    def __init__(self, events: Table, windows: Table, kind: EventKind, on_step: Step) -> None:
+    def __init__(self, events: Table, windows: Table, kind: EventKind) -> None:
         self._events = events
         self._windows = windows
         self._kind = kind
-        self._on_step = on_step
         self._processed_at = datetime.now(UTC)
         self._started = time.monotonic()
         self._rows = 0
@@ -134,13 +131,13 @@ class _Rewrite:
         if progress is None or (mark is not None and mark >= progress.ingested_at):
             return 0, 0, None
         touched = self._touched(mark)
-        self._on_step("windows found")
+        log.debug("Step done: windows found")
         if len(touched) == 0:
             set_properties(self._windows, _processed(self._windows.metadata.current_snapshot_id, progress.ingested_at))
-            self._on_step("mark moved")
+            log.debug("Step done: mark moved")
             return 0, 0, None
         old, new = self._write(touched)
-        self._on_step("files written")
+        log.debug("Step done: files written")
         refuse_overdue(self._started)
         summary = {**progress.summary(), EVENTS_SNAPSHOT: str(self._events.metadata.current_snapshot_id)}
         try:
@@ -148,7 +145,7 @@ class _Rewrite:
         except ChangedMeanwhileError:
             delete_files(self._windows, (file.file_path for file in new))
             raise
-        self._on_step("committed")
+        log.debug("Step done: committed")
         return len(touched), self._rows, snapshot_id
 
     def _touched(self, mark: datetime | None) -> NDArray[np.int64]:
@@ -177,7 +174,7 @@ class _Rewrite:
                     for rows in self._recomputed(engine, starts):
                         self._rows += rows.num_rows
                         writer.write(rows)
-                    self._on_step("day written")
+                    log.debug("Step done: day written")
             return old, writer.finish()
         except BaseException:
             writer.discard()
