@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
 from gourmetgram.features.definition import FeatureVector
-from gourmetgram.features.online import Counts, ImageFacts, online_vectors
+from gourmetgram.features.online import ImageCounts, ImageFacts, online_vectors
 from gourmetgram.moments import SECOND_US, now_us
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import Decision, Judge, RiskModel
@@ -38,7 +38,7 @@ class FactStore(Protocol):
 class CountStore(Protocol):
     """Redis as the handler sees it; see `store.RedisCounts`."""
 
-    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         """Return all counts of each request."""
 
 
@@ -165,7 +165,7 @@ class Handler:
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
 
-    def _read_counts(self, requests: Sequence[ModerationRequest]) -> Sequence[Counts] | None:
+    def _read_counts(self, requests: Sequence[ModerationRequest]) -> Sequence[ImageCounts] | None:
         """Read window counts from Redis; None while it is away."""
         try:
             counts = self._windows.counts(requests)

@@ -74,7 +74,7 @@ class PastEvent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BackfillPlan:
     """What history to make.
 
     Attributes:
@@ -113,14 +113,14 @@ def latest_end(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
-class History:
+class BackfillHistory:
     """Users and images are made at once; their events are made image by image, when they are asked for.
 
     Args:
         plan: what history to make.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BackfillPlan) -> None:
         self.plan = plan
         self._rng = self._stream("people and images")
         self._faker = Faker()

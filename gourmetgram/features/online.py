@@ -16,10 +16,10 @@ from gourmetgram.moments import from_us
 from gourmetgram.redis_keys import longest_window, window_bounds
 from gourmetgram.windows import COUNT_NAMES, COUNTED_WINDOWS
 
-Counts = Mapping[str, int]
+ImageCounts = Mapping[str, int]
 """Counts by the names of `COUNT_NAMES`."""
 
-CountReader = Callable[[Sequence[ModerationRequest]], Sequence[Counts] | None]
+CountReader = Callable[[Sequence[ModerationRequest]], Sequence[ImageCounts] | None]
 """Returns the counts of each request, or None while their store is away."""
 
 
@@ -87,7 +87,7 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
     return facts
 
 
-def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[Counts]:
+def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
     """Read the counts of each request's windows (t - width, t] from Redis, in one round trip.
 
     Returns:
@@ -129,7 +129,7 @@ def online_vectors(
         yield [(n, _vector(requests[n], facts[n], counts)) for n, counts in zip(lacking, answers, strict=True)]
 
 
-def _vector(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureVector:
+def _vector(request: ModerationRequest, facts: ImageFacts, counts: ImageCounts) -> FeatureVector:
     return feature_vector(
         FeatureInputs(
             upload_us=facts.upload_us,
