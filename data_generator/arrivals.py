@@ -13,7 +13,7 @@ from data_generator.statistics import Statistics
 LATE_AFTER_S: Final = 1.0
 """Work that starts later than this after its arrival counts as late: the machine is too slow for the rate."""
 
-Clock = Callable[[], float]
+MonotonicClock = Callable[[], float]
 """Seconds that never go back, such as `time.monotonic`."""
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -35,7 +35,11 @@ class PoissonArrivals:
     """
 
     def __init__(
-        self, rate_per_s: float, rng: random.Random, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep
+        self,
+        rate_per_s: float,
+        rng: random.Random,
+        clock: MonotonicClock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._rate_per_s = rate_per_s
         self._rng = rng
@@ -64,7 +68,7 @@ class Dispatcher:
         clock: the clock of the arrivals.
     """
 
-    def __init__(self, limit: int, statistics: Statistics, clock: Clock = time.monotonic) -> None:
+    def __init__(self, limit: int, statistics: Statistics, clock: MonotonicClock = time.monotonic) -> None:
         self._limit = limit
         self._statistics = statistics
         self._clock = clock
@@ -82,7 +86,7 @@ class Dispatcher:
 
     def start(self, due: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start `work()` for one arrival, or drop it."""
-        if len(self._tasks) >= self._limit:
+        if self.under_way >= self._limit:
             self._statistics.arrival_dropped()
             if self._statistics.dropped == 1:
                 log.warning("%d requests are under way, the most allowed: arrivals are dropped", self._limit)

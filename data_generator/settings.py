@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from gourmetgram.settings import LogLevel, Seconds, WorkerSettings
 
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-EventCount = Annotated[int, Field(ge=0, le=100_000_000)]
+EventNumber = Annotated[int, Field(ge=0, le=100_000_000)]
 
 
 def _with_usable_port(url: str) -> str:
@@ -54,7 +54,7 @@ class GeneratorSettings(WorkerSettings):
     generator_backfill_days: Annotated[int, Field(ge=1, le=3650)] = 7
     """Length of the past, which ends between one and two hours ago."""
     generator_backfill_images: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
-    generator_backfill_events: EventCount = 200_000
+    generator_backfill_events: EventNumber = 200_000
     """Uploads, views, comments and flags together."""
     generator_backfill_seed: int = 42
     generator_backfill_truth_path: Path = Path("ground-truth.csv")

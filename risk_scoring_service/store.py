@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, SQLAlch
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.events import ModerationRequest
-from gourmetgram.features.online import Counts, ImageFacts, read_image_facts, read_window_counts
+from gourmetgram.features.online import ImageCounts, ImageFacts, read_image_facts, read_window_counts
 from risk_scoring_service.decide import Decision
 
 # Rows go over as one JSON text: no per-value quoting in the client, one statement however large the batch. Two
@@ -117,13 +117,13 @@ class DecisionStore:
             self._kept = None
 
 
-class WindowStore:
-    """The rolling windows in Redis, for requests that do not carry all counts."""
+class RedisCounts:
+    """Window counts in Redis, for requests that do not carry all counts."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
 
-    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         """See `read_window_counts`.
 
         Raises:

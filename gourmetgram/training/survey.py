@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas.util import hash_array  # type: ignore[import-untyped]
 
+from gourmetgram.moments import MINUTE_US, from_us
 from gourmetgram.training.dataset import HOW_TO_FILL, Looks, TrainingTable, UnusableDataError
 from gourmetgram.training.horizon import (
     ENOUGH_OBSERVED,
@@ -19,8 +20,6 @@ from gourmetgram.training.horizon import (
     outcomes,
 )
 from gourmetgram.training.split import HELD_OUT_SHARES, MIN_IMAGES, Split, split_uploads
-from gourmetgram.training_data.inputs import from_us
-from gourmetgram.training_data.rows import MINUTE_US
 
 
 class _Images(NamedTuple):
@@ -65,7 +64,7 @@ class Candidate(NamedTuple):
         return f"{self.minutes} minutes: {share}, {self.positive:,} of them flagged, {sides}"
 
 
-class Choice(NamedTuple):
+class HorizonChoice(NamedTuple):
     """The horizon that labels are made with, and what is held out.
 
     Attributes:
@@ -93,7 +92,7 @@ class Choice(NamedTuple):
         return "the longest that 60 % of the rows were observed for, with both classes on both sides of the split"
 
 
-def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime | None = None) -> Choice:
+def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime | None = None) -> HorizonChoice:
     """Choose the label horizon, and hold out the latest images. Reads the table once; keeps 18 bytes an image.
 
     Args:
@@ -113,7 +112,7 @@ def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime
     for found in candidates:
         usable = found.positive not in {0, found.observed} if given else found.enough_observed and found.both_classes
         if found.split is not None and usable:
-            return Choice(found.minutes, found.split, given is not None, candidates)
+            return HorizonChoice(found.minutes, found.split, given is not None, candidates)
     raise UnusableDataError(_refusal(table.snapshot_id, candidates, survey.observed_until, now or datetime.now(UTC)))
 
 

@@ -23,7 +23,7 @@ CLASSES: Final = np.array([0, 1])
 
 _NUMERIC: Final = len(NUMERIC_FEATURES)
 
-Report = Callable[[str], None]
+TrainingReport = Callable[[str], None]
 """Told what is being done, for people who wait."""
 
 
@@ -71,7 +71,7 @@ def quiet(_: str) -> None:
     """Tell nobody."""
 
 
-def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> FittedScaler:
+def fit_scaler(rows: TrainingRows, split: Split, report: TrainingReport = quiet) -> FittedScaler:
     """Learn the spread of the numeric features over all training batches.
 
     Raises:
@@ -89,7 +89,7 @@ def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> Fitt
 
 
 def fit_model(
-    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int, report: Report = quiet
+    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int, report: TrainingReport = quiet
 ) -> SGDClassifier:
     """Learn a logistic regression by stochastic gradient descent, several passes over the training batches."""
     model = SGDClassifier(loss="log_loss", random_state=42)

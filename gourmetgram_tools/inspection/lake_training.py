@@ -10,8 +10,9 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import ancestors_of
 
 from gourmetgram.duckdb_engine import duckdb_engine
-from gourmetgram.lakehouse.progress import parse_time, summary_of
+from gourmetgram.lakehouse.progress import summary_of
 from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.moments import parse_utc
 from gourmetgram.training_data.names import EXTRACTED_AT, FIRST_FLAG, ROWS_KEPT, TRAINING_TABLE
 
 _LOAD: Final = """
@@ -90,7 +91,7 @@ def read_training_rows(catalog: Catalog) -> TrainingRows:
     return TrainingRows(
         rows=rows,
         kept=_kept(table),
-        extracted_at=parse_time(extracted_at) if extracted_at else None,
+        extracted_at=parse_utc(extracted_at) if extracted_at else None,
         repeated=tuple((image_id, minutes, number) for image_id, minutes, number in repeated),
         mislabelled=mislabelled,
         images={

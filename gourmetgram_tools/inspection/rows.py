@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from gourmetgram.errors import TransientError
-from gourmetgram.events import COUNT_NAMES
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
+from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection.event_log import Ids, id_texts, uuid_bytes
 
 _BATCH: Final = 5_000

@@ -10,10 +10,11 @@ from pyiceberg.expressions import And, BooleanExpression
 
 from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.catalog import open_catalog, table_versions
-from gourmetgram.lakehouse.filters import at_or_after, between, equals, to_us
+from gourmetgram.lakehouse.filters import at_or_after, between, equals
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES
 from gourmetgram.lakehouse.windows import WINDOW_US
+from gourmetgram.moments import to_us
 from gourmetgram.settings import IcebergSettings
 from gourmetgram.training_data.names import FIRST_FLAG, TRAINING_TABLE
 from gourmetgram_tools.inspection.trace_kafka import EventRecord

@@ -9,7 +9,7 @@ from gourmetgram_tools.local import minio
 from gourmetgram_tools.local.airflow import AIRFLOW, Airflow
 from gourmetgram_tools.local.component import Component
 from gourmetgram_tools.local.kafka import Kafka
-from gourmetgram_tools.local.layout import Layout, Plan
+from gourmetgram_tools.local.layout import Layout, StackPlan
 from gourmetgram_tools.local.minio import Minio
 from gourmetgram_tools.local.postgres import Postgres
 from gourmetgram_tools.local.redis import Redis
@@ -29,7 +29,7 @@ class Blueprint:
         cache: folder of programs that are fetched or built once.
     """
 
-    def __init__(self, layout: Layout, plan: Plan, cache: Path) -> None:
+    def __init__(self, layout: Layout, plan: StackPlan, cache: Path) -> None:
         self._layout = layout
         self._plan = plan
         ports = plan.ports

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Component(ABC):
     def ports(self) -> Mapping[str, int]:
         """Every port that the component listens on, by purpose; the first is the main one."""
 
-    def obtain(self, report: Report) -> None:  # noqa: B027 - most components need nothing
+    def obtain(self, report: StepReport) -> None:  # noqa: B027 - most components need nothing
         """Fetch or build the programs that it needs, once for all stacks; may take minutes the first time."""
 
-    def prepare(self, report: Report) -> None:  # noqa: B027
+    def prepare(self, report: StepReport) -> None:  # noqa: B027
         """Make its data folder ready; called before each start, cheap when there is nothing to do."""
 
     @abstractmethod
@@ -59,5 +59,5 @@ class Component(ABC):
     def healthy(self) -> bool:
         """Ask, within about two seconds, whether it answers its clients."""
 
-    def initialise(self, report: Report) -> None:  # noqa: B027
+    def initialise(self, report: StepReport) -> None:  # noqa: B027
         """Bring what clients expect to find inside (schema, topics, buckets) into being; safe to repeat."""

@@ -96,14 +96,14 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StackPlan:
     """What a stack remembers between two commands."""
 
     ports: Ports
     ui_bind: str
 
 
-def load_or_create_plan(layout: Layout, ui_bind: str) -> Plan:
+def load_or_create_plan(layout: Layout, ui_bind: str) -> StackPlan:
     """Read the stack's plan; a new stack gets the lab's ports (`default`) or free ones (any other name).
 
     Args:
@@ -117,12 +117,12 @@ def load_or_create_plan(layout: Layout, ui_bind: str) -> Plan:
         return _read(layout.plan_file)
     is_default = layout.name == DEFAULT_NAME
     chosen = Ports() if is_default else ports.choose_free(_ports_of_other_stacks(layout))
-    plan = Plan(chosen, ui_bind)
+    plan = StackPlan(chosen, ui_bind)
     save_plan(layout, plan)
     return plan
 
 
-def save_plan(layout: Layout, plan: Plan) -> None:
+def save_plan(layout: Layout, plan: StackPlan) -> None:
     """Write the plan, all or nothing."""
     layout.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"name": layout.name, "ui_bind": plan.ui_bind, "ports": asdict(plan.ports)}, indent=2)
@@ -136,10 +136,10 @@ def replace_file(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _read(path: Path) -> Plan:
+def _read(path: Path) -> StackPlan:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(Ports(**content["ports"]), content["ui_bind"])
+        return StackPlan(Ports(**content["ports"]), content["ui_bind"])
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"{path} does not describe a stack ({error}): correct it, or delete the file.") from error
 

@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,16 +14,17 @@ from typing import Self
 import psutil
 from dotenv import set_key
 
+from gourmetgram.waiting import wait_for
 from gourmetgram_tools.local import layout as layouts
 from gourmetgram_tools.local import logs, ports, toolchain
 from gourmetgram_tools.local.airflow import AIRFLOW
 from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, Blueprint
 from gourmetgram_tools.local.component import Component
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.layout import DEFAULT_NAME, Layout, Plan
+from gourmetgram_tools.local.layout import DEFAULT_NAME, Layout, StackPlan
 from gourmetgram_tools.local.ports import Ports
 from gourmetgram_tools.local.postgres import Postgres
-from gourmetgram_tools.local.progress import LogProgress, Progress
+from gourmetgram_tools.local.progress import LogProgress, StepProgress
 from gourmetgram_tools.local.services import WORKERS
 from gourmetgram_tools.local.settings import LocalSettings
 from gourmetgram_tools.local.supervision import Supervisor, kill_tree, process_tree, render_config, survivors
@@ -102,7 +102,7 @@ class Stack:
         return self._layout.folder
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> StackPlan:
         """Its ports; chosen and remembered on first use."""
         return layouts.load_or_create_plan(self._layout, self._settings.ui_bind)
 
@@ -189,7 +189,7 @@ class Stack:
 
     # --- all of it -------------------------------------------------------------------------------------------------
 
-    def up(self, services: Sequence[str] | None = None, progress: Progress | None = None) -> None:
+    def up(self, services: Sequence[str] | None = None, progress: StepProgress | None = None) -> None:
         """Bring the servers and services up and wait until all are healthy; what runs unchanged is left alone.
 
         Args:
@@ -225,7 +225,7 @@ class Stack:
                 with steps.step(f"{service.title}: healthy"):
                     self.wait_healthy(service.name)
 
-    def down(self, wipe: bool = False, progress: Progress | None = None) -> None:
+    def down(self, wipe: bool = False, progress: StepProgress | None = None) -> None:
         """Stop everything.
 
         Args:
@@ -319,24 +319,30 @@ class Stack:
             StackError: it gave up starting, or the deadline passed; the text holds its last log lines.
         """
         component = self._component(name)
-        deadline = time.monotonic() + deadline_s
-        crashing = False
-        while time.monotonic() < deadline:
+
+        def failed(_state: str) -> StackError:
+            return StackError(
+                f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
+                f"{self._last_lines(name)}\n"
+                f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
+            )
+
+        def state() -> str:
             known = self._supervisor.states().get(name)
-            if known is None or known.state == "FATAL":
-                break
-            if known.state in ("STARTING", "RUNNING") and component.healthy():
-                return
-            if known.state == "BACKOFF" and not crashing:
-                # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
-                crashing = True
-                deadline = min(deadline, time.monotonic() + _CRASHING_DEADLINE_S)
-            time.sleep(_POLL_S)
-        raise StackError(
-            f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
-            f"{self._last_lines(name)}\n"
-            f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
+            if known is None:
+                return "FATAL"
+            return "HEALTHY" if known.state in ("STARTING", "RUNNING") and component.healthy() else known.state
+
+        ended = {"HEALTHY", "FATAL"}
+        found = wait_for(
+            state, deadline_s=deadline_s, every_s=_POLL_S, late=failed, done=lambda now: now in {*ended, "BACKOFF"}
         )
+        if found == "BACKOFF":
+            # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
+            left_s = min(deadline_s, _CRASHING_DEADLINE_S)
+            found = wait_for(state, deadline_s=left_s, every_s=_POLL_S, late=failed, done=lambda now: now in ended)
+        if found == "FATAL":
+            raise failed(found)
 
     # --- steps -----------------------------------------------------------------------------------------------------
 
@@ -399,7 +405,7 @@ class Stack:
         programs = {name: component.program() for name, component in self._blueprint.components().items()}
         self._supervisor.write_config(render_config(self._layout, programs, os.geteuid() == 0))
 
-    def _finish_server(self, server: Component, steps: Progress) -> None:
+    def _finish_server(self, server: Component, steps: StepProgress) -> None:
         """Wait until a server is healthy, then make sure that clients find in it what they expect."""
         with steps.step(f"{server.title}: healthy"):
             self.wait_healthy(server.name)
@@ -407,7 +413,7 @@ class Stack:
             with steps.step(f"{server.title}: {server.contents}") as report:
                 server.initialise(report)
 
-    def _start(self, component: Component, steps: Progress) -> None:
+    def _start(self, component: Component, steps: StepProgress) -> None:
         """Start a component with the settings just written; a running one only when they changed."""
         with steps.step(f"{component.title}: data folder and start") as report:
             self._supervisor.apply(component.name)

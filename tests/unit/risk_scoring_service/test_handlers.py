@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.events import COUNT_NAMES, ModerationRequest, Record
+from gourmetgram.events import ModerationRequest, Record
 from gourmetgram.features.definition import UNKNOWN_CATEGORY, FeatureVector
-from gourmetgram.features.online import Counts, ImageFacts
+from gourmetgram.features.online import ImageCounts, ImageFacts
+from gourmetgram.windows import COUNT_NAMES
 from risk_scoring_service.decide import Decision, Judge
 from risk_scoring_service.handlers import Handler, Waiting
 from risk_scoring_service.store import ServerError
@@ -40,7 +41,7 @@ class Windows:
 
     away = False
 
-    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         if self.away:
             raise ServerError("redis", ConnectionError("refused"))
         return [{**COUNTS, "views_5min": 101} for _ in requests]

@@ -13,6 +13,7 @@ from gourmetgram.lakehouse.windows import write_windows
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from tests.support.lakehouse_platform import KillAt, Killed, LakehousePlatform, kill_after
+from tests.support.steps import watched_steps
 
 pytestmark = pytest.mark.servers
 
@@ -86,7 +87,8 @@ def test_windows_killed_after_any_statement_are_completed_by_the_next_run(lakeho
         lakehouse.aggregate()
         kill = KillAt(step)
         try:
-            write_windows(lakehouse.sources.iceberg, "comment", kill)
+            with watched_steps(kill):
+                write_windows(lakehouse.sources.iceberg, "comment")
         except Killed:
             killed_at.append(kill.name)
         else:
@@ -143,8 +145,12 @@ def test_two_window_runs_at_once_count_nothing_twice(lakehouse: LakehousePlatfor
         if step == "files written":
             barrier.wait()
 
+    def run() -> None:
+        with watched_steps(meet):
+            write_windows(lakehouse.sources.iceberg, "view")
+
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(write_windows, lakehouse.sources.iceberg, "view", meet) for _ in range(2)]
+        runs = [pool.submit(run) for _ in range(2)]
         errors = [run.exception() for run in runs]
     assert sorted(error is None for error in errors) == [False, True]
     lakehouse.write_windows()
