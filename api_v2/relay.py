@@ -20,7 +20,7 @@ from typing import Final
 import asyncpg
 from prometheus_client import Counter, Gauge
 
-from api_v2.publisher import OutboxPublisher, OutboxRow
+from api_v2.publisher import OutboxEvent, OutboxPublisher
 from gourmetgram.database.pool import CONNECTION_LOST, Connection, Database, deadline_after, describe, now
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import KafkaSettings
@@ -221,7 +221,7 @@ class Relay:
         left_out = self._publisher.missing | self._resting.topics(now())
         after = floor.value(now())
         records = await connection.fetch(_READ, after, BATCH, sorted(left_out), timeout=STATEMENT_TIMEOUT_S)
-        rows = [OutboxRow(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
+        rows = [OutboxEvent(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
         confirmed = await self._publish(rows) if rows else []
         if confirmed:
             await connection.execute(_DELETE, [row.sequence for row in confirmed], timeout=STATEMENT_TIMEOUT_S)
@@ -236,7 +236,7 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_S)
 
-    async def _publish(self, rows: list[OutboxRow]) -> list[OutboxRow]:
+    async def _publish(self, rows: list[OutboxEvent]) -> list[OutboxEvent]:
         loop = asyncio.get_running_loop()
         confirmed = await loop.run_in_executor(self._thread, self._publisher.publish, rows, self._abandon)
         self._resting.tried({row.topic for row in rows}, self._publisher.failed, now())
@@ -278,7 +278,7 @@ class Relay:
         _PENDING.set(self._pending)
 
 
-def _contiguous_end(rows: Sequence[OutboxRow], confirmed: Sequence[OutboxRow]) -> int | None:
+def _contiguous_end(rows: Sequence[OutboxEvent], confirmed: Sequence[OutboxEvent]) -> int | None:
     """Last sequence up to which all rows are confirmed."""
     done = {row.sequence for row in confirmed}
     before = list(itertools.takewhile(lambda row: row.sequence in done, rows))

@@ -12,7 +12,7 @@ from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets, committed_offsets
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.records import to_record
-from gourmetgram.kafka.status import BrokerWatch, Statistics, partition_statuses
+from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, partition_statuses
 from gourmetgram.settings import KafkaSettings
 from risk_scoring_service import metrics
 
@@ -131,7 +131,7 @@ class RequestSource:
         self._started = True
         log.info("Reading %s, partitions %s", self._topic, sorted(partition.number for partition in committed))
 
-    def _report_lag(self, statistics: Statistics) -> None:
+    def _report_lag(self, statistics: ClientStatistics) -> None:
         for partition, status in partition_statuses(statistics).items():
             if partition.topic == self._topic and status.lag is not None:
                 metrics.lag.labels(partition.number).set(status.lag)

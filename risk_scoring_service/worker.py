@@ -14,7 +14,7 @@ from gourmetgram.kafka.partitions import Partition, Position
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
-from risk_scoring_service.handlers import Outcome, Waiting
+from risk_scoring_service.handlers import BatchOutcome, Waiting
 from risk_scoring_service.offsets import SettledOffsets
 from risk_scoring_service.store import ServerError
 
@@ -36,7 +36,7 @@ STUCK_AFTER_S = 10.0
 """A loop that has not come round for this long is held up by a silent server."""
 
 
-class Source(Protocol):
+class RequestFeed(Protocol):
     """Kafka as the loop sees it; see `source.RequestSource`."""
 
     @property
@@ -65,7 +65,7 @@ class BatchDecider(Protocol):
     def read(self, record: Record) -> Waiting | BadMessage:
         """Read one record."""
 
-    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
         """Decide a batch and store its rows."""
 
 
@@ -85,7 +85,7 @@ class Worker:
 
     def __init__(
         self,
-        source: Source,
+        source: RequestFeed,
         handler: BatchDecider,
         dead_letters: DeadLetterSink,
         ping: Callable[[], None],

@@ -21,7 +21,7 @@ from gourmetgram.kafka.offsets import committed_offsets
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.settings import KafkaSettings
-from risk_scoring_service.service import Configuration, Service
+from risk_scoring_service.service import Configuration, ScoringService
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 """A time of uploads: Wednesday, and not a whole second."""
@@ -158,9 +158,9 @@ class DeadLetters:
 
 
 @contextmanager
-def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
+def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
     """Run the service in a thread of this process, wired as in production."""
-    service = Service(Configuration.load(environment))
+    service = ScoringService(Configuration.load(environment))
     stop = threading.Event()
     failures: list[BaseException] = []
 

@@ -12,7 +12,7 @@ from gourmetgram.kafka.partitions import Partition
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import worker as module
 from risk_scoring_service.decide import RiskModel
-from risk_scoring_service.handlers import Outcome, Waiting
+from risk_scoring_service.handlers import BatchOutcome, Waiting
 from risk_scoring_service.store import ServerError
 from risk_scoring_service.worker import Worker
 
@@ -89,11 +89,11 @@ class FakeHandler:
             return BadMessage("not JSON")
         return Waiting(record, ModerationRequest(str(record.offset), "image", "viral", 0, {}))
 
-    def handle(self, batch: Sequence[Waiting], _model: RiskModel | None) -> Outcome:
+    def handle(self, batch: Sequence[Waiting], _model: RiskModel | None) -> BatchOutcome:
         self.batches.append(len(batch))
         if self.away:
             raise ServerError("postgres", ConnectionError("refused"))
-        outcome = Outcome()
+        outcome = BatchOutcome()
         for item in batch:
             if item.record.value == b"unknown":
                 item.due = self._clock() + 3_600
