@@ -21,7 +21,7 @@ class Partition(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Place of one record. The text form is `<topic>/<number>@<offset>`."""
+    """Place of one record."""
 
     partition: Partition
     offset: int
@@ -30,6 +30,3 @@ class Position(NamedTuple):
     def of(cls, record: Record) -> Self:
         """Position of a record."""
         return cls(Partition.of(record), record.offset)
-
-    def __str__(self) -> str:
-        return f"{self.partition}@{self.offset}"
