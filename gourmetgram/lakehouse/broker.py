@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.kafka import MAKE_TOPICS, client_config, create_consumer
+from gourmetgram.kafka.clients import MAKE_TOPICS, client_config, create_consumer
 from gourmetgram.lakehouse.progress import EventsProgress, Offsets
 from gourmetgram.settings import KafkaSettings
 
