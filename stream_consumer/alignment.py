@@ -1,74 +1,150 @@
-"""Where reading begins: Redis says what was applied, the broker says what it still has."""
+"""Start offsets: Redis tells what is applied, the broker tells what it still holds."""
 
 import logging
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from stream_consumer.partitions import Progress, field_of
-from stream_consumer.source import EventSource, Limits
-from stream_consumer.store import WindowStore
+from gourmetgram.kafka.partitions import Partition
+from stream_consumer.progress import StreamProgress
 
 log = logging.getLogger(__name__)
 
 
-class Start(NamedTuple):
-    """Where a partition begins.
+class PartitionLimits(NamedTuple):
+    """A partition as the broker holds it.
 
     Attributes:
-        offset: of the first record to read; Redis shall stand there too.
-        warning: what a person should know, or None.
+        low: first offset.
+        high: next offset.
+        origin: `<sort>:<id>`, identity of the topic behind the name: a topic that is made anew has another one.
+    """
+
+    low: int
+    high: int
+    origin: str
+
+
+class StartOffset(NamedTuple):
+    """Start of one partition.
+
+    Attributes:
+        offset: first record to read; Redis shall stand there too.
+        warning: a sentence for the log, or None.
     """
 
     offset: int
     warning: str | None = None
 
 
-def align(source: EventSource, store: WindowStore, progress: Progress) -> None:
-    """Read all assigned partitions from where Redis stands.
+class AssignedSource(Protocol):
+    """The source of events as the alignment needs it; see `EventSource`."""
 
-    The one way back from everything: an assignment, an outage, a lost answer, a Redis that lost its latest writes.
+    @property
+    def assigned(self) -> tuple[Partition, ...]:
+        """Partitions that the group has assigned to this process."""
 
-    Raises:
-        TransientError: Redis or the broker did not answer.
-    """
-    assigned = source.assigned
-    stored, origins, limits = store.offsets(assigned), store.origins(assigned), source.limits(assigned)
-    starts = {
-        partition: decide_start(stored[partition], origins[partition], limits[partition]) for partition in assigned
-    }
-    for partition, start in starts.items():
-        if start.warning:
-            log.warning("%s: %s", field_of(partition), start.warning)
-    moved = {partition: start.offset for partition, start in starts.items() if start.offset != stored[partition]}
-    named = {partition: limits[partition].origin for partition in assigned}
-    store.start(moved, {name: origin for name, origin in named.items() if origin != origins[name]})
-    offsets = {partition: start.offset for partition, start in starts.items()}
-    progress.restart(offsets, {partition: limits[partition].high for partition in assigned})
-    source.read_from(offsets)
+    def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
+        """Limits of partitions, asked now."""
+
+    def read_from(self, starts: Mapping[Partition, int]) -> None:
+        """Begin to read at these offsets."""
 
 
-def decide_start(stored: int | None, stored_origin: str | None, limits: Limits) -> Start:
-    """Decide where one partition begins.
+class AppliedOffsets(Protocol):
+    """Offsets in Redis; see `OffsetStore`."""
+
+    def tune(self) -> None:
+        """Set up the server."""
+
+    def ping(self) -> None:
+        """Check that Redis answers."""
+
+    def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
+        """Next offset to apply of each partition."""
+
+    def origins(self, partitions: Sequence[Partition]) -> dict[Partition, str | None]:
+        """Identity of the topic that each offset counts in."""
+
+    def start(self, offsets: Mapping[Partition, int], origins: Mapping[Partition, str]) -> None:
+        """Write first offsets and identities."""
+
+
+class Alignment:
+    """Keeps the positions of this process equal to those in Redis.
 
     Args:
-        stored: the next offset by Redis, None when it knows nothing: all is built again from the events, which changes
-            no decision, because a request's id follows from its event.
-        stored_origin: the topic that `stored` counts in.
-        limits: what the broker has.
+        source: the source of events.
+        store: offsets in Redis.
+        progress: positions of this process.
+    """
+
+    def __init__(self, source: AssignedSource, store: AppliedOffsets, progress: StreamProgress) -> None:
+        self._source = source
+        self._store = store
+        self._progress = progress
+
+    def align(self) -> None:
+        """Begin to read all assigned partitions where Redis stands.
+
+        This is the one way back from everything: an assignment, an outage, a lost answer, a Redis that lost its latest
+        writes.
+
+        Raises:
+            TransientError: Redis or the broker did not answer.
+        """
+        self._store.tune()
+        assigned = self._source.assigned
+        stored, origins = self._store.offsets(assigned), self._store.origins(assigned)
+        limits = self._source.limits(assigned)
+        starts = {
+            partition: decide_start(stored[partition], origins[partition], limits[partition]) for partition in assigned
+        }
+        for partition, start in starts.items():
+            if start.warning:
+                log.warning("%s: %s", partition, start.warning)
+        moved = {partition: start.offset for partition, start in starts.items() if start.offset != stored[partition]}
+        named = {partition: limits[partition].origin for partition in assigned}
+        self._store.start(moved, {name: origin for name, origin in named.items() if origin != origins[name]})
+        offsets = {partition: start.offset for partition, start in starts.items()}
+        self._progress.restart(offsets, {partition: limits[partition].high for partition in assigned})
+        self._source.read_from(offsets)
+
+    def holds(self) -> bool:
+        """Check that Redis still stands where this process stands. It may have been restored, emptied or restarted.
+
+        Raises:
+            TransientError: Redis did not answer.
+        """
+        applied = self._progress.applied
+        if applied:
+            return self._store.offsets(list(applied)) == applied
+        self._store.ping()
+        return True
+
+
+def decide_start(stored: int | None, stored_origin: str | None, limits: PartitionLimits) -> StartOffset:
+    """Decide where to begin with one partition.
+
+    Args:
+        stored: next offset in Redis. Without one all is built again from the events, which changes no decision,
+            because the id of a request follows from its event.
+        stored_origin: identity of the topic that `stored` counts in.
+        limits: the partition as the broker holds it.
     """
     if stored is None:
-        return Start(limits.low)
+        return StartOffset(limits.low)
     if stored_origin is not None and _is_other_topic(stored_origin, limits.origin):
-        return Start(limits.low, "this topic was made anew; reading it from its beginning")
+        return StartOffset(limits.low, "this topic was made anew; reading it from its beginning")
     if stored > limits.high:
         lost = f"the broker ends at {limits.high} and has lost records up to {stored}, which were applied"
-        return Start(limits.high, f"{lost}; going on at its end")
+        return StartOffset(limits.high, f"{lost}; going on at its end")
     if stored < limits.low:
         gone = f"records {stored} to {limits.low - 1} were deleted before they were applied"
-        return Start(limits.low, f"{gone}; going on at {limits.low}")
-    return Start(stored)
+        return StartOffset(limits.low, f"{gone}; going on at {limits.low}")
+    return StartOffset(stored)
 
 
 def _is_other_topic(stored: str, current: str) -> bool:
-    # Ids of different sorts (a broker update brought topic ids) cannot be compared.
+    # Identities of different sorts (a broker update brought topic ids) cannot be compared.
     same_sort = stored.partition(":")[0] == current.partition(":")[0]
     return same_sort and stored != current

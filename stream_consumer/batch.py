@@ -1,41 +1,34 @@
-"""A batch of records as one Redis call wants it: parsed, checked, grouped by image and kind."""
+"""A batch of records on its way to Redis: parsed, checked, and grouped by image and kind into one call."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import orjson
 
 from gourmetgram.events import BadMessage, Event, EventKind, Record, parse_event, parse_uuid
 from gourmetgram.features.definition import category_name
-from gourmetgram.moments import HOUR_US, SECOND_US
-from stream_consumer.partitions import TopicPartition, field_of
+from gourmetgram.kafka.dead_letters import RejectedRecord
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.moments import HOUR_US, SECOND_US, unix_text
+from gourmetgram.windows import COUNTED_KINDS, CountedKind
 
-WINDOW_KINDS: Final[Mapping[EventKind, str]] = {"view": "views", "comment": "comments", "flag": "flags"}
-"""The kinds that are counted in windows, and what their keys are called."""
 
-
-class Accepted(NamedTuple):
-    """An event that changes keys, and where it stood."""
+class EligibleEvent(NamedTuple):
+    """An event by an eligible actor, and its record."""
 
     event: Event
-    partition: TopicPartition
-    offset: int
-
-
-class Rejected(NamedTuple):
-    """A record that goes to the dead-letter topic."""
-
     record: Record
-    error: str
 
 
-class Span(NamedTuple):
-    """A partition's part of a batch.
+class BatchSpan(NamedTuple):
+    """Part of a partition that a batch covers.
 
     Attributes:
-        start: offset of its first record.
-        end: next offset after its last record.
-        broker_time_us: broker time of its last record.
+        start: offset of the first record.
+        end: next offset after the last record.
+        broker_time_us: broker time of the last record.
     """
 
     start: int
@@ -44,121 +37,124 @@ class Span(NamedTuple):
 
 
 @dataclass(slots=True)
-class Batch:
-    """What a look at the broker brought.
+class EventBatch:
+    """Records of one poll, parsed.
 
     Attributes:
-        spans: per partition.
-        accepted: eligible events in the order of arrival, each event_id once.
+        eligible: eligible events in the order of arrival, each event_id once.
         rejected: bad messages.
-        ineligible: number of events, by kind, that count for nothing.
+        spans: covered offsets of each partition.
+        ineligible: number of events by ineligible actors, by kind.
         repeated: number of events whose id came earlier in the same batch.
         events: number of good events by kind, all included.
         records: number of records by topic.
     """
 
-    spans: dict[TopicPartition, Span]
-    accepted: list[Accepted]
-    rejected: list[Rejected]
-    ineligible: Counter[EventKind]
-    repeated: int
-    events: Counter[EventKind]
-    records: Counter[str]
+    eligible: list[EligibleEvent]
+    rejected: list[RejectedRecord] = field(default_factory=list)
+    spans: dict[Partition, BatchSpan] = field(default_factory=dict)
+    ineligible: Counter[EventKind] = field(default_factory=Counter)
+    repeated: int = 0
+    events: Counter[EventKind] = field(default_factory=Counter)
+    records: Counter[str] = field(default_factory=Counter)
 
 
-def read_batch(records: Sequence[Record]) -> Batch:
+class EventGroup(NamedTuple):
+    """Events of one kind on one image, at places `first` to `last` (1-based) of the events of a call.
+
+    Attributes:
+        newest_us: newest event time among them.
+        horizon_us: see `retention`; None when the windows need no longer retention.
+    """
+
+    image_id: str
+    kind: CountedKind
+    first: int
+    last: int
+    newest_us: int
+    horizon_us: int | None
+
+
+class BatchCall(NamedTuple):
+    """One call of apply.lua.
+
+    Attributes:
+        batch: the batch that is to be applied.
+        events: events of the groups, then the uploads.
+        arguments: arguments after the vocabulary: JSON, then 16 bytes per event, then score and member of each event
+            of a group.
+        positions: per partition of the batch, the offset applied before it and the next one after it.
+        horizons: per partition number, the retention horizon.
+    """
+
+    batch: EventBatch
+    groups: list[EventGroup]
+    events: list[EligibleEvent]
+    arguments: list[bytes | str]
+    positions: Mapping[Partition, tuple[int, int]]
+    horizons: Mapping[int, int]
+
+    def without(self, places: Collection[int]) -> "BatchCall":
+        """The same call without the events at these places (1-based)."""
+        rest = [item for place, item in enumerate(self.events, 1) if place not in places]
+        return build_call(replace(self.batch, eligible=rest), self.positions, self.horizons)
+
+
+def read_batch(records: Sequence[Record]) -> EventBatch:
     """Parse records; within a partition they come in offset order."""
-    accepted: list[Accepted] = []
-    rejected: list[Rejected] = []
+    eligible: list[EligibleEvent] = []
+    rejected: list[RejectedRecord] = []
     ineligible: list[EventKind] = []
     kinds: list[EventKind] = []
     ids: set[str] = set()
-    spans = _spans(records)
-    named: dict[tuple[str, int], TopicPartition] = {partition: partition for partition in spans}
     for record in records:
         event = parse_event(record)
         if isinstance(event, BadMessage):
-            rejected.append(Rejected(record, event.error))
+            rejected.append(RejectedRecord(record, event))
             continue
         kinds.append(event.kind)
         if not event.actor_eligible:
             ineligible.append(event.kind)
         elif event.event_id not in ids:
             ids.add(event.event_id)
-            accepted.append(Accepted(event, named[record.topic, record.partition], record.offset))
-    return Batch(
-        spans=spans,
-        accepted=accepted,
+            eligible.append(EligibleEvent(event, record))
+    return EventBatch(
+        eligible=eligible,
         rejected=rejected,
+        spans=_spans(records),
         ineligible=Counter(ineligible),
-        repeated=len(kinds) - len(ineligible) - len(accepted),
+        repeated=len(kinds) - len(ineligible) - len(eligible),
         events=Counter(kinds),
         records=Counter([record.topic for record in records]),
     )
 
 
-def _spans(records: Sequence[Record]) -> dict[TopicPartition, Span]:
-    # Plain tuples as keys: a named one for each record would cost a tenth of parsing it.
+def _spans(records: Sequence[Record]) -> dict[Partition, BatchSpan]:
+    # Plain tuples: a named one per record would cost more than the rest of the function.
     lasts = {(record.topic, record.partition): record for record in records}
     firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
     return {
-        TopicPartition(*place): Span(firsts[place], last.offset + 1, last.broker_time_us)
+        Partition(*place): BatchSpan(firsts[place], last.offset + 1, last.broker_time_us)
         for place, last in lasts.items()
     }
 
 
-class Group(NamedTuple):
-    """The events of one kind on one image, at places `first` to `last` (1-based) of a call's events.
-
-    Attributes:
-        newest_us: the newest event time among them.
-        floor_us: the earliest time for which events that have not been read may still ask, if there are any.
-    """
-
-    image_id: str
-    kind: str
-    first: int
-    last: int
-    newest_us: int
-    floor_us: int | None
-
-
-class Call(NamedTuple):
-    """The variable part of a call to apply.lua.
-
-    Attributes:
-        header: goes into the JSON header.
-        ids: 16 bytes per event.
-        members: score and member in turn, per event of a group.
-        groups: the header's groups.
-        events: the events in the call's order: those of the groups, then the uploads.
-    """
-
-    header: dict[str, Any]
-    ids: list[bytes]
-    members: list[str]
-    groups: list[Group]
-    events: list[Accepted]
-
-
 def build_call(
-    accepted: Iterable[Accepted],
-    positions: Mapping[TopicPartition, tuple[int, int]],
-    floors: Mapping[int, int],
-) -> Call:
-    """Group events by image and kind.
+    batch: EventBatch, positions: Mapping[Partition, tuple[int, int]], horizons: Mapping[int, int]
+) -> BatchCall:
+    """Group the events of a batch by image and kind, and form the arguments of the script.
 
     Args:
-        accepted: events in the order of arrival.
-        positions: per partition of the batch, the offset applied so far and the one after this batch.
-        floors: per partition number, the earliest time for which events that have not been read may still ask.
+        batch: the batch.
+        positions: see `BatchCall`.
+        horizons: see `BatchCall`.
     """
-    grouped: dict[tuple[str, str], list[Accepted]] = {}
-    uploads: list[Accepted] = []
-    for item in accepted:
+    grouped: dict[tuple[str, CountedKind], list[EligibleEvent]] = {}
+    uploads: list[EligibleEvent] = []
+    for item in batch.eligible:
         event = item.event
-        kind = WINDOW_KINDS.get(event.kind)
-        if kind is None:
+        kind = event.kind
+        if kind == "upload":
             uploads.append(item)
             continue
         key = (event.image_id, kind)
@@ -166,51 +162,51 @@ def build_call(
             grouped[key].append(item)
         else:
             grouped[key] = [item]
-    groups, events = _in_order(grouped, floors)
+    groups, events = _in_order(grouped, horizons)
     members = _members(events)
     events += uploads
     hours, hour_of = _hours(events)
-    numbers = {partition: number for number, partition in enumerate(positions, 1)}
+    numbers: dict[tuple[str, int], int] = {partition: number for number, partition in enumerate(positions, 1)}
     header = {
         "size": len(events),
         "positions": [
-            [field_of(partition), str(expected), str(end), *partition]
-            for partition, (expected, end) in positions.items()
+            [str(partition), str(expected), str(end), *partition] for partition, (expected, end) in positions.items()
         ],
         "hours": hours,
         "hour_of": hour_of,
         "history": [place for place, item in enumerate(events, 1) if item.event.is_history],
-        "source": [numbers[item.partition] for item in events],
-        "offsets": [item.offset for item in events],
-        "groups": [tuple(group) for group in groups],
+        "source": [numbers[item.record.topic, item.record.partition] for item in events],
+        "offsets": [item.record.offset for item in events],
+        "groups": [(image_id, COUNTED_KINDS[kind], *rest) for image_id, kind, *rest in groups],
         "uploads": [_upload(item.event, len(events) - len(uploads) + n) for n, item in enumerate(uploads, 1)],
     }
     ids = [bytes.fromhex(item.event.event_id.replace("-", "")) for item in events]
-    return Call(header, ids, members, groups, events)
+    return BatchCall(batch, groups, events, [orjson.dumps(header), *ids, *members], positions, horizons)
 
 
 def _in_order(
-    grouped: Mapping[tuple[str, str], list[Accepted]], floors: Mapping[int, int]
-) -> tuple[list[Group], list[Accepted]]:
-    groups: list[Group] = []
-    events: list[Accepted] = []
+    grouped: Mapping[tuple[str, CountedKind], list[EligibleEvent]], horizons: Mapping[int, int]
+) -> tuple[list[EventGroup], list[EligibleEvent]]:
+    groups: list[EventGroup] = []
+    events: list[EligibleEvent] = []
     for (image_id, kind), members in grouped.items():
         first = len(events) + 1
         events += members
-        newest = max([item.event.time_us for item in members])
-        groups.append(Group(image_id, kind, first, len(events), newest, floors.get(members[0].partition[1])))
+        newest_us = max([item.event.time_us for item in members])
+        horizon_us = horizons.get(members[0].record.partition)
+        groups.append(EventGroup(image_id, kind, first, len(events), newest_us, horizon_us))
     return groups, events
 
 
-def _hours(events: Iterable[Accepted]) -> tuple[list[str], list[int]]:
+def _hours(events: Iterable[EligibleEvent]) -> tuple[list[str], list[int]]:
     """The hours of the events' times, and for each event which of them, 1-based (empty when there is only one)."""
     numbers: dict[int, int] = {}
     hour_of = [numbers.setdefault(item.event.time_us // HOUR_US, len(numbers) + 1) for item in events]
     return [str(hour) for hour in numbers], hour_of if len(numbers) > 1 else []
 
 
-def _members(events: Iterable[Accepted]) -> list[str]:
-    """Score and member in turn. The hottest lines of the service: `unix_text` in place, for times after 1970."""
+def _members(events: Iterable[EligibleEvent]) -> list[str]:
+    """Score and member (see `event_member`) in turn, with `unix_text` in place: the hottest lines of the service."""
     members: list[str] = []
     for item in events:
         event = item.event
@@ -229,14 +225,6 @@ def _upload(event: Event, index: int) -> dict[str, Any]:
         "category": category_name(category if isinstance(category, str) else None),
         "caption_length": str(len(caption)) if isinstance(caption, str) else "0",
         "uploaded_at": unix_text(event.time_us),
-        # An id that is no UUID names nobody.
+        # An id that is not a UUID belongs to no user.
         "user_id": parse_uuid(event.payload.get("user_id")) or "",
     }
-
-
-def unix_text(time_us: int) -> str:
-    """Unix seconds with six decimals, exact: `1763700000.123456`."""
-    sign = ""
-    if time_us < 0:
-        sign, time_us = "-", -time_us
-    return f"{sign}{time_us // SECOND_US}.{time_us % SECOND_US:06d}"

@@ -6,24 +6,25 @@ from typing import Any, Self
 import orjson
 
 from gourmetgram.events import ModerationRequest, request_uuid
-from stream_consumer.partitions import TopicPartition
+from gourmetgram.kafka.partitions import Partition, Position
 
 
 @dataclass(slots=True)
-class Pending:
-    """A request on its way.
+class PendingRequest:
+    """A condition that was met, and the request that it raises.
 
     Attributes:
-        image_id: the image to judge.
-        trigger: why, e.g. `viral`.
+        image_id: image to score.
+        trigger: name of the condition, e.g. `viral`.
         event_id: the triggering event; None for anchors.
         time_us: t of the request.
         partition: partition number of the image's events.
-        source: partition and offset of the triggering record; None for anchors.
-        count: what met the condition.
-        context: counts as of t and `read_to`; None until the co-partitions are read far enough.
-        raised_at_us: broker time up to which the trigger's partition was read when it was raised; None after a restart.
-        targets: offsets to read to before the context can be taken; None until they are known.
+        source: position of the triggering record; None for anchors.
+        count: the count that met the condition.
+        sends_request: False for a condition that is only logged.
+        context: counts as of t and `read_to`; None until the co-partitions are applied far enough.
+        raised_at_us: broker time up to which the trigger's partition was applied then; None after a restart.
+        targets: offsets up to which the co-partitions must be applied; None until they are known.
     """
 
     image_id: str
@@ -31,25 +32,27 @@ class Pending:
     event_id: str | None
     time_us: int
     partition: int
-    source: tuple[TopicPartition, int] | None
+    source: Position | None
     count: int = 0
+    sends_request: bool = True
     context: dict[str, Any] | None = None
     raised_at_us: int | None = None
-    targets: dict[TopicPartition, int] | None = None
+    targets: dict[Partition, int] | None = None
 
     @classmethod
     def from_json(cls, value: bytes | dict[str, Any]) -> Self:
-        """Read what apply.lua or freeze.lua wrote."""
+        """Read the JSON of apply.lua or freeze.lua."""
         fields = value if isinstance(value, dict) else orjson.loads(value)
-        partition = int(fields["partition"])
+        number = int(fields["partition"])
         return cls(
             image_id=fields["image_id"],
             trigger=fields["trigger"],
             event_id=fields.get("event_id"),
             time_us=int(fields["time_us"]),
-            partition=partition,
-            source=(TopicPartition(fields["topic"], partition), int(fields["offset"])) if "topic" in fields else None,
+            partition=number,
+            source=Position(Partition(fields["topic"], number), int(fields["offset"])) if "topic" in fields else None,
             count=int(fields["count"]),
+            sends_request=fields["request"],
             context=fields.get("context"),
         )
 
@@ -61,12 +64,12 @@ class Pending:
 
     @property
     def identity(self) -> str:
-        """The request's name in Redis; its request_id follows from it."""
+        """Name of the request in Redis: `<image>/<trigger>[/<event>]`. Its request_id follows from it."""
         parts = (self.image_id, self.trigger, self.event_id)
         return "/".join(part for part in parts if part is not None)
 
     def message(self) -> bytes:
-        """The message for the moderation topic."""
+        """Message for the moderation topic."""
         return ModerationRequest(
             request_id=request_uuid(self.image_id, self.trigger, self.event_id),
             image_id=self.image_id,

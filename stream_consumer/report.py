@@ -1,4 +1,4 @@
-"""What the consumer tells people: the lab's log lines, progress, the banner and the final statistics."""
+"""Reports to people: the lab's log lines, progress, metrics, the banner and the final statistics."""
 
 import logging
 import time
@@ -7,15 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from stream_consumer.pending import Pending
+from gourmetgram.kafka.dead_letters import RejectedRecord
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.status import PartitionStatus
+from gourmetgram.windows import COUNTED_KINDS, UPLOAD_TRIGGER, anchor_minutes
+from stream_consumer import metrics
+from stream_consumer.batch import EventGroup
+from stream_consumer.pending import PendingRequest
+from stream_consumer.progress import StreamProgress
 from stream_consumer.settings import ConsumerSettings
-from stream_consumer.store import Applied, Milestone, WindowCounts
+from stream_consumer.store.batches import AppliedBatch, GroupCounts
+from stream_consumer.store.milestones import Milestone
 
 log = logging.getLogger(__name__)
 
 _RULE: Final = "=" * 60
 _LINES_PER_S: Final = 10
 _SUMMARY_EVERY_S: Final = 10.0
+_DEAD_LETTERS_SHOWN: Final = 5
+_VIEWS_PER_LINE: Final = 10
+
+_ALERT_LINES: Final = {
+    "viral": "🔥 VIRAL CONTENT ALERT! Image %s... received %d views in 5 minutes (threshold: %d)",
+    "suspicious": "⚠️ SUSPICIOUS ACTIVITY ALERT! Image %s... received %d comments in 1 minute (threshold: %d)",
+    "flagged": "🚩 FLAGGED CONTENT ALERT! Image %s... received %d flags in 5 minutes (threshold: %d)",
+}
+_POPULAR: Final = "popular"
 
 
 class LineLimit:
@@ -28,7 +45,7 @@ class LineLimit:
         self._left = per_second
 
     def take(self, wanted: int) -> int:
-        """How many of the wanted lines may be logged now."""
+        """Number of the wanted lines that may be logged now."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._left = second, self._per_second
@@ -37,25 +54,33 @@ class LineLimit:
         return granted
 
 
-class Report:
-    """Counts what happened, and says it.
+class ConsumerReport:
+    """Counts and logs the work of this process.
 
     Args:
-        settings: thresholds for the texts.
+        settings: texts of the banner, thresholds.
+        progress: positions of this process.
+        window_counts: reads the counts of groups for progress lines (see `BatchStore`).
     """
 
-    def __init__(self, settings: ConsumerSettings) -> None:
+    def __init__(
+        self,
+        settings: ConsumerSettings,
+        progress: StreamProgress,
+        window_counts: Callable[[Sequence[EventGroup]], list[GroupCounts]],
+    ) -> None:
         self._settings = settings
+        self._progress = progress
+        self._window_counts = window_counts
+        self._thresholds = {trigger.name: trigger.threshold for trigger in settings.window_triggers()}
         self._alerts: Counter[str] = Counter()
         self._records: Counter[str] = Counter()
         self._limit = LineLimit()
         self._summary_from = time.monotonic()
         self._summarised = 0
 
-    # --- start and end ---------------------------------------------------------------------------------------------
-
     def banner(self) -> None:
-        """Tell the settings; passwords are left out."""
+        """Log the settings, without passwords."""
         settings = self._settings
         database = urlsplit(settings.database_url)
         lines = (
@@ -78,87 +103,57 @@ class Report:
             log.info("%s", line)
 
     def final_statistics(self) -> None:
-        """Tell what this process did."""
+        """Log the totals of this process."""
         log.info("%s", _RULE)
         log.info("FINAL STATISTICS")
-        for name in ("viral", "suspicious", "flagged", "popular", "milestone", "upload"):
+        for name in (*self._thresholds, "milestone", UPLOAD_TRIGGER):
             log.info("Alerts %s: %d", name, self._alerts[name])
-        for name in sorted(name for name in self._alerts if name.startswith("anchor_")):
+        for name in sorted(name for name in self._alerts if anchor_minutes(name) is not None):
             log.info("Requests %s: %d", name, self._alerts[name])
         for topic in self._settings.topics:
             log.info("Messages %s: %d", topic, self._records[topic])
         log.info("Messages in total: %d", self._records.total())
         log.info("%s", _RULE)
 
-    # --- alerts ----------------------------------------------------------------------------------------------------
-
-    def alert(self, alert: Pending) -> None:
-        """Tell that a condition was met."""
+    def alert(self, alert: PendingRequest) -> None:
+        """Log a condition that was met."""
         self._alerts[alert.trigger] += 1
-        short, count, settings = alert.image_id[:8], alert.count, self._settings
-        if alert.trigger == "viral":
-            text = "🔥 VIRAL CONTENT ALERT! Image %s... received %d views in 5 minutes (threshold: %d)"
-            log.warning(text, short, count, settings.viral_threshold_views_5min)
-        elif alert.trigger == "suspicious":
-            text = "⚠️ SUSPICIOUS ACTIVITY ALERT! Image %s... received %d comments in 1 minute (threshold: %d)"
-            log.warning(text, short, count, settings.suspicious_threshold_comments_1min)
-        elif alert.trigger == "flagged":
-            text = "🚩 FLAGGED CONTENT ALERT! Image %s... received %d flags in 5 minutes (threshold: %d)"
-            log.warning(text, short, count, settings.flagged_threshold_flags_5min)
-        elif alert.trigger == "popular":
-            log.info("⭐ POPULAR POST! Image %s... received %d views in 1 hour", short, count)
+        short = alert.image_id[:8]
+        if alert.trigger in _ALERT_LINES:
+            log.warning(_ALERT_LINES[alert.trigger], short, alert.count, self._thresholds[alert.trigger])
+        elif alert.trigger == _POPULAR:
+            log.info("⭐ POPULAR POST! Image %s... received %d views in 1 hour", short, alert.count)
 
-    def milestone(self, milestone: Milestone) -> None:
-        """Tell that an image reached a round number of views."""
-        self._alerts["milestone"] += 1
-        log.info("🎯 MILESTONE REACHED! Image %s... hit %d total views", milestone.image_id[:8], milestone.value)
-
-    def request_sent(self, request: Pending) -> None:
-        """Tell that the broker has a request."""
+    def request_sent(self, request: PendingRequest) -> None:
+        """Log a request that the broker has confirmed."""
         if request.source is None:
             self._alerts[request.trigger] += 1
         log.info("Published moderation request for %s... (trigger: %s)", request.image_id[:8], request.trigger)
 
-    # --- progress --------------------------------------------------------------------------------------------------
+    def batch(self, applied: AppliedBatch) -> None:
+        """Count and log the changes of a batch.
 
-    def progress(
-        self,
-        applied: Applied,
-        uploads: Sequence[str],
-        counts_of: Callable[[Sequence[int]], Sequence[WindowCounts]],
-    ) -> None:
-        """Tell some of what a batch brought: every 10th view of an image, comments, flags, uploads.
-
-        Args:
-            applied: what changed.
-            uploads: the images that were uploaded.
-            counts_of: asks for the window counts of groups, by their places in `applied.groups`.
+        Raises:
+            RedisUnavailableError: the counts of a progress line could not be read.
         """
-        if not log.isEnabledFor(logging.INFO):
-            return
-        worth = [place for place in range(len(applied.groups)) if _is_worth_a_line(applied, place)]
-        granted = self._limit.take(len(worth) + len(uploads))
-        shown = worth[: max(0, granted - len(uploads))]
-        for image_id in uploads[:granted]:
-            log.info("Upload of image %s...", image_id[:8])
-        if not shown:
-            return
-        for place, counts in zip(shown, counts_of(shown), strict=True):
-            group = applied.groups[place]
-            log.info(
-                "%s of image %s...: 1m=%d 5m=%d 1h=%d total=%d",
-                group.kind.capitalize(),
-                group.image_id[:8],
-                *counts,
-                applied.totals[place],
-            )
+        self._count(applied)
+        self._dead_letters(applied.batch.rejected)
+        for alert in applied.alerts:
+            metrics.ALERTS.labels(alert.trigger).inc()
+            self.alert(alert)
+        for milestone in applied.milestones:
+            self._milestone(milestone)
+        for image_id, error in applied.failures:
+            metrics.FAILURES.labels("keys").inc()
+            log.error("Keys of image %s could not be changed: %s", image_id, error)
+        self._progress_lines(applied)
 
-    def count_records(self, records: Mapping[str, int]) -> None:
-        """Count messages, by topic."""
-        self._records.update(records)
-
-    def summary(self) -> None:
-        """Tell the counts by topic now and then, when they have changed."""
+    def totals(self, statuses: Mapping[Partition, PartitionStatus]) -> None:
+        """Update the lag, and log the counts by topic now and then, when they have changed."""
+        for partition, offset in self._progress.applied.items():
+            status = statuses.get(partition)
+            if status is not None and status.high is not None:
+                metrics.LAG.labels(partition.topic, str(partition.number)).set(max(0, status.high - offset))
         now, total = time.monotonic(), self._records.total()
         if now - self._summary_from < _SUMMARY_EVERY_S or total == self._summarised or not self._limit.take(1):
             return
@@ -166,10 +161,52 @@ class Report:
         parts = ", ".join(f"{topic}={self._records[topic]}" for topic in self._settings.topics)
         log.info("Messages so far: %s, in total %d", parts, total)
 
+    def _count(self, applied: AppliedBatch) -> None:
+        batch = applied.batch
+        self._records.update(batch.records)
+        metrics.BATCH_RECORDS.observe(batch.records.total())
+        for kind, number in batch.events.items():
+            metrics.EVENTS.labels(kind).inc(number)
+        for kind, number in batch.ineligible.items():
+            metrics.INELIGIBLE.labels(kind).inc(number)
+        metrics.REPEATED.inc(batch.repeated + applied.repeated)
 
-def _is_worth_a_line(applied: Applied, place: int) -> bool:
+    def _dead_letters(self, rejected: Sequence[RejectedRecord]) -> None:
+        for number, (record, bad) in enumerate(rejected):
+            metrics.DEAD_LETTERS.labels(record.topic).inc()
+            level = logging.WARNING if number < _DEAD_LETTERS_SHOWN else logging.DEBUG
+            log.log(level, "Set aside %s/%d at offset %d: %s", record.topic, record.partition, record.offset, bad.error)
+
+    def _milestone(self, milestone: Milestone) -> None:
+        self._alerts["milestone"] += 1
+        log.info("🎯 MILESTONE REACHED! Image %s... hit %d total views", milestone.image_id[:8], milestone.value)
+
+    def _progress_lines(self, applied: AppliedBatch) -> None:
+        """Log some progress: every 10th view of an image, comments, flags, uploads; at most ten lines a second."""
+        if not log.isEnabledFor(logging.INFO):
+            return
+        uploads = [event.image_id for event, _ in applied.batch.eligible if event.kind == "upload"]
+        worth = [place for place in range(len(applied.groups)) if _is_worth_a_line(applied, place)]
+        granted = self._limit.take(len(worth) + len(uploads))
+        for image_id in uploads[:granted]:
+            log.info("Upload of image %s...", image_id[:8])
+        shown = worth[: max(0, granted - len(uploads))]
+        if not shown:
+            return
+        groups = [applied.groups[place] for place in shown]
+        for place, group, counts in zip(shown, groups, self._window_counts(groups), strict=True):
+            log.info(
+                "%s of image %s...: 1m=%d 5m=%d 1h=%d total=%d",
+                COUNTED_KINDS[group.kind].capitalize(),
+                group.image_id[:8],
+                *counts,
+                applied.totals[place],
+            )
+
+
+def _is_worth_a_line(applied: AppliedBatch, place: int) -> bool:
     group, total = applied.groups[place], applied.totals[place]
-    if group.kind != "views":
+    if group.kind != "view":
         return True
     before = total - (group.last - group.first + 1)
-    return total // 10 > before // 10
+    return total // _VIEWS_PER_LINE > before // _VIEWS_PER_LINE

@@ -1,83 +1,123 @@
-"""Requests to judge images: from the condition that was met to the broker's confirmation.
+"""Requests to score images: from the condition that was met to the broker's confirmation.
 
-A request waits until every other topic of its partition has been read past its time, so that its counts are whole.
-Then its context is fixed in Redis, it is published, and forgotten when the broker has it. All of this survives a
-crash at any point; at worst a request is sent again, with the same id and content.
+A request passes these stages, and Redis keeps it through all of them. After a crash at any point the same id and
+content are sent again at worst.
+
+1. Raised: apply.lua has stored it, or its anchor is due.
+2. Targets: the offsets up to which its co-partitions must be applied, so that its counts are complete.
+3. Frozen: the targets are reached, and freeze.lua has fixed its context.
+4. In flight: published, and not answered yet.
+5. Confirmed: the broker has it, and Redis forgets it.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message
 
 from gourmetgram.errors import TransientError
-from gourmetgram.kafka.clients import MAKE_TOPICS
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.publish import Answered, OutgoingMessage, Publishable
+from gourmetgram.moments import SECOND_US, now_us
 from stream_consumer import metrics
-from stream_consumer.partitions import Progress, TopicPartition
-from stream_consumer.pending import Pending
-from stream_consumer.source import EventSource
-from stream_consumer.store import WindowStore
+from stream_consumer.pending import PendingRequest
+from stream_consumer.progress import StreamProgress
+from stream_consumer.store.requests import FrozenContext
 
 log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
-# Contexts fixed in one Redis call: a long history raises thousands, and the call must stay short.
+# A long history raises thousands of requests, and one Redis call must stay short.
 _FREEZE_AT_ONCE: Final = 500
-_SAME_TIME_US: Final = 10_000_000
-
-Clock = Callable[[], int]
-"""Now, in microseconds since the epoch."""
+_SAME_TIME_US: Final = 10 * SECOND_US
 
 
-def wall_clock() -> int:
-    """Now, in microseconds since the epoch."""
-    return time.time_ns() // 1000
+class RequestKeeper(Protocol):
+    """Keeps requests across crashes; see `RequestStore`."""
+
+    def pending(self, numbers: Iterable[int]) -> list[PendingRequest]:
+        """Requests that the broker has not confirmed."""
+
+    def due_anchors(self, numbers: Sequence[int], now_us: int) -> list[PendingRequest]:
+        """Anchors whose time has come."""
+
+    def freeze(
+        self, requests: Sequence[PendingRequest], topics: Mapping[int, Sequence[Partition]]
+    ) -> list[FrozenContext]:
+        """Fix the contexts of requests."""
+
+    def confirm(self, requests: Iterable[PendingRequest]) -> None:
+        """Delete requests that the broker has confirmed."""
 
 
-class Requests:
-    """The requests of the partitions that this process reads.
+class PartitionEnds(Protocol):
+    """Ends of partitions; see `EventSource`."""
+
+    def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
+        """Next offset of partitions, asked now."""
+
+
+class RequestPublisher(Protocol):
+    """Publishes; see `gourmetgram.kafka.publish.Publisher`."""
+
+    def send(self, message: Publishable, answered: Answered) -> None:
+        """Queue one message."""
+
+    def serve(self) -> None:
+        """Deliver answers that have arrived."""
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait for the answers to all that was sent."""
+
+
+class RequestPipeline:
+    """Moves the requests of the partitions that this process reads from stage to stage.
 
     Args:
-        store: where requests are kept.
-        source: tells where topics end.
-        progress: what has been applied.
-        producer: publishes; its answers come in `advance` and `settle`.
+        store: keeps the requests.
+        ends: ends of the partitions.
+        progress: positions of this process.
+        publisher: publishes; its answers come in `advance`, `serve` and `settle`.
         topic: the moderation topic.
-        sent: told each request that the broker has confirmed.
-        clock: tells when anchors are due.
+        sent: called with each request that the broker has confirmed.
+        clock: now in microseconds, which decides when anchors are due.
     """
 
     def __init__(
         self,
-        store: WindowStore,
-        source: EventSource,
-        progress: Progress,
-        producer: Producer,
+        store: RequestKeeper,
+        ends: PartitionEnds,
+        progress: StreamProgress,
+        publisher: RequestPublisher,
         topic: str,
-        sent: Callable[[Pending], None],
-        clock: Clock = wall_clock,
+        sent: Callable[[PendingRequest], None],
+        clock: Callable[[], int] = now_us,
     ) -> None:
         self._store = store
-        self._source = source
+        self._ends = ends
         self._progress = progress
-        self._producer = producer
+        self._publisher = publisher
         self._topic = topic
         self._sent = sent
         self._clock = clock
-        self._waiting: dict[str, Pending] = {}
+        self._waiting: dict[str, PendingRequest] = {}
         self._in_flight: set[str] = set()
-        self._delivered: list[Pending] = []
+        self._confirmed: list[PendingRequest] = []
         self._send_from = 0.0
 
-    # --- what there is ---------------------------------------------------------------------------------------------
+    @property
+    def active(self) -> bool:
+        """True while a request is not confirmed."""
+        return bool(self._waiting)
 
-    def reload(self) -> list[Pending]:
-        """Take over what Redis knows of the partitions that are read now.
+    def reload(self) -> list[PendingRequest]:
+        """Take over the requests that Redis keeps for the partitions that are read now.
 
         Returns:
-            Those that this process did not know: raised by another one, or by a call whose answer was lost.
+            Those that were unknown here: raised by another process, or by a call whose answer was lost.
 
         Raises:
             TransientError: Redis did not answer.
@@ -87,14 +127,14 @@ class Requests:
         return [request for identity, request in self._waiting.items() if identity not in known]
 
     def drop(self) -> None:
-        """Forget everything in memory: the partitions are gone, and Redis knows."""
+        """Forget all requests in memory: the partitions are gone, and Redis keeps the requests."""
         self._waiting = {}
 
-    def add(self, raised: Iterable[Pending]) -> None:
+    def add(self, raised: Iterable[PendingRequest]) -> None:
         """Take requests that a batch has just raised."""
         for request in raised:
             if request.source is not None:
-                request.raised_at_us = self._progress.broker_time_us[request.source[0]]
+                request.raised_at_us = self._progress.broker_time_us[request.source.partition]
             self._waiting[request.identity] = request
 
     def add_due_anchors(self) -> None:
@@ -106,83 +146,76 @@ class Requests:
         for anchor in self._store.due_anchors(self._numbers(), self._clock()):
             self._waiting.setdefault(anchor.identity, anchor)
 
-    @property
-    def active(self) -> bool:
-        """Whether anything is on its way."""
-        return bool(self._waiting)
-
-    def held_back(self) -> dict[TopicPartition, int]:
-        """Per partition, the first record whose request the broker has not confirmed: no commit may pass it."""
-        held: dict[TopicPartition, int] = {}
+    def first_unconfirmed(self) -> dict[Partition, int]:
+        """Per partition, the first record whose request is not confirmed: no commit may pass it."""
+        first: dict[Partition, int] = {}
         for request in self._waiting.values():
             if request.source is not None:
                 partition, offset = request.source
-                held[partition] = min(offset, held.get(partition, offset))
-        return held
+                first[partition] = min(offset, first.get(partition, offset))
+        return first
 
-    def _numbers(self) -> list[int]:
-        return sorted({number for _, number in self._progress.applied})
-
-    # --- what becomes of it ----------------------------------------------------------------------------------------
+    def serve(self) -> None:
+        """Take answers of the broker that have arrived."""
+        self._publisher.serve()
 
     def advance(self) -> None:
-        """Move every request as far as it can go now.
+        """Move every request as far as possible now.
 
         Raises:
             TransientError: Redis or the broker did not answer; nothing is lost.
         """
-        if not self._waiting and not self._delivered:
+        if not self._waiting and not self._confirmed:
             return
-        self._producer.poll(0)
-        self._forget_delivered()
+        self._publisher.serve()
+        self._forget_confirmed()
         self._find_targets([request for request in self._waiting.values() if request.targets is None])
-        ready = [request for request in self._waiting.values() if request.context is None and self._is_read(request)]
+        ready = [request for request in self._waiting.values() if request.context is None and self._is_applied(request)]
         for first in range(0, len(ready), _FREEZE_AT_ONCE):
             self._freeze(ready[first : first + _FREEZE_AT_ONCE])
         if time.monotonic() >= self._send_from:
-            ready = [request for request in self._waiting.values() if request.context is not None]
-            # In the order of their causes, as far as they are ready together.
-            for request in sorted(ready, key=lambda request: request.time_us):
-                if request.identity not in self._in_flight:
-                    self._publish(request)
+            self._publish([request for request in self._waiting.values() if request.context is not None])
         metrics.REQUESTS_WAITING.set(len(self._waiting))
 
     def settle(self, timeout_s: float) -> None:
-        """Wait for the broker's answers to what was published, and note them.
+        """Wait for the answers to all published requests, and note them.
 
         Raises:
             TransientError: Redis did not answer.
         """
-        if self._in_flight or self._delivered:
-            self._producer.flush(timeout_s)
-            self._forget_delivered()
+        if self._in_flight or self._confirmed:
+            self._publisher.flush(timeout_s)
+            self._forget_confirmed()
 
-    def _find_targets(self, requests: list[Pending]) -> None:
-        """Decide up to where the co-partitions must be read: to the end that the broker reports now, or past t."""
-        asked: dict[TopicPartition, int] = {}
-        needed = {partition for request in requests for partition in self._not_past(request)}
-        if needed:
-            asked = self._source.ends(needed)
+    def _numbers(self) -> list[int]:
+        return sorted({partition.number for partition in self._progress.applied})
+
+    def _find_targets(self, requests: list[PendingRequest]) -> None:
+        """Set the targets: the end that the broker reports now, or the applied offset of a partition that is past t."""
+        open_ones = {request.identity: set(self._not_past(request)) for request in requests}
+        needed = set().union(*open_ones.values())
+        ends = self._ends.ends(needed) if needed else {}
         for request in requests:
-            open_ones = set(self._not_past(request))
             request.targets = {
-                partition: asked[partition] if partition in open_ones else self._progress.applied[partition]
+                partition: ends[partition]
+                if partition in open_ones[request.identity]
+                else self._progress.applied[partition]
                 for partition in self._others(request)
             }
 
-    def _others(self, request: Pending) -> list[TopicPartition]:
-        """The co-partitions that must be complete: all but the trigger's own."""
-        own = request.source[0] if request.source else None
+    def _others(self, request: PendingRequest) -> list[Partition]:
+        """Co-partitions that must be complete: all but the trigger's own."""
+        own = request.source.partition if request.source else None
         return [partition for partition in self._progress.co_partitions(request.partition) if partition != own]
 
-    def _not_past(self, request: Pending) -> list[TopicPartition]:
+    def _not_past(self, request: PendingRequest) -> list[Partition]:
         return [partition for partition in self._others(request) if not self._is_past(request, partition)]
 
-    def _is_past(self, request: Pending, partition: TopicPartition) -> bool:
-        """Whether a partition has certainly been read past what belongs to a request.
+    def _is_past(self, request: PendingRequest, partition: Partition) -> bool:
+        """True when a partition is certainly applied past all that belongs to a request.
 
         Its end, asked for after the trigger was read, is the better mark. This one keeps requests from waiting for the
-        end of a long history. It leaves room for what a producer sent at the same time in another order.
+        end of a long history. It leaves room for records that a producer sent at the same time in another order.
         """
         if request.raised_at_us is None:
             # Anchors wait for the end that was reported after the clock had passed t.
@@ -190,7 +223,8 @@ class Requests:
         surely_later_us = max(request.time_us, request.raised_at_us) + _SAME_TIME_US
         return self._progress.broker_time_us.get(partition, 0) > surely_later_us
 
-    def _is_read(self, request: Pending) -> bool:
+    def _is_applied(self, request: PendingRequest) -> bool:
+        """True when all targets are reached. A partition that is past t by now gets its applied offset as target."""
         targets = request.targets
         if targets is None:
             return False
@@ -204,7 +238,7 @@ class Requests:
                 targets[partition] = applied
         return True
 
-    def _freeze(self, requests: list[Pending]) -> None:
+    def _freeze(self, requests: list[PendingRequest]) -> None:
         topics = {request.partition: self._progress.co_partitions(request.partition) for request in requests}
         for request, answer in zip(requests, self._store.freeze(requests, topics), strict=True):
             if answer.gone:
@@ -212,33 +246,32 @@ class Requests:
             else:
                 request.context = answer.context
 
-    def _publish(self, request: Pending) -> None:
-        def answered(error: KafkaError | None, _message: Message) -> None:
-            self._in_flight.discard(request.identity)
-            if error is None:
-                self._delivered.append(request)
-                return
-            log.warning("The broker did not take the request for %s: %s", request.identity, error.str())
-            metrics.FAILURES.labels("publish").inc()
-            self._send_from = time.monotonic() + _RETRY_S
+    def _publish(self, requests: list[PendingRequest]) -> None:
+        # In the order of their causes, as far as they are ready together.
+        for request in sorted(requests, key=lambda request: request.time_us):
+            if request.identity not in self._in_flight:
+                message = OutgoingMessage(self._topic, request.image_id, request.message())
+                try:
+                    self._publisher.send(message, partial(self._answered, request))
+                except TransientError as error:
+                    raise TransientError(f"the request for {request.identity} waits: {error}") from error
+                self._in_flight.add(request.identity)
 
-        try:
-            self._producer.produce(self._topic, key=request.image_id, value=request.message(), on_delivery=answered)
-        except BufferError as error:
-            raise TransientError(f"the producer's queue is full: {error}") from error
-        except KafkaException as error:
-            raise TransientError(
-                f"the request for {request.identity} waits, because topic {self._topic} does not take it: {error}. "
-                f"When the topic is missing, make it again with {MAKE_TOPICS}"
-            ) from error
-        self._in_flight.add(request.identity)
-
-    def _forget_delivered(self) -> None:
-        if not self._delivered:
+    def _answered(self, request: PendingRequest, error: KafkaError | None, _message: Message) -> None:
+        self._in_flight.discard(request.identity)
+        if error is None:
+            self._confirmed.append(request)
             return
-        self._store.confirm(self._delivered)
-        for request in self._delivered:
+        log.warning("The broker did not take the request for %s: %s", request.identity, error.str())
+        metrics.FAILURES.labels("publish").inc()
+        self._send_from = time.monotonic() + _RETRY_S
+
+    def _forget_confirmed(self) -> None:
+        if not self._confirmed:
+            return
+        self._store.confirm(self._confirmed)
+        for request in self._confirmed:
             self._waiting.pop(request.identity, None)
             metrics.REQUESTS.labels(request.trigger).inc()
             self._sent(request)
-        self._delivered.clear()
+        self._confirmed.clear()

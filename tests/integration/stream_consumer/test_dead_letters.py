@@ -103,7 +103,8 @@ def test_without_its_dead_letter_topic_the_consumer_says_so_and_goes_on_once_it_
     platform: ConsumerPlatform, caplog: pytest.LogCaptureFixture
 ):
     image, topic = new_image(), platform.environment["DEAD_LETTER_TOPIC"]
-    with platform.consumer(STANDSTILL_SECONDS="2") as consumer:
+    # Longer than the wait for a confirmation, after which the reason is known.
+    with platform.consumer(STANDSTILL_SECONDS="4") as consumer:
         url = f"http://127.0.0.1:{consumer.health_port}/health"
         wait_until(lambda: httpx.get(url).status_code == 200, 60.0, "a healthy consumer")
         with without_topic(platform.environment, topic):

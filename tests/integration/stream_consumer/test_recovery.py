@@ -13,14 +13,17 @@ import redis
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from gourmetgram.events import Event
+from gourmetgram.clients.redis import WORKER, connect
+from gourmetgram.events import Event, Record
 from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets
+from gourmetgram.kafka.partitions import Partition
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local import toolchain
-from stream_consumer.batch import Accepted
-from stream_consumer.store import WindowStore, connect
+from stream_consumer.batch import EligibleEvent, EventBatch, build_call
+from stream_consumer.store.batches import BatchStore
+from stream_consumer.store.scripts import vocabulary
 from tests.support.consumer_platform import ConsumerPlatform, event, free_port, new_image, now_us
 from tests.support.waiting import wait_until
 
@@ -205,16 +208,16 @@ def test_nothing_is_committed_while_redis_is_away_and_all_is_exact_afterwards(
 def test_a_late_batch_of_a_replica_that_lost_its_partitions_changes_nothing(platform: ConsumerPlatform):
     image = new_image()
     platform.publish(burst(image, views=5, flags=0))
-    zombie = connect(platform.settings())
-    store = WindowStore(zombie, platform.settings())
+    zombie = connect(platform.settings(), WORKER)
+    store = BatchStore(zombie, vocabulary(platform.settings(), 24))
     with platform.consumer():
         platform.wait_settled()
         before = platform.image_state()
-        (partition,) = (place for place, end in platform.applied().items() if end)
+        (partition,) = (Partition(*place) for place, end in platform.applied().items() if end)
         stale = Event("view", new_image(), image, now_us(), now_us(), True, {})
-        assert (
-            store.finish(store.begin(store.prepare([Accepted(stale, partition, 0)], {partition: (0, 1)}, {}))) is None
-        )
+        batch = EventBatch([EligibleEvent(stale, Record(*partition, 0, 0, None))])
+        store.send(build_call(batch, {partition: (0, 1)}, {}))
+        assert store.receive() is None
         assert platform.image_state() == before
         platform.publish(burst(image, views=5, flags=0))
         platform.wait_settled()

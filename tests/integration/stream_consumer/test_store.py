@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
 import pytest
@@ -10,16 +10,20 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gourmetgram.events import Event
-from stream_consumer.batch import Accepted, unix_text
+from gourmetgram.clients.redis import WORKER, connect
+from gourmetgram.events import Event, Record
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.moments import unix_text
+from stream_consumer.batch import EligibleEvent, EventBatch, build_call
 from stream_consumer.settings import ConsumerSettings
-from stream_consumer.store import Applied, WindowStore, connect
+from stream_consumer.store.batches import AppliedBatch, BatchStore
+from stream_consumer.store.scripts import vocabulary
 from tests.support.reference_consumer import HOUR, PLURAL, SECOND, ReferenceConsumer, Rule
 
 pytestmark = pytest.mark.servers
 
 START = 1_763_700_000_000_000
-PARTITION = ("events", 0)
+PARTITION = Partition("events", 0)
 IMAGES = [str(uuid.UUID(int=number + 1)) for number in range(2)]
 LIMITS = {
     "VIRAL_THRESHOLD_VIEWS_5MIN": "3",
@@ -59,14 +63,31 @@ def build(draft: list[tuple[str, int, int, int]]) -> list[Event]:
 
 
 @pytest.fixture(scope="module")
-def store(redis_environment: dict[str, str]) -> Iterator[tuple[WindowStore, redis.Redis]]:
+def store(redis_environment: dict[str, str]) -> Iterator[tuple[BatchStore, redis.Redis]]:
     chosen = ConsumerSettings.load({**redis_environment, **LIMITS})
-    client = connect(chosen)
-    yield WindowStore(client, chosen), client
+    client = connect(chosen, WORKER)
+    yield BatchStore(client, vocabulary(chosen, chosen.consumer_dedup_hours)), client
     client.close()
 
 
-def apply_in_batches(store: WindowStore, client: redis.Redis, events: list[Event], sizes: list[int]) -> list[Applied]:
+def eligible(events: Iterable[Event], first: int = 0) -> EventBatch:
+    """A batch of events at the offsets from `first` on."""
+    return EventBatch(
+        [EligibleEvent(event, Record(*PARTITION, offset, 0, None)) for offset, event in enumerate(events, first)]
+    )
+
+
+def apply(
+    store: BatchStore, batch: EventBatch, positions: tuple[int, int], horizons: Mapping[int, int] | None = None
+) -> AppliedBatch | None:
+    """Apply a batch at an offset (before, after)."""
+    store.send(build_call(batch, {PARTITION: positions}, horizons or {}))
+    return store.receive()
+
+
+def apply_in_batches(
+    store: BatchStore, client: redis.Redis, events: list[Event], sizes: list[int]
+) -> list[AppliedBatch]:
     """Apply the events, cut by sizes (the last one goes on and on)."""
     client.flushdb()
     client.hset("consumer:offsets", "events/0", 0)
@@ -74,8 +95,7 @@ def apply_in_batches(store: WindowStore, client: redis.Redis, events: list[Event
     cuts = itertools.chain(sizes, itertools.repeat(sizes[-1]))
     while first < len(events):
         last = min(first + next(cuts), len(events))
-        part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events[first:last], first)]
-        answer = store.finish(store.begin(store.prepare(part, {PARTITION: (first, last)}, {})))
+        answer = apply(store, eligible(events[first:last], first), (first, last))
         assert answer is not None
         answers.append(answer)
         first = last
@@ -150,10 +170,7 @@ def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
     apply_in_batches(windows, client, events, [7])
     before = state_of(client)
     copies = [events[number % len(events)] for number in dict.fromkeys(number % len(events) for number in again)]
-    part = [Accepted(event, PARTITION, len(events) + number) for number, event in enumerate(copies)]
-    answer = windows.finish(
-        windows.begin(windows.prepare(part, {PARTITION: (len(events), len(events) + len(part))}, {}))
-    )
+    answer = apply(windows, eligible(copies, len(events)), (len(events), len(events) + len(copies)))
     assert answer is not None
     assert answer.repeated == len(copies)
     assert state_of(client) == before
@@ -181,9 +198,9 @@ def test_a_batch_that_starts_elsewhere_changes_nothing(store):
     events = build([("view", 0, 1, 0)] * 5)
     apply_in_batches(windows, client, events, [5])
     before = state_of(client)
-    late = [Accepted(event, PARTITION, 0) for event in build([("view", 1, 7, 0)] * 3)]
-    for positions in ({PARTITION: (0, 3)}, {PARTITION: (6, 9)}):
-        assert windows.finish(windows.begin(windows.prepare(late, positions, {}))) is None
+    late = eligible(build([("view", 1, 7, 0)] * 3))
+    for positions in ((0, 3), (6, 9)):
+        assert apply(windows, late, positions) is None
     assert state_of(client) == before
     assert client.hget("consumer:offsets", "events/0") == b"5"
 
@@ -202,8 +219,7 @@ def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
     client.flushdb()
     client.hset("consumer:offsets", "events/0", 0)
     events = build([("view", 0, 1, 0), ("view", 0, 2 * HOUR, 0)])
-    part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events)]
-    windows.finish(windows.begin(windows.prepare(part, {PARTITION: (0, 2)}, {0: START})))
+    apply(windows, eligible(events), (0, 2), {0: START})
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 2
     windows.trim([IMAGES[0]])
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 1
@@ -215,8 +231,7 @@ def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store):
     client.flushdb()
     client.hset("consumer:offsets", "events/0", 0)
     client.set(f"image:{IMAGES[0]}:views:1hr", "somebody's experiment")
-    part = [Accepted(event, PARTITION, offset) for offset, event in enumerate(events)]
-    answer = windows.finish(windows.begin(windows.prepare(part, {PARTITION: (0, 2)}, {})))
+    answer = apply(windows, eligible(events), (0, 2))
     assert [image for image, _ in answer.failures] == [IMAGES[0]]
     assert client.get(f"image:{IMAGES[1]}:total_views") == b"1"
     assert client.hget("consumer:offsets", "events/0") == b"2"

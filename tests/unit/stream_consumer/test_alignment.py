@@ -1,10 +1,12 @@
-"""Where a partition begins, and what its neighbours' unread records hold back."""
+"""Start offsets of partitions, and the check that Redis stands where this process stands."""
 
-from stream_consumer.alignment import decide_start
-from stream_consumer.partitions import Progress
-from stream_consumer.source import Limits
+from collections.abc import Mapping, Sequence
 
-LIMITS = Limits(low=10, high=50, origin="topic:a")
+from gourmetgram.kafka.partitions import Partition
+from stream_consumer.alignment import Alignment, PartitionLimits, decide_start
+from stream_consumer.progress import StreamProgress
+
+LIMITS = PartitionLimits(low=10, high=50, origin="topic:a")
 
 
 def test_an_unknown_partition_begins_at_its_first_record():
@@ -39,33 +41,64 @@ def test_ids_of_different_sorts_cannot_tell_a_new_topic():
     assert decide_start(33, None, LIMITS) == (33, None)
 
 
-def progress() -> Progress:
-    found = Progress()
-    found.restart(
-        {("views", 1): 5, ("flags", 1): 7, ("views", 2): 0}, {("views", 1): 5, ("flags", 1): 9, ("views", 2): 100}
-    )
-    return found
+VIEWS, FLAGS = Partition("views", 0), Partition("flags", 0)
 
 
-def nothing_new(_partition: tuple[str, int]) -> int:
-    return -1001
+class FakeSource:
+    def __init__(self, limits: Mapping[Partition, PartitionLimits]) -> None:
+        self.assigned = tuple(limits)
+        self._limits = limits
+        self.started: dict[Partition, int] = {}
+
+    def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
+        return {partition: self._limits[partition] for partition in of}
+
+    def read_from(self, starts: Mapping[Partition, int]) -> None:
+        self.started = dict(starts)
 
 
-def test_an_unread_neighbour_holds_everything_back_until_it_was_read_from():
-    found = progress()
-    assert found.floor_us(1, nothing_new) == 0
-    found.read["flags", 1], found.read_time_us["flags", 1] = 8, 1234
-    assert found.floor_us(1, nothing_new) == 1234
+class FakeOffsets:
+    def __init__(self, offsets: dict[Partition, int], origins: dict[Partition, str]) -> None:
+        self.stored, self.named = offsets, origins
+        self.pings = 0
+
+    def tune(self) -> None:
+        pass
+
+    def ping(self) -> None:
+        self.pings += 1
+
+    def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
+        return {partition: self.stored.get(partition) for partition in partitions}
+
+    def origins(self, partitions: Sequence[Partition]) -> dict[Partition, str | None]:
+        return {partition: self.named.get(partition) for partition in partitions}
+
+    def start(self, offsets: Mapping[Partition, int], origins: Mapping[Partition, str]) -> None:
+        self.stored.update(offsets)
+        self.named.update(origins)
 
 
-def test_nothing_is_held_back_when_all_neighbours_are_read_to_their_ends():
-    found = progress()
-    found.read["flags", 1] = 9
-    assert found.floor_us(1, nothing_new) is None
-    # The broker has told of more since.
-    found.read_time_us["views", 1] = 77
-    assert found.floor_us(1, lambda partition: 6 if partition == ("views", 1) else 0) == 77
+def test_reading_begins_where_redis_stands_and_new_partitions_are_written_to_redis() -> None:
+    source = FakeSource({VIEWS: LIMITS, FLAGS: PartitionLimits(0, 3, "topic:f")})
+    offsets, progress = FakeOffsets({VIEWS: 33}, {VIEWS: "topic:a"}), StreamProgress()
+    Alignment(source, offsets, progress).align()
+    assert source.started == offsets.stored == {VIEWS: 33, FLAGS: 0}
+    assert offsets.named == {VIEWS: "topic:a", FLAGS: "topic:f"}
+    assert progress.applied == progress.read == {VIEWS: 33, FLAGS: 0}
+    assert progress.ends == {VIEWS: 50, FLAGS: 3}
 
 
-def test_co_partitions_have_the_same_number():
-    assert progress().co_partitions(1) == [("views", 1), ("flags", 1)]
+def test_a_redis_that_was_set_back_is_noticed() -> None:
+    offsets = FakeOffsets({VIEWS: 33}, {VIEWS: "topic:a"})
+    alignment = Alignment(FakeSource({VIEWS: LIMITS}), offsets, StreamProgress())
+    alignment.align()
+    assert alignment.holds()
+    offsets.stored[VIEWS] = 30
+    assert not alignment.holds()
+
+
+def test_without_partitions_redis_is_only_pinged() -> None:
+    offsets = FakeOffsets({}, {})
+    assert Alignment(FakeSource({}), offsets, StreamProgress()).holds()
+    assert offsets.pings == 1

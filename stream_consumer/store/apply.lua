@@ -1,43 +1,44 @@
 -- Applies one batch: all of it or, when the first two checks fail, nothing.
 --
--- ARGV[1]       JSON header (see store.py)
--- ARGV[2 .. ]   16-byte ids of the events, in the order of the groups, then those of the uploads
+-- ARGV[2]       the call as JSON (see batch.py)
+-- ARGV[3 .. ]   16-byte ids of the events, in the order of the groups, then those of the uploads
 -- then          score, member of each event of the groups (uploads have none)
 --
 -- Answers {'moved'}                    a partition stands elsewhere than the caller thinks
 --         {'seen', index, ...}         these events (1-based) were applied before: leave them out and call again
 --         {'applied', totals, alerts, milestones, failures}   totals per group; the others are JSON
 
-local header = cjson.decode(ARGV[1])
-local size = header.size
-local pairs_base = 1 + size
+local batch = cjson.decode(ARGV[2])
+local size = batch.size
+local ids_base = 2
+local pairs_base = ids_base + size
 -- Values handed to one command. Lua's stack takes about 8,000.
 local CHUNK = 2000
 
-for _, position in ipairs(header.positions) do
-  local applied = redis.call('HGET', OFFSETS, position[1]) or ''
+for _, position in ipairs(batch.positions) do
+  local applied = redis.call('HGET', keys.offsets, position[1]) or ''
   if applied ~= position[2] then return { 'moved' } end
 end
 
 -- --- Events that came before, at another offset ---------------------------------------------------------------------
 
 local function seen_key(hour)
-  return 'consumer:seen:' .. hour
+  return string.format(keys.seen, hour)
 end
 
 -- Calls use(key, ids, first, last, indexes) for parts of the batch; indexes is nil when they are first, first + 1, ...
 local function for_each_hour(use)
-  if #header.hours == 1 then
+  if #batch.hours == 1 then
     for first = 1, size, CHUNK do
-      use(seen_key(header.hours[1]), ARGV, 1 + first, 1 + math.min(first + CHUNK - 1, size), nil)
+      use(seen_key(batch.hours[1]), ARGV, ids_base + first, ids_base + math.min(first + CHUNK - 1, size), nil)
     end
     return
   end
-  for number, hour in ipairs(header.hours) do
+  for number, hour in ipairs(batch.hours) do
     local ids, indexes = {}, {}
     for index = 1, size do
-      if header.hour_of[index] == number then
-        ids[#ids + 1] = ARGV[1 + index]
+      if batch.hour_of[index] == number then
+        ids[#ids + 1] = ARGV[ids_base + index]
         indexes[#indexes + 1] = index
       end
     end
@@ -52,7 +53,7 @@ for_each_hour(function(key, ids, first, last, indexes)
   for at, known in ipairs(redis.call('SMISMEMBER', key, unpack(ids, first, last))) do
     if known == 1 then
       local place = first + at - 1
-      seen[#seen + 1] = indexes and indexes[place] or place - 1
+      seen[#seen + 1] = indexes and indexes[place] or place - ids_base
     end
   end
 end)
@@ -60,11 +61,11 @@ if #seen > 1 then return seen end
 
 for_each_hour(function(key, ids, first, last)
   redis.call('SADD', key, unpack(ids, first, last))
-  redis.call('EXPIRE', key, header.seen_ttl)
+  redis.call('EXPIRE', key, vocabulary.seen_ttl_s)
 end)
 
-for _, position in ipairs(header.positions) do
-  redis.call('HSET', OFFSETS, position[1], position[3])
+for _, position in ipairs(batch.positions) do
+  redis.call('HSET', keys.offsets, position[1], position[3])
 end
 
 -- --- Conditions -----------------------------------------------------------------------------------------------------
@@ -72,28 +73,24 @@ end
 local alerts = {}
 local milestones = {}
 local history = {}
-for _, index in ipairs(header.history) do history[index] = true end
+for _, index in ipairs(batch.history) do history[index] = true end
 
 local function uuid(raw)
   local hex = string.gsub(raw, '.', function(byte) return string.format('%02x', string.byte(byte)) end)
   return string.format('%s-%s-%s-%s-%s', hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20), hex:sub(21))
 end
 
-local function alert_key(image, trigger)
-  return 'image:' .. image .. ':alert:' .. trigger
-end
-
 -- Remember an alert, and the request it asks for until the broker has it.
 local function raise(image, condition, index, t, counted, counts)
-  local source = header.positions[header.source[index]]
+  local source = batch.positions[batch.source[index]]
   local alert = {
     image_id = image,
     trigger = condition.trigger,
-    event_id = uuid(ARGV[1 + index]),
+    event_id = uuid(ARGV[ids_base + index]),
     time_us = string.format('%.0f', t),
     topic = source[4],
     partition = source[5],
-    offset = header.offsets[index],
+    offset = batch.offsets[index],
     count = counted,
     counts = counts,
     request = condition.request,
@@ -101,8 +98,8 @@ local function raise(image, condition, index, t, counted, counts)
   alerts[#alerts + 1] = alert
   if condition.request then
     local identity = image .. '/' .. condition.trigger .. '/' .. alert.event_id
-    redis.call('HSET', PENDING .. source[5], identity, cjson.encode(alert))
-    redis.call('ZADD', WAITING, 0, waiting_member(image, t, identity))
+    redis.call('HSET', string.format(keys.pending, source[5]), identity, cjson.encode(alert))
+    redis.call('ZADD', keys.waiting, 0, waiting_member(image, t, identity))
   end
 end
 
@@ -110,10 +107,10 @@ end
 local function possible(image, kind, key, old, newest, added)
   local found = {}
   local before = redis.call('ZCARD', key)
-  for _, rule in ipairs(header.conditions[kind]) do
+  for _, rule in ipairs(vocabulary.conditions[kind]) do
     if before + added >= rule.threshold then
       local last = redis.call('GET', alert_key(image, rule.trigger))
-      local free_from = last and micros(last) + header.cool_down_us
+      local free_from = last and micros(last) + vocabulary.cool_down_us
       if not (free_from and newest < free_from) then
         local in_window = old and redis.call('ZCOUNT', key, '(' .. text(old - rule.window_us), '+inf') or 0
         if in_window + added >= rule.threshold then
@@ -136,7 +133,7 @@ local function add_all(key, first, last)
   end
 end
 
--- One event after the other, each judged at the newest time so far.
+-- One event after the other; the conditions are checked at the newest time so far.
 local function add_one_by_one(image, kind, key, t, first, last, conditions)
   for index = first, last do
     redis.call('ZADD', key, score_at(index), member_at(index))
@@ -149,8 +146,8 @@ local function add_one_by_one(image, kind, key, t, first, last, conditions)
           if counted >= condition.rule.threshold then
             local counts = {}
             add_counts(counts, image, kind, t)
-            condition.free_from = t + header.cool_down_us
-            redis.call('SET', alert_key(image, condition.rule.trigger), text(t), 'EX', header.alert_ttl)
+            condition.free_from = t + vocabulary.cool_down_us
+            redis.call('SET', alert_key(image, condition.rule.trigger), text(t), 'EX', vocabulary.alert_ttl_s)
             raise(image, condition.rule, index, t, counted, counts)
           end
         end
@@ -159,11 +156,11 @@ local function add_one_by_one(image, kind, key, t, first, last, conditions)
   end
 end
 
-local function reach_milestones(image, first, before, after)
-  for _, value in ipairs(header.milestones) do
+local function reach_milestones(image, kind, first, before, after)
+  for _, value in ipairs(vocabulary.milestones[kind] or {}) do
     if before < value and value <= after then
       local at = score_at(first + value - before - 1)
-      redis.call('HSET', MILESTONES, image .. '/' .. value, at)
+      redis.call('HSET', keys.milestones, image .. '/' .. value, at)
       milestones[#milestones + 1] = { image, value }
     end
   end
@@ -172,16 +169,16 @@ end
 -- --- Windows and totals ---------------------------------------------------------------------------------------------
 
 local function add_short(image, kind, window, first, last, new, late)
-  local key = window_key(image, kind, window)
+  local key = string.format(keys.window, image, kind, window.name)
   add_all(key, first, last)
   -- Only a late batch can find something newer in the set.
   local newest = late and newest_score(key) or new
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', text(newest - WINDOW_US[window]))
-  redis.call('EXPIRE', key, header.ttl[window])
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', text(newest - window.width_us))
+  redis.call('EXPIRE', key, window.ttl_s)
 end
 
 local function add_group(image, kind, first, last, new)
-  local key = window_key(image, kind, '1hr')
+  local key = longest_key(image, kind)
   local old = newest_score(key)
   local late = old and old > new
   local newest = late and old or new
@@ -191,44 +188,45 @@ local function add_group(image, kind, first, last, new)
   else
     add_all(key, first, last)
   end
-  redis.call('EXPIRE', key, header.ttl['1hr'])
-  add_short(image, kind, '1min', first, last, new, late)
-  add_short(image, kind, '5min', first, last, new, late)
-  local total_key = 'image:' .. image .. ':total_' .. kind
+  redis.call('EXPIRE', key, longest.ttl_s)
+  for _, window in ipairs(vocabulary.short_windows) do
+    add_short(image, kind, window, first, last, new, late)
+  end
+  local total_key = string.format(keys.total, image, kind)
   local total = redis.call('INCRBY', total_key, last - first + 1)
-  redis.call('EXPIRE', total_key, header.idle_ttl)
-  if kind == 'views' then reach_milestones(image, first, total - (last - first + 1), total) end
+  redis.call('EXPIRE', total_key, vocabulary.idle_ttl_s)
+  reach_milestones(image, kind, first, total - (last - first + 1), total)
   return total, newest
 end
 
-local function plan_anchor(image, minutes, t, partition)
-  local trigger = 'anchor_' .. minutes
-  if redis.call('EXISTS', alert_key(image, trigger)) == 1 then return end
-  local identity = image .. '/' .. trigger
-  local at = t + minutes * 60000000
-  if redis.call('ZADD', ANCHORS .. partition, 'NX', text(at), identity) == 1 then
-    redis.call('ZADD', WAITING, 0, waiting_member(image, at, identity))
+local function plan_anchor(image, anchor, t, partition)
+  if redis.call('EXISTS', alert_key(image, anchor.trigger)) == 1 then return end
+  local identity = image .. '/' .. anchor.trigger
+  local at = t + anchor.after_us
+  if redis.call('ZADD', string.format(keys.anchors, partition), 'NX', text(at), identity) == 1 then
+    redis.call('ZADD', keys.waiting, 0, waiting_member(image, at, identity))
   end
 end
 
 local function add_upload(upload)
-  local key = 'image:' .. upload.image .. ':metadata'
+  local key = string.format(keys.metadata, upload.image)
   redis.call('HSET', key, 'category', upload.category, 'caption_length', upload.caption_length,
     'uploaded_at', upload.uploaded_at, 'user_id', upload.user_id)
-  redis.call('EXPIRE', key, header.idle_ttl)
+  redis.call('EXPIRE', key, vocabulary.idle_ttl_s)
   if history[upload.index] then return end
   local t = micros(upload.uploaded_at)
-  if header.trigger_on_upload
-    and redis.call('SET', alert_key(upload.image, 'upload'), upload.uploaded_at, 'NX', 'EX', header.once_ttl) then
-    raise(upload.image, { trigger = 'upload', request = true }, upload.index, t, 1, {})
+  for _, trigger in ipairs(vocabulary.upload_triggers) do
+    if redis.call('SET', alert_key(upload.image, trigger), upload.uploaded_at, 'NX', 'EX', vocabulary.once_ttl_s) then
+      raise(upload.image, { trigger = trigger, request = true }, upload.index, t, 1, {})
+    end
   end
-  for _, minutes in ipairs(header.anchor_minutes) do
-    plan_anchor(upload.image, minutes, t, header.positions[header.source[upload.index]][5])
+  for _, anchor in ipairs(vocabulary.anchors) do
+    plan_anchor(upload.image, anchor, t, batch.positions[batch.source[upload.index]][5])
   end
 end
 
--- A key that a person gave another type spoils its own image's windows, not the batch: everything before it is done
--- already, and trying again would count it twice.
+-- A key that a person gave another type spoils its own image's windows, not the batch: everything before it is
+-- applied already, and a second attempt would count it twice.
 local failures = {}
 local function guarded(image, work, ...)
   local answer = { pcall(work, ...) }
@@ -236,22 +234,22 @@ local function guarded(image, work, ...)
   failures[#failures + 1] = { image, tostring(type(answer[2]) == 'table' and answer[2].err or answer[2]) }
 end
 
-for _, upload in ipairs(header.uploads) do guarded(upload.image, add_upload, upload) end
+for _, upload in ipairs(batch.uploads) do guarded(upload.image, add_upload, upload) end
 
 local totals, newest = {}, {}
-for at, group in ipairs(header.groups) do
+for at, group in ipairs(batch.groups) do
   local total, time = guarded(group[1], add_group, group[1], group[2], group[3], group[4], group[5])
   totals[at], newest[at] = total or 0, time or false
 end
 
--- Trimming comes last: what this batch itself has asked for holds members back too.
-local anything_waits = redis.call('EXISTS', WAITING) == 1
-for at, group in ipairs(header.groups) do
+-- Trimming comes last: requests that this batch itself has raised hold members back too.
+local anything_waits = redis.call('EXISTS', keys.waiting) == 1
+for at, group in ipairs(batch.groups) do
   if newest[at] then
-    local undecided = anything_waits and earliest_waiting(group[1]) or nil
-    local floor = group[6] ~= cjson.null and group[6] or nil
-    if floor and not (undecided and undecided < floor) then undecided = floor end
-    trim_hour(window_key(group[1], group[2], '1hr'), newest[at], undecided)
+    local horizon = anything_waits and earliest_waiting(group[1]) or nil
+    local unread = group[6] ~= cjson.null and group[6] or nil
+    if unread and not (horizon and horizon < unread) then horizon = unread end
+    trim_longest(longest_key(group[1], group[2]), newest[at], horizon)
   end
 end
 

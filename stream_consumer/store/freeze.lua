@@ -1,14 +1,14 @@
--- Fixes the context of requests whose co-partitions have been read far enough. A context is fixed once: a repeat
--- after a crash carries the same counts.
+-- Fixes the context of requests whose co-partitions are applied far enough. A context is fixed once: a repeat after
+-- a crash carries the same counts.
 --
--- ARGV[1]  JSON list of {identity, partition, image, time_us, source, required, topics}; source is {topic, next offset}
+-- ARGV[2]  JSON list of {identity, partition, image, time_us, source, required, topics}; source is {topic, next offset}
 --          or absent (anchors), required is [[field, offset], ...], topics is [[topic, field], ...]
 --
 -- Answers one text per item: JSON of the request with its context, 'wait', or 'gone' (confirmed meanwhile).
 
 local function complete(item)
   for _, need in ipairs(item.required) do
-    local applied = redis.call('HGET', OFFSETS, need[1])
+    local applied = redis.call('HGET', keys.offsets, need[1])
     if not applied or tonumber(applied) < need[2] then return false end
   end
   return true
@@ -16,21 +16,21 @@ end
 
 local function context_of(item, request, t)
   local context = {}
-  for _, kind in ipairs(KINDS) do
+  for _, kind in ipairs(vocabulary.kinds) do
     add_counts(context, item.image, kind, t)
   end
   -- The triggering kind's counts are those that met the condition, event by event.
   for name, value in pairs(request.counts) do context[name] = value end
   context.read_to = {}
   for _, topic in ipairs(item.topics) do
-    context.read_to[topic[1]] = tonumber(redis.call('HGET', OFFSETS, topic[2])) or 0
+    context.read_to[topic[1]] = tonumber(redis.call('HGET', keys.offsets, topic[2])) or 0
   end
   if item.source then context.read_to[item.source[1]] = item.source[2] end
   return context
 end
 
 local function anchor_request(item)
-  if not redis.call('ZSCORE', ANCHORS .. item.partition, item.identity) then return nil end
+  if not redis.call('ZSCORE', string.format(keys.anchors, item.partition), item.identity) then return nil end
   return {
     image_id = item.image,
     trigger = string.match(item.identity, '/(.+)$'),
@@ -43,7 +43,7 @@ local function anchor_request(item)
 end
 
 local function freeze(item)
-  local pending = PENDING .. item.partition
+  local pending = string.format(keys.pending, item.partition)
   local stored = redis.call('HGET', pending, item.identity)
   local request = stored and cjson.decode(stored) or anchor_request(item)
   if not request then return 'gone' end
@@ -54,16 +54,16 @@ local function freeze(item)
   local frozen = cjson.encode(request)
   redis.call('HSET', pending, item.identity, frozen)
   if not stored then
-    redis.call('ZREM', ANCHORS .. item.partition, item.identity)
-    redis.call('SET', 'image:' .. item.image .. ':alert:' .. request.trigger, text(t), 'EX', 2592000)
+    redis.call('ZREM', string.format(keys.anchors, item.partition), item.identity)
+    redis.call('SET', alert_key(item.image, request.trigger), text(t), 'EX', vocabulary.once_ttl_s)
   end
-  redis.call('ZREM', WAITING, waiting_member(item.image, t, item.identity))
+  redis.call('ZREM', keys.waiting, waiting_member(item.image, t, item.identity))
   trim_image(item.image)
   return frozen
 end
 
 local answers = {}
-for at, item in ipairs(cjson.decode(ARGV[1])) do
+for at, item in ipairs(cjson.decode(ARGV[2])) do
   answers[at] = freeze(item)
 end
 return answers

@@ -1,0 +1,50 @@
+"""Health of the consumer, from memory: a health request never waits for a server that is away."""
+
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import Final
+
+from gourmetgram.observability import Check, ProgressWatch
+
+_SILENT_S: Final = 30.0
+
+
+class ConsumerHealth:
+    """Conditions of `/health`, noted by the worker and read by the health server.
+
+    Args:
+        broker_connected: True while a broker is connected.
+        standstill_s: seconds that waiting work may stand still.
+    """
+
+    def __init__(self, broker_connected: Callable[[], bool], standstill_s: float) -> None:
+        self._broker_connected = broker_connected
+        self._standstill = ProgressWatch(standstill_s)
+        self._polled_at = time.monotonic()
+        self.redis_up = False
+        """True when Redis answered last time."""
+        self.waiting_for: str | None = None
+        """Reason for which nothing is done at the moment, a sentence."""
+
+    def polled(self) -> None:
+        """Note that the client was polled."""
+        self._polled_at = time.monotonic()
+
+    def watch(self, unfinished: Mapping[Hashable, object]) -> None:
+        """Take the work that is not done, by kind, each with the point that it has reached."""
+        if not unfinished:
+            self.waiting_for = None
+        self._standstill.look(unfinished)
+
+    def checks(self) -> dict[str, Check]:
+        """Checks of `/health`, by name."""
+        return {
+            "redis": lambda: self.redis_up,
+            "broker": self._broker_connected,
+            "polling": lambda: time.monotonic() - self._polled_at < _SILENT_S,
+            "progress": self._standstill.moving,
+        }
+
+    def details(self) -> dict[str, Callable[[], object]]:
+        """More for people to know, which does not decide about the health."""
+        return {"waiting_for": lambda: self.waiting_for}
