@@ -6,15 +6,15 @@ import pytest
 import yaml
 
 from gourmetgram.settings import PROJECT_ROOT
-from rehearsal import images
-from rehearsal.errors import NotSeenError
-from rehearsal.images import Image
-from rehearsal.lab import Lab
-from rehearsal.report import Findings, render
-from rehearsal.run import OWN_TRAFFIC, STAGES
-from rehearsal.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
-from rehearsal.steps import Result, Stage, Step, walk
-from rehearsal.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
+from tests.lab import images
+from tests.lab.errors import NotSeenError
+from tests.lab.images import Image
+from tests.lab.lab import Lab
+from tests.lab.report import Findings, render
+from tests.lab.run import OWN_TRAFFIC, STAGES
+from tests.lab.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
+from tests.lab.steps import Result, Stage, Step, walk
+from tests.lab.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
 
 
 def _step(command: str, error: Exception | None = None, needed: bool = False) -> Step:
@@ -50,7 +50,7 @@ def test_every_image_of_the_compose_file_has_a_stand_in_or_is_listed_as_not_rehe
 
 
 def test_every_stand_in_has_a_dockerfile():
-    folder = PROJECT_ROOT / "rehearsal" / "standins" / "files"
+    folder = PROJECT_ROOT / "tests" / "lab" / "standins" / "files"
     assert [
         each.name for each in (BASE, *BY_REPOSITORY.values()) if not (folder / each.name / "Dockerfile").exists()
     ] == []

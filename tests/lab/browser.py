@@ -1,0 +1,67 @@
+"""Screenshots of the lab's pages in a real browser, with the lab's logins.
+
+Chromium comes from Debian, the library that drives it from PyPI into an environment of its own in the cache: neither is
+needed by anything else.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.lab import debian, shell
+from tests.lab.errors import NotSeenError, expect
+from tests.lab.lab import Lab
+from tests.lab.places import OUTPUT, cache
+from tests.lab.steps import Stage, Step
+
+SCREENSHOTS: Final = OUTPUT / "screenshots"
+_DRIVER: Final = "playwright~=1.65"
+_SCRIPT: Final = Path(__file__).with_name("photographer.py")
+_SMALLEST_BYTES: Final = 8_000
+"""An empty page of this size is smaller as a PNG."""
+
+
+def _install(lab: Lab) -> str:
+    if shutil.which("chromium") is None:
+        debian.install("chromium", "fonts-dejavu-core")
+    python = _python()
+    if not python.exists():
+        shell.check([sys.executable, "-m", "venv", python.parent.parent])
+        shell.check([python, "-m", "pip", "install", "--quiet", _DRIVER], timeout=300)
+    return shell.check(["chromium", "--version"]).strip().splitlines()[-1]
+
+
+def _python() -> Path:
+    return cache() / "browser" / "bin" / "python"
+
+
+def _photograph(page: str) -> Step:
+    def see(lab: Lab) -> str:
+        file = SCREENSHOTS / f"{page}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        logins = {
+            "postgres": [lab.variable("POSTGRES_USER"), lab.variable("POSTGRES_PASSWORD")],
+            "minio": [lab.variable("MINIO_ROOT_USER"), lab.variable("MINIO_ROOT_PASSWORD")],
+            "airflow": ["admin", lab.services["airflow-init"]["environment"]["AIRFLOW_ADMIN_PASSWORD"]],
+        }
+        answer = shell.run([_python(), _SCRIPT, page, file, json.dumps(logins)], timeout=120)
+        expect(answer.code == 0 and file.exists(), answer.tail)
+        size = file.stat().st_size
+        if size < _SMALLEST_BYTES:
+            raise NotSeenError(f"the page looks empty ({size} bytes)")
+        return f"{file.relative_to(OUTPUT)} ({size // 1000} kB): {answer.output.strip()}"
+
+    return Step(f"browser: {page}", "the page, logged in", see)
+
+
+STAGE = Stage(
+    "browser",
+    "Pages in a browser",
+    (
+        Step("chromium --version", "a browser from Debian", _install, needed=True),
+        *(_photograph(page) for page in ("docs", "adminer", "minio", "airflow", "jupyter")),
+    ),
+)

@@ -1,0 +1,59 @@
+"""The platform's own demonstration and tests, on the lab's containers: only settings differ from the local stack."""
+
+from tests.lab import shell
+from tests.lab.errors import expect
+from tests.lab.lab import PROJECT, Lab
+from tests.lab.places import COMPOSE_FILE, OUTPUT
+from tests.lab.steps import Stage, Step
+from tests.lab.walk.checks import login
+from tests.lab.walk.stage5 import PAST
+
+_END_TO_END = "tests/integration/platform/test_end_to_end.py"
+_DEMO_S = 900.0
+_TESTS_S = 600.0
+_RULES = {"INFERENCE_MODE": "heuristic", "POLICY_VERSION": "v1"}
+"""Win over docker/.env."""
+
+
+def _demo(lab: Lab) -> str:
+    command = (".venv/bin/gourmetgram", "demo", "--target", "compose", "--seconds", "10")
+    variables = {
+        **login(lab),
+        **PAST,
+        "AIRFLOW_ADMIN_PASSWORD": lab.variable("AIRFLOW_ADMIN_PASSWORD"),
+        "POLICY_VERSION": "v1",
+        "COMPOSE_FILE": str(COMPOSE_FILE),
+        "COMPOSE_PROJECT_NAME": PROJECT,
+        "COLUMNS": "120",
+    }
+    report = OUTPUT / "comparison.html"
+    answer = shell.run([*command, "--html", report], timeout=_DEMO_S, environment=variables)
+    expect(answer.code == 0, f"exit code {answer.code}: {answer.tail}")
+    expect("The stores agree." in answer.output, answer.tail)
+    return answer.output.strip().splitlines()[-1]
+
+
+def _tests(lab: Lab) -> str:
+    lab.do("stop data_generator")
+    answer = lab.compose("up -d --no-deps risk_scoring_service", environment=_RULES)
+    expect(answer.code == 0, answer.tail)
+    lab.wait_healthy(["risk_scoring_service"])
+    answer = shell.run(
+        [".venv/bin/pytest", "-n", "0", "-q", _END_TO_END],
+        timeout=_TESTS_S,
+        environment={**login(lab), "GOURMETGRAM_TEST_TARGET": "compose"},
+    )
+    expect(answer.code == 0, answer.tail)
+    lab.do("up -d risk_scoring_service data_generator")
+    lab.wait_healthy(["risk_scoring_service", "data_generator"])
+    return next(line for line in answer.output.splitlines() if " passed" in line)
+
+
+STAGE = Stage(
+    "target",
+    "The same commands as on the local stack",
+    (
+        Step("gourmetgram demo --target compose", "from traffic to the model's decisions; the stores agree", _demo),
+        Step(f"GOURMETGRAM_TEST_TARGET=compose pytest {_END_TO_END}", "all pass", _tests),
+    ),
+)
