@@ -1,1 +1,4 @@
-"""The lab on Docker Compose, walked step by step on a machine that reaches no image registry."""
+"""Rehearsal of the lab on Docker Compose: the student path, step by step, with the real compose file.
+
+pytest collects nothing here; `make rehearse` runs it (docs/rehearsal.md).
+"""

@@ -1,4 +1,4 @@
-"""`python -m tests.lab`: walk the student path of the lab with the real compose file, and write a report."""
+"""Entry point of `python -m tests.lab`: walk the student path of the lab with the real compose file."""
 
 import argparse
 import signal
@@ -8,40 +8,22 @@ from pathlib import Path
 
 from gourmetgram.errors import PlatformError
 from gourmetgram_tools.cli.console import ConsoleProgress, console, errors
-from tests.lab import browser, operations
 from tests.lab.places import OUTPUT
-from tests.lab.run import OWN_TRAFFIC, QUICK, STAGES, Plan, rehearse
+from tests.lab.run import OWN_TRAFFIC, QUICK, STAGES, USUAL, Request, rehearse
 from tests.lab.steps import Result
 
-_ON_DEMAND = {"browser": (browser.STAGE.key,), "operations": (operations.STAGE.key, operations.ROUNDS.key)}
-"""Options, and the stages that they add."""
 _MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[yellow]not tried[/]"}
 
 
 def main() -> int:
     """Run the command; returns the exit code."""
-    keys = [stage.key for stage in STAGES]
-    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="stages 2 to 4 only, without Airflow and Jupyter")
-    parser.add_argument(
-        "--own-traffic", action="store_true", help="stages 2 to 6 without a backfill (about half an hour)"
-    )
-    parser.add_argument("--browser", action="store_true", help="screenshots of the pages (installs Chromium)")
-    parser.add_argument("--operations", action="store_true", help="then the operation tests too (about 20 minutes)")
-    parser.add_argument("--rounds", type=int, default=10, help="starts of everything at once, of --operations (10)")
-    parser.add_argument("--stages", nargs="+", choices=keys, metavar="STAGE", help=f"some of {', '.join(keys)}")
-    parser.add_argument(
-        "--report", type=Path, default=OUTPUT / "report.md", help="where to write the report (%(default)s)"
-    )
-    options = parser.parse_args()
-    wanted = options.stages or _usual(keys, quick=options.quick, own_traffic=options.own_traffic)
-    wanted = [*wanted, *(key for option, keys in _ON_DEMAND.items() if vars(options)[option] for key in keys)]
-    chosen = [stage for stage in STAGES if stage.key in wanted]
-    # `timeout` and CI end a program so: it must clean up as after Ctrl-C.
+    options = _parser().parse_args()
+    chosen = [stage for stage in STAGES if stage.key in _keys(options)]
+    # `timeout` and CI end a program with SIGTERM: clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        plan = Plan(chosen, options.quick, options.report, options.rounds)
-        passed = rehearse(plan, ConsoleProgress(), _tell)
+        request = Request(chosen, options.quick, options.report, options.rounds)
+        passed = rehearse(request, ConsoleProgress(), _print)
     except PlatformError as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         return 1
@@ -52,15 +34,29 @@ def main() -> int:
     return 0 if passed else 1
 
 
-def _usual(keys: Sequence[str], *, quick: bool, own_traffic: bool) -> Sequence[str]:
-    """The stages that are walked when none is named."""
-    if quick or own_traffic:
-        return OWN_TRAFFIC if own_traffic else QUICK
-    alternatives = {*sum(_ON_DEMAND.values(), ()), *OWN_TRAFFIC} - {"config", "2", "3", "4", "audit"}
-    return [key for key in keys if key not in alternatives]
+def _parser() -> argparse.ArgumentParser:
+    keys = [stage.key for stage in STAGES]
+    parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="stages 2 to 4 only, without Airflow and Jupyter")
+    parser.add_argument(
+        "--own-traffic", action="store_true", help="stages 2 to 6 without a backfill (about half an hour)"
+    )
+    parser.add_argument("--browser", action="store_true", help="screenshots of the pages (installs Chromium)")
+    parser.add_argument("--operations", action="store_true", help="then the operation tests too (about 20 minutes)")
+    parser.add_argument("--rounds", type=int, default=10, help="starts of everything at once, of --operations (10)")
+    parser.add_argument("--stages", nargs="+", choices=keys, metavar="STAGE", help=f"some of {', '.join(keys)}")
+    parser.add_argument("--report", type=Path, default=OUTPUT / "report.md", help="path of the report (%(default)s)")
+    return parser
 
 
-def _tell(result: Result) -> None:
+def _keys(options: argparse.Namespace) -> Sequence[str]:
+    usual = OWN_TRAFFIC if options.own_traffic else QUICK if options.quick else USUAL
+    browser = ("browser",) if options.browser else ()
+    operations = ("operations", "rounds") if options.operations else ()
+    return (*(options.stages or usual), *browser, *operations)
+
+
+def _print(result: Result) -> None:
     console.print(f"{_MARKS[result.passed]} {result.stage.split()[0]} ", end="")
     console.print(f"{result.step.command} ({result.seconds:.1f} s)", markup=False, highlight=False, soft_wrap=True)
     if result.passed is False:

@@ -5,30 +5,28 @@ import re
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from tests.lab.errors import NotSeenError, expect
+from tests.lab.expectations import NotSeenError, expect
 from tests.lab.lab import Lab
 
-HOST = "127.0.0.1"
-API = f"http://{HOST}:8000"
-ADMINER = f"http://{HOST}:5050"
-MINIO_CONSOLE = f"http://{HOST}:9001"
-AIRFLOW = f"http://{HOST}:8080"
-JUPYTER = f"http://{HOST}:8888"
+HOST = "http://127.0.0.1"
 _TIMEOUT_S = 20
 
-
-# A container runs a moment before the server in it listens: a person reloads the page.
+# A container runs a moment before its server listens: a person reloads the page.
 _reloading = retry(
     retry=retry_if_exception_type(httpx.NetworkError), stop=stop_after_delay(10), wait=wait_fixed(0.5), reraise=True
 )
 
 
-def get(url: str) -> httpx.Response:
+def get(address: str) -> httpx.Response:
     """Open a page.
 
+    Args:
+        address: port and path, as `8000/docs`.
+
     Raises:
-        NotSeenError: it does not answer with 200.
+        NotSeenError: the answer is not 200.
     """
+    url = f"{HOST}:{address}"
     try:
         response = _reloading(httpx.get)(url, timeout=_TIMEOUT_S, follow_redirects=True)
     except httpx.HTTPError as error:
@@ -46,29 +44,21 @@ def adminer_tables(lab: Lab, tables: tuple[str, ...], database: str = "gourmetgr
     Raises:
         NotSeenError: the login or a page fails.
     """
-    login = {
-        "auth[driver]": "pgsql",
-        "auth[server]": "postgres",
-        "auth[username]": lab.variable("POSTGRES_USER"),
-        "auth[password]": lab.variable("POSTGRES_PASSWORD"),
-        "auth[db]": database,
-    }
+    user = lab.settings.postgres_user
+    login = {"driver": "pgsql", "server": "postgres", "username": user, "db": database}
+    login["password"] = lab.settings.postgres_password
+    place = f"/?pgsql=postgres&username={user}&db={database}&ns=public"
     seen = {}
-    try:
-        with httpx.Client(base_url=ADMINER, timeout=_TIMEOUT_S, follow_redirects=True) as client:
-            form = _reloading(client.get)("/").text
-            expect('value="postgres"' in form, "Adminer's form does not propose the server postgres")
-            page = client.post("/", data=login)
-            expect("Invalid credentials" not in page.text and "Logout" in page.text, "Adminer's login failed")
-            place = f"/?pgsql=postgres&username={login['auth[username]']}&db={database}&ns=public"
-            for table in tables:
-                structure = client.get(f"{place}&table={table}").text
-                expect("<th>Column" in structure, f"Adminer shows no structure of {table}")
-                data = client.get(f"{place}&select={table}").text
-                expect("No rows." in data or "<table" in data, f"Adminer shows no data of {table}")
-                seen[table] = re.sub(r"<[^>]+>", " ", data)
-    except httpx.HTTPError as error:
-        raise NotSeenError(f"Adminer: {error}") from error
+    with httpx.Client(base_url=f"{HOST}:5050", timeout=_TIMEOUT_S, follow_redirects=True) as client:
+        form = _reloading(client.get)("/").text
+        expect('value="postgres"' in form, "Adminer's form does not propose the server postgres")
+        page = client.post("/", data={f"auth[{name}]": value for name, value in login.items()}).text
+        expect("Invalid credentials" not in page and "Logout" in page, "Adminer's login failed")
+        for table in tables:
+            expect("<th>Column" in client.get(f"{place}&table={table}").text, f"Adminer shows no structure of {table}")
+            data = client.get(f"{place}&select={table}").text
+            expect("No rows." in data or "<table" in data, f"Adminer shows no data of {table}")
+            seen[table] = re.sub(r"<[^>]+>", " ", data)
     return seen
 
 
@@ -78,13 +68,10 @@ def minio_buckets(lab: Lab) -> list[str]:
     Raises:
         NotSeenError: the login or the list fails.
     """
-    login = {"accessKey": lab.variable("MINIO_ROOT_USER"), "secretKey": lab.variable("MINIO_ROOT_PASSWORD")}
-    try:
-        with httpx.Client(base_url=MINIO_CONSOLE, timeout=_TIMEOUT_S) as client:
-            answer = client.post("/api/v1/login", json=login)
-            expect(answer.status_code == 204, f"the console's login answered {answer.status_code}")
-            buckets = client.get("/api/v1/buckets")
-            expect(buckets.status_code == 200, f"the console's list of buckets answered {buckets.status_code}")
-            return [bucket["name"] for bucket in buckets.json()["buckets"]]
-    except httpx.HTTPError as error:
-        raise NotSeenError(f"MinIO's console: {error}") from error
+    login = {"accessKey": lab.settings.minio_root_user, "secretKey": lab.settings.minio_root_password}
+    with httpx.Client(base_url=f"{HOST}:9001", timeout=_TIMEOUT_S) as client:
+        answer = _reloading(client.post)("/api/v1/login", json=login)
+        expect(answer.status_code == 204, f"the console's login answered {answer.status_code}")
+        buckets = client.get("/api/v1/buckets")
+        expect(buckets.status_code == 200, f"the console's list of buckets answered {buckets.status_code}")
+        return [bucket["name"] for bucket in buckets.json()["buckets"]]

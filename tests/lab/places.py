@@ -1,4 +1,4 @@
-"""Where the rehearsal keeps its things."""
+"""Files and folders of the rehearsal."""
 
 from pathlib import Path
 from typing import Final
@@ -6,28 +6,24 @@ from typing import Final
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram_tools.local.settings import LocalSettings
 
-FILES: Final = Path(__file__).parent / "standins" / "files"
-"""One folder for each stand-in image: its Dockerfile and start scripts."""
 OUTPUT: Final = PROJECT_ROOT / ".rehearsal"
 """Report, logs and screenshots of the last run; not tracked."""
 CHECKOUT: Final = OUTPUT / "data-platform-chi"
-"""A copy of the checkout, which is what is rehearsed."""
+"""Copy of the checkout: the subject of the rehearsal."""
 COMPOSE_FILE: Final = CHECKOUT / "docker" / "docker-compose.yaml"
 COMMAND_LOG: Final = OUTPUT / "commands.log"
-"""Every command of the last run with what it wrote."""
-
-
+"""Every command of the last run with its output."""
 LOGS: Final = OUTPUT / "logs"
-"""What each container of the last run wrote."""
+"""One log for each container of the last run."""
 
 
 def program_cache() -> Path:
-    """The folder in which the local stack keeps Kafka's jars and MinIO."""
+    """Folder in which the local stack keeps Kafka's jars and MinIO."""
     return LocalSettings.load().cache
 
 
 def cache() -> Path:
-    """Folder of what a rehearsal downloads and builds, kept for the next one."""
+    """Folder of downloads and builds, kept for the next rehearsal."""
     folder = program_cache() / "rehearsal"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -7,17 +7,20 @@ from typing import Final
 
 from gourmetgram_tools.local import ports
 from gourmetgram_tools.local.progress import Progress
-from tests.lab import browser, checkout, engine, images, operations, shell
-from tests.lab.errors import RehearsalError
+from tests.lab import checkout
+from tests.lab.commands import check, run
+from tests.lab.expectations import RehearsalError
 from tests.lab.lab import PROJECT, Lab
 from tests.lab.places import COMMAND_LOG, LOGS
-from tests.lab.report import Findings, write
+from tests.lab.report import Rehearsed, write
+from tests.lab.standins import docker, images
 from tests.lab.steps import Result, Stage, walk
 from tests.lab.walk import (
+    browser,
     checks,
     extended,
-    instead,
     machine,
+    operations,
     own_traffic,
     stage2,
     stage3,
@@ -44,22 +47,25 @@ STAGES: Final = (
     operations.STAGE,
     operations.ROUNDS,
 )
+USUAL: Final = ("config", "machine", "2", "3", "4", "5", "6", "extended", "audit", "target")
+"""Stages of a rehearsal without options."""
 QUICK: Final = ("config", "machine", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""
 OWN_TRAFFIC: Final = ("config", "2", "3", "4", own_traffic.LAKEHOUSE.key, own_traffic.MODEL.key, "audit")
-"""Stages of the rehearsal without a past."""
+"""Stages of the rehearsal without a backfill."""
+# Services whose images take minutes to build.
 _NOT_QUICK: Final = ("airflow-init", "jupyter")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is asked for.
+class Request:
+    """Options of a rehearsal.
 
     Attributes:
-        stages: what to walk.
+        stages: the path.
         quick: build only the images of stages 2 to 4.
-        report: where to write the report.
-        rounds: how often the stage `rounds` starts everything at once.
+        report: path of the report.
+        rounds: number of starts of everything at once, in the stage `rounds`.
     """
 
     stages: Sequence[Stage]
@@ -68,82 +74,67 @@ class Plan:
     rounds: int
 
 
-def rehearse(plan: Plan, progress: Progress, tell: Callable[[Result], None]) -> bool:
-    """Do it all; containers and volumes of the rehearsal are gone at the end.
+def rehearse(request: Request, progress: Progress, report_step: Callable[[Result], None]) -> bool:
+    """Prepare, walk, report, and remove the rehearsal's containers and volumes.
 
     Args:
-        plan: what is asked for.
-        progress: told the preparations.
-        tell: told each step's result.
+        request: the options.
+        progress: gets the preparations.
+        report_step: called with each step's result.
 
     Returns:
-        Whether every step passed.
+        True when every step passed.
 
     Raises:
         RehearsalError: the preparations failed.
     """
     COMMAND_LOG.unlink(missing_ok=True)
     with progress.step("Docker") as report:
-        engine.ensure(report)
+        engine = docker.ensure(report)
     with progress.step("copy of the checkout"):
-        findings = Findings(checkout.refresh(), engine.versions())
-    lab = Lab(plan.rounds)
+        rehearsed = Rehearsed(checkout.refresh(), engine)
+    lab = Lab(request.rounds)
     _refuse_a_running_lab(lab)
     with progress.step("official images, from packages") as report:
-        findings.images += images.provide_official(lab, report)
+        rehearsed.images += images.provide_official(lab, report)
+    heavy = {lab.services[name]["image"] for name in _NOT_QUICK} if request.quick else set()
     with progress.step("images of the lab") as report:
-        findings.images += images.build_own(lab, lambda name: not plan.quick or name not in _heavy(lab), report)
+        rehearsed.images += images.build_own(lab, lambda name: lab.services[name].get("image") not in heavy, report)
     wipe(lab)
-    if any(stage is not checks.STATIC for stage in plan.stages):
+    if any(stage is not checks.STATIC for stage in request.stages):
         _refuse_busy_ports(lab)
     try:
-        results = walk(_with_checks_instead(plan.stages), lab, tell)
-        findings.results = [result for result in results if result.stage != instead.STAGE.title]
-        findings.checked_instead = [result for result in results if result.stage == instead.STAGE.title]
-        findings.memory = _memory()
+        rehearsed.results = walk(request.stages, lab, report_step)
+        rehearsed.memory = _memory()
     finally:
-        write(findings, plan.report)
+        write(rehearsed, request.report)
         _keep_logs(lab)
         with progress.step("stopping the containers"):
             wipe(lab)
-    return findings.passed
-
-
-def _with_checks_instead(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages, and after those that fill the stores what is checked instead of pages that cannot be rehearsed."""
-    last = [stage for stage in stages if stage in (operations.STAGE, operations.ROUNDS)]
-    first = [stage for stage in stages if stage not in last]
-    return [*first, *([instead.STAGE] if stage4.STAGE in first else ()), *last]
+    return rehearsed.passed
 
 
 def wipe(lab: Lab) -> None:
     """Remove the rehearsal's containers and volumes, and nothing else."""
-    answer = lab.compose("--profile '*' down -v --remove-orphans --timeout 20", timeout=180)
-    if answer.code != 0:
-        raise RehearsalError(f"The rehearsal's containers cannot be removed:\n{answer.tail}")
-
-
-def _heavy(lab: Lab) -> set[str]:
-    """Services whose images take minutes to build and that the quick rehearsal does without."""
-    heavy = {lab.services[name]["image"] for name in _NOT_QUICK}
-    return {name for name, service in lab.services.items() if service.get("image") in heavy}
+    ended = lab.compose("--profile '*' down -v --remove-orphans --timeout 20", timeout=180)
+    if ended.code != 0:
+        raise RehearsalError(f"The rehearsal's containers cannot be removed:\n{ended.tail}")
 
 
 def _refuse_a_running_lab(lab: Lab) -> None:
-    """The container names are the lab's own: a lab that runs here for real would be in the way, and must not suffer."""
-    for service in lab.services.values():
-        name = service["container_name"]
-        form = '{{index .Config.Labels "com.docker.compose.project"}}'
-        answer = shell.run(["docker", "inspect", "--format", form, name])
-        if answer.code == 0 and answer.output.strip() != PROJECT:
+    """Refuse to touch a real lab on this machine, whose containers have the same names."""
+    label = '{{index .Config.Labels "com.docker.compose.project"}}'
+    for service in lab.services:
+        ended = run("docker", "inspect", "--format", label, lab.container(service))
+        if ended.code == 0 and ended.stdout != PROJECT:
             raise RehearsalError(
-                f"A container {name} of another project is here: the rehearsal uses the same names and ports. Stop "
-                "that lab first (docker compose down; its data stays), or rehearse on another machine."
+                f"A container {lab.container(service)} of another project is here: the rehearsal uses the same names "
+                "and ports. Stop that lab first (docker compose down; its data stays), or use another machine."
             )
 
 
 def _refuse_busy_ports(lab: Lab) -> None:
-    """The lab's ports are fixed: say which are taken before anything starts."""
+    """Name the ports that are taken before anything starts: the lab's ports are fixed."""
     published = {int(port["published"]) for service in lab.services.values() for port in service.get("ports", ())}
     busy = sorted(port for port in published if not ports.is_free(port, "127.0.0.1"))
     if busy:
@@ -154,17 +145,16 @@ def _refuse_busy_ports(lab: Lab) -> None:
 
 
 def _keep_logs(lab: Lab) -> None:
-    """Keep what every container wrote: the containers are about to be removed."""
+    """Keep every container's log before the containers are removed."""
     LOGS.mkdir(parents=True, exist_ok=True)
     for service in lab.services:
         if lab.state(service) != "absent":
             (LOGS / f"{lab.container(service)}.log").write_text(lab.logs(service), encoding="utf-8")
 
 
-def _memory() -> list[tuple[str, str]]:
-    mine = shell.check(["docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}"]).split()
+def _memory() -> list[tuple[str, ...]]:
+    mine = check("docker", "ps", "-q", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
     if not mine:
         return []
-    listing = shell.check(["docker", "stats", "--no-stream", "--format", "{{.Name}}|{{.MemUsage}}", *mine])
-    rows = [line.split("|") for line in listing.splitlines()]
-    return sorted((name, memory) for name, memory in rows)
+    listing = check("docker", "stats", "--no-stream", "--format", "{{.Name}}|{{.MemUsage}}", *mine)
+    return sorted(tuple(line.split("|")) for line in listing.splitlines())

@@ -1,4 +1,4 @@
-"""Which official images there are stand-ins for, and what each is made of."""
+"""Catalogue of stand-ins: the official images that they replace, and their origin."""
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ from gourmetgram_tools.local import kafka_jars
 from gourmetgram_tools.local.progress import Report
 from tests.lab.standins import parts
 
-Prepare = Callable[[Path, Report], None]
-"""Puts what a Dockerfile copies, beyond its own folder, into the build context."""
+FILES: Final = Path(__file__).parent / "files"
+"""One folder for each stand-in: its Dockerfile and start scripts."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,15 @@ class StandIn:
     """One image made from packages.
 
     Attributes:
-        name: its folder below `files`, and the name of its own tag.
-        made_of: what it is made of, and how it differs from the official image, for the report.
-        prepare: completes the build context.
-        version: of what is put into the context; a new one means a new image.
+        name: its folder below `FILES`, and the name of its own tag.
+        made_of: origin, and differences from the official image, for the report.
+        prepare: completes the build context beyond the folder, if need be.
+        version: of the added parts; a new one means a new image.
     """
 
     name: str
     made_of: str
-    prepare: Prepare = parts.nothing
+    prepare: Callable[[Path, Report], None] | None = None
     version: str = ""
 
 
@@ -44,7 +44,7 @@ BY_REPOSITORY: Final[Mapping[str, StandIn]] = {
     "redis": StandIn("redis", "Debian's Redis 7 (glibc, not Alpine's musl)"),
     "docker.redpanda.com/redpandadata/redpanda": StandIn(
         "redpanda",
-        "Apache Kafka 4.1 behind Redpanda's flags, and an rpk that knows the calls of the compose file; "
+        "Apache Kafka 4.1 behind Redpanda's flags, and an rpk with the calls of the compose file; "
         "no schema registry, no HTTP proxy",
         parts.kafka_programs,
         version=kafka_jars.VERSION,
@@ -62,11 +62,11 @@ NOT_REHEARSED: Final[Mapping[str, str]] = {
     "ghcr.io/nimtable/nimtable": "nimtable",
     "ghcr.io/nimtable/nimtable-web": "nimtable-web",
 }
-"""Images that no package registry has parts for, with their services."""
+"""Images without parts in any package registry, with their services."""
 
 
 def repository(image: str) -> str:
-    """The image's name without tag and digest."""
+    """Name of an image without tag and digest."""
     name = image.partition("@")[0]
     head, colon, tail = name.rpartition(":")
     return head if colon and "/" not in tail else name

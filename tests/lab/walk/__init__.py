@@ -1,1 +1,1 @@
-"""The student path of the lab, stage by stage (section 2 of its contract)."""
+"""The path of a student, stage by stage, and the tests that continue on the running lab."""

@@ -1,81 +1,66 @@
-"""After the walk: the platform's own audit and trace, and what holds for every container."""
+"""Checks before and after the walk: the configuration, every container, the platform's own audit and trace."""
 
 import json
 import re
 
-from tests.lab import shell, stores
-from tests.lab.errors import expect
+from tests.lab import stores
+from tests.lab.commands import check, run
+from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.steps import Stage, Step
 
-_GOURMETGRAM = (".venv/bin/gourmetgram",)
-# Root inside the container, as the official images are: not ours to change.
-_OFFICIAL_ROOT = "images of others run as their publishers chose"
+_GOURMETGRAM = ".venv/bin/gourmetgram"
+_PAGES = {"8000", "9001", "5050", "8090", "8081", "8080", "3000", "8888"}
 
 
 def audit(lab: Lab) -> str:
-    """Compare all stores while no traffic flows; nothing may differ.
+    """Compare all stores while no traffic flows.
 
     Raises:
-        NotSeenError: there are differences.
+        NotSeenError: the stores differ.
     """
     lab.do("stop data_generator")
-    answer = shell.run(
-        [*_GOURMETGRAM, "audit", "--target", "compose", "--deadline", "90"],
-        timeout=300,
-        environment=login(lab),
-    )
-    expect(answer.code == 0, f"exit code {answer.code}: {answer.output.strip()[-1200:]}")
-    return answer.output.strip().splitlines()[-1]
-
-
-def login(lab: Lab) -> dict[str, str]:
-    """The lab's passwords as variables, so that a docker/.env of the working tree does not matter."""
-    names = ("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB", "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD")
-    return {name: lab.variable(name) for name in names}
+    words = ("audit", "--target", "compose", "--deadline", "90")
+    answer = run(_GOURMETGRAM, *words, timeout=300, environment=lab.login()).must_succeed()
+    return answer.stdout.splitlines()[-1]
 
 
 def _trace(lab: Lab) -> str:
-    image = lab.notes["image"]
-    command = [*_GOURMETGRAM, "trace", image, "--target", "compose", "--json"]
-    answer = shell.run(command, environment=login(lab))
-    expect(answer.code == 0, answer.tail)
-    json.loads(answer.output[answer.output.index("{") :])
-    kinds = {kind: answer.output.count(f'"{kind}"') for kind in ("viral", "flagged")}
+    words = ("trace", lab.notes["image"], "--target", "compose", "--json")
+    document = run(_GOURMETGRAM, *words, environment=lab.login()).must_succeed().stdout
+    json.loads(document)
+    kinds = {kind: document.count(f'"{kind}"') for kind in ("viral", "flagged")}
     expect(all(kinds.values()), f"the trace names {kinds}")
-    return f"one JSON document of {len(answer.output)} characters with both requests and decisions"
+    return f"one JSON document of {len(document)} characters with both requests and decisions"
 
 
 def _users(lab: Lab) -> str:
     seen = {}
     for name, service in lab.services.items():
         if "build" in service and lab.state(name) in ("healthy", "running"):
-            command = ["docker", "exec", lab.container(name), "sh", "-c", "id -u; grep CapEff /proc/1/status"]
-            user, _, powers = shell.check(command).partition("\n")
+            command = ("docker", "exec", lab.container(name), "sh", "-c", "id -u; grep CapEff /proc/1/status")
+            user, _, powers = check(*command).partition("\n")
             # MinIO's volume may be one that the official image has written, as root.
             powerless = name == "minio" and not int(powers.split()[-1], 16)
             seen[name] = "root without capabilities" if user == "0" and powerless else user
     root = [name for name, user in seen.items() if user == "0"]
     expect(seen and not root, f"as root: {root}; all: {seen}")
-    return ", ".join(f"{name} {user}" for name, user in seen.items()) + f"; {_OFFICIAL_ROOT}"
+    return ", ".join(f"{name} {user}" for name, user in seen.items())
 
 
 def _bindings(lab: Lab) -> str:
     bad = []
-    public = {"8000", "9001", "5050", "8090", "8081", "8080", "3000", "8888"}
     for name, service in lab.services.items():
         for port in service.get("ports", ()):
-            where = port.get("host_ip", "")
-            wanted = "0.0.0.0" if port["published"] in public else "127.0.0.1"
-            if where != wanted:
-                bad.append(f"{name} {where}:{port['published']}")
+            if port.get("host_ip", "") != ("0.0.0.0" if port["published"] in _PAGES else "127.0.0.1"):
+                bad.append(f"{name} {port}")
     expect(not bad, f"bound elsewhere: {bad}")
-    return f"pages on 0.0.0.0: {', '.join(sorted(public))}; all other ports on 127.0.0.1"
+    return f"pages on 0.0.0.0: {', '.join(sorted(_PAGES))}; all other ports on 127.0.0.1"
 
 
 def _clean(lab: Lab) -> str:
     answer = lab.compose("config --quiet")
-    expect(answer.code == 0 and not answer.output.strip(), answer.output)
+    expect(answer.code == 0 and not answer.output, answer.output)
     return "no warning"
 
 
@@ -87,10 +72,7 @@ def _pinned(lab: Lab) -> str:
 
 
 def _restarts(lab: Lab) -> str:
-    counts = {}
-    for name in lab.services:
-        if lab.state(name) != "absent":
-            counts[name] = int(lab.inspect(lab.container(name))["RestartCount"])
+    counts = {name: int(lab.inspect(name)["RestartCount"]) for name in lab.services if lab.state(name) != "absent"}
     again = {name: count for name, count in counts.items() if count}
     expect(not again, f"restarted by Docker: {again}")
     return f"none of {len(counts)} containers was restarted"

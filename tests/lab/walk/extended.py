@@ -3,8 +3,9 @@
 import re
 import sys
 
-from tests.lab import checkout, lake, shell, stores, waiting
-from tests.lab.errors import expect
+from tests.lab import checkout, stores
+from tests.lab.commands import run
+from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT
 from tests.lab.steps import Stage, Step
@@ -18,8 +19,7 @@ _NEWEST = (
 
 def _simulate(lab: Lab) -> str:
     lab.do("stop data_generator")
-    answer = shell.run([sys.executable, "scripts/simulate_viral.py"], folder=CHECKOUT)
-    expect(answer.code == 0, answer.tail)
+    answer = run(sys.executable, "scripts/simulate_viral.py", folder=CHECKOUT).must_succeed()
     found = re.search(r"Simulating viral burst for image: ([0-9a-f-]{36})", answer.output)
     expect(found, f"no image named: {answer.tail}")
     for line in ("Publishing 110 view events to 'gourmetgram.views'...", "Done. 110 view events published."):
@@ -47,7 +47,7 @@ def _heuristic(lab: Lab) -> str:
     lab.wait_healthy(["risk_scoring_service"], 60)
     _simulate(lab)
 
-    def look() -> str:
+    def probe() -> str:
         rows = stores.sql(lab, _NEWEST)
         expect(rows and rows[0][0] == lab.notes["simulated"], f"newest row: {rows[:1]}")
         expect(rows[0][1] == "heuristic", f"newest row: {rows[0]}")
@@ -56,17 +56,16 @@ def _heuristic(lab: Lab) -> str:
         expect(version == "v2", f"policy_version {version}")
         return f"newest row: {rows[0][1]}, {rows[0][2]}, {rows[0][3]}; policy_version {version}"
 
-    return waiting.until(look, 15)
+    return until(probe, 15)
 
 
 def _large(lab: Lab) -> str:
-    """The trainer's image and its command, with fewer rows: the six millions are the platform tests' business."""
-    variables = lake.variables(lab) | {"LARGE_ROWS": str(_LARGE_ROWS)}
+    """Run the trainer's command with fewer rows; the platform's tests make all six millions."""
+    variables = stores.iceberg_variables(lab) | {"LARGE_ROWS": str(_LARGE_ROWS)}
     options = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
-    command = ["docker", "run", "--rm", "--network", "host", *options, "gourmetgram-trainer:latest"]
-    answer = shell.run([*command, "python3", "generate_large_dataset.py"], timeout=300)
-    expect(answer.code == 0, answer.tail)
-    rows = lake.rows(lab, "moderation.large_training_data")
+    words = (*options, "gourmetgram-trainer:latest", "python3", "generate_large_dataset.py")
+    answer = run("docker", "run", "--rm", "--network", "host", *words, timeout=300).must_succeed()
+    rows = stores.table_rows(lab, "moderation.large_training_data")
     expect(rows == _LARGE_ROWS, f"{rows} rows")
     return f"{rows} rows in {answer.seconds:.0f} s"
 

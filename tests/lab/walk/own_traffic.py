@@ -1,15 +1,15 @@
 """Stages 5 and 6 on the student's own traffic alone, without a backfill.
 
-Traffic is ten times as fast as in the lab: some minutes give hundreds of images. Labels need their time all the same.
-When the notebook says that it is too early, the walk waits as long as the notebook says.
+Traffic is ten times as fast as in the lab: some minutes give hundreds of images. Labels still need their time: when the
+notebook refuses, the walk waits as long as the notebook says.
 """
 
 import re
 import time
 from typing import Final
 
-from tests.lab import checkout, stores, waiting
-from tests.lab.errors import NotSeenError, expect
+from tests.lab import checkout, stores
+from tests.lab.expectations import NotSeenError, expect, until
 from tests.lab.lab import Lab
 from tests.lab.steps import Stage, Step
 from tests.lab.walk import stage5, stage6
@@ -37,7 +37,7 @@ def _traffic(lab: Lab) -> str:
         minutes = (time.monotonic() - started) / 60
         return f"images {before['images']} -> {now['images']}, flags {now['flags']}, in {minutes:.0f} minutes"
 
-    return waiting.until(uploaded, _TRAFFIC_S)
+    return until(uploaded, _TRAFFIC_S)
 
 
 def _train_when_told(lab: Lab) -> str:

@@ -1,11 +1,11 @@
 """Stage 2: the application's database and the object store."""
 
 from gourmetgram import buckets
+from gourmetgram_tools.compose.pages import nimtable_form
 from tests.lab import pages, stores
-from tests.lab.errors import expect
+from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step
-from tests.lab.walk.common import up
+from tests.lab.steps import Stage, Step, up
 
 
 def _tables(lab: Lab) -> str:
@@ -13,6 +13,16 @@ def _tables(lab: Lab) -> str:
     full = [table for table, page in data.items() if "No rows." not in page]
     expect(not full, f"not empty: {', '.join(full)}")
     return f"structure and data of {', '.join(data)}; all empty"
+
+
+def _logins(lab: Lab) -> str:
+    """Later stages' databases; Nimtable's image is not rehearsed, so its login is checked here."""
+    write = "CREATE TEMP TABLE probe (id int); CREATE TABLE probe_kept (id int); DROP TABLE probe_kept; SELECT 1"
+    stores.sql_as("nimtable_user", lab.settings.nimtable_db_password, write, database="nimtable")
+    form = dict(nimtable_form(lab.settings))
+    login = (form["Advanced settings: jdbc.user"], form["Advanced settings: jdbc.password"])
+    stores.sql_as(*login, "SELECT 1", database="iceberg_catalog")
+    return "Nimtable's login makes tables in its database; the login of Connect Catalog works"
 
 
 def _buckets(lab: Lab) -> str:
@@ -27,11 +37,8 @@ STAGE = Stage(
     "2 Application data",
     (
         up("postgres adminer", healthy=["postgres", "adminer"]),
-        Step(
-            "Adminer :5050, login, each table",
-            "Show structure and Select data work for the five tables; all empty",
-            _tables,
-        ),
+        Step("Adminer :5050, login, each table", "structure and data of the five tables; all empty", _tables),
+        Step("PostgreSQL: databases nimtable, iceberg_catalog", "made by the init files, with their logins", _logins),
         up("minio minio-init", healthy=["minio"], done=["minio-init"]),
         Step("MinIO console :9001, login", "Object Browser lists both buckets; gourmetgram-images is empty", _buckets),
     ),

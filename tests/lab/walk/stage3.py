@@ -3,13 +3,11 @@
 import re
 
 from tests.lab import pages, stores
-from tests.lab.errors import expect
+from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step
-from tests.lab.walk.common import growing, log_lines, up
+from tests.lab.steps import Stage, Step, growing, up
 
 _PATHS = ("/health", "/images/", "/users/", "/upload/", "/images/{image_id}/view", "/comments/", "/flags/")
-_CLASSES = 11
 
 
 def _dataset(lab: Lab) -> str:
@@ -22,15 +20,15 @@ def _dataset(lab: Lab) -> str:
 
 
 def _docs(lab: Lab) -> str:
-    expect("swagger-ui" in pages.get(f"{pages.API}/docs").text, "no docs page")
-    paths = pages.get(f"{pages.API}/openapi.json").json()["paths"]
+    expect("swagger-ui" in pages.get("8000/docs").text, "no docs page")
+    paths = pages.get("8000/openapi.json").json()["paths"]
     missing = [path for path in _PATHS if path not in paths]
     expect(not missing, f"endpoints missing: {missing}")
     return f"docs page; {len(paths)} endpoints, all of the lab's among them"
 
 
 def _health_v1(lab: Lab) -> str:
-    answer = pages.get(f"{pages.API}/health").json()
+    answer = pages.get("8000/health").json()
     expect(answer == {"status": "healthy"}, f"answered {answer}")
     return str(answer)
 
@@ -45,8 +43,7 @@ def _preview(lab: Lab) -> str:
 
 
 def _no_download(lab: Lab) -> str:
-    log = lab.logs("data_generator").lower()
-    expect("download" not in log, "the generator downloads something")
+    expect("download" not in lab.logs("data_generator").lower(), "the generator downloads something")
     return "no line about a download"
 
 
@@ -60,12 +57,10 @@ STAGE = Stage(
         Step("API docs :8000/docs", "the endpoints are listed", _docs),
         Step("GET /health in the docs page", '{"status": "healthy"}', _health_v1),
         up("data_generator", healthy=["data_generator"]),
-        log_lines(
-            "data_generator",
-            "generator",
+        Step(
+            "docker logs -f generator",
             "lines for users, uploads, comments, flags",
-            ("user", "upload", "comment", "flag"),
-            120,
+            lambda lab: lab.wait_log("data_generator", ("user", "upload", "comment", "flag"), 120),
         ),
         Step("docker logs generator", "no download", _no_download),
         Step(

@@ -4,25 +4,16 @@ import json
 import re
 import time
 
-from tests.lab import pages, stores, waiting
-from tests.lab.errors import expect
+from tests.lab import pages, stores
+from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step
-from tests.lab.walk.common import growing, log_lines, stop, up
+from tests.lab.steps import Stage, Step, growing, stop, up
 
 BURST = (
     "run --rm --no-deps -e GENERATOR_MODE=simulate_viral -e GENERATOR_BURST_VIEWS=110 -e GENERATOR_BURST_COMMENTS=8 "
     "-e GENERATOR_BURST_FLAGS=2 data_generator"
 )
-_STREAMING = (
-    "api_v2",
-    "redpanda",
-    "redpanda-console",
-    "redis",
-    "redisinsight",
-    "stream_consumer",
-    "risk_scoring_service",
-)
+_STREAMING = "api_v2 redpanda redpanda-console redis redisinsight stream_consumer risk_scoring_service"
 _DECISIONS = (
     "SELECT trigger_type, risk_score, recommendation, inference_mode FROM moderation WHERE target_id = %s "
     "ORDER BY created_at"
@@ -39,12 +30,12 @@ def _topics(lab: Lab) -> str:
 
 
 def _health_v2(lab: Lab) -> str:
-    def look() -> str:
-        answer = pages.get(f"{pages.API}/health").json()
+    def probe() -> str:
+        answer = pages.get("8000/health").json()
         expect(answer.get("kafka_enabled") is True and answer["status"] == "healthy", f"answered {answer}")
         return json.dumps(answer)
 
-    return waiting.until(look, 30)
+    return until(probe, 30)
 
 
 def _message_counts(lab: Lab) -> dict[str, int]:
@@ -52,15 +43,14 @@ def _message_counts(lab: Lab) -> dict[str, int]:
 
 
 def _image_keys(lab: Lab) -> dict[str, int]:
-    keys = list(stores.redis_client().scan_iter("image:*", count=1000))
-    return {"image:*": len(keys)}
+    return {"image:*": len(list(stores.redis_client().scan_iter("image:*", count=1000)))}
 
 
 def burst(lab: Lab) -> str:
-    """Run the burst command, and remember its image as `image`.
+    """Run the burst command, and note its image as `image`.
 
     Raises:
-        NotSeenError: it failed, or does not name its image.
+        NotSeenError: the command failed, names no image, or its decisions are late.
     """
     started = time.time()
     output = lab.do(BURST, timeout=180)
@@ -70,12 +60,12 @@ def burst(lab: Lab) -> str:
     lab.notes["image"] = image
     expect("Burst plan: views=110, comments=8, flags=2" in output, f"no burst plan: {output[-500:]}")
 
-    def look() -> str:
+    def probe() -> str:
         rows = stores.sql(lab, _DECISIONS, (image,))
         expect(len(rows) >= 2, f"rows so far: {rows}")
         return str(rows)
 
-    waiting.until(look, 5)
+    until(probe, 5)
     return f"image {image}; request and rows after {time.time() - started:.1f} s in all"
 
 
@@ -148,7 +138,7 @@ STAGE = Stage(
     (
         stop("data_generator"),
         stop("api_v1"),
-        up(" ".join(_STREAMING), healthy=_STREAMING, done=["redpanda-init"]),
+        up(_STREAMING, healthy=_STREAMING.split(), done=["redpanda-init"]),
         Step("topics, before any traffic", "six topics with four partitions", _topics),
         Step("GET /health in the docs page", '"kafka_enabled": true', _health_v2),
         up("data_generator", healthy=["data_generator"]),
@@ -158,7 +148,11 @@ STAGE = Stage(
             growing(_message_counts, stores.EVENT_TOPICS, 150),
         ),
         Step("Redis Insight :8081 (read from Redis)", "keys image:*", growing(_image_keys, ("image:*",), 60)),
-        log_lines("stream_consumer", "stream-consumer", "progress lines", ("views", "1m", "total")),
+        Step(
+            "docker logs -f stream-consumer",
+            "progress lines",
+            lambda lab: lab.wait_log("stream_consumer", ("views", "1m", "total"), 90),
+        ),
         Step(f"DC {BURST}", "names its image; within 5 s a request and a row", burst),
         Step("Console: search IMAGE_ID in gourmetgram.views", "the burst's 110 view events", _views_of_burst),
         Step(

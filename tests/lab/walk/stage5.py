@@ -2,14 +2,14 @@
 
 import json
 import re
+from contextlib import AbstractContextManager
 
-from gourmetgram.errors import PlatformError
 from gourmetgram_tools.orchestration import AirflowClient
-from tests.lab import lake, pages, shell, stores, waiting
-from tests.lab.errors import NotSeenError, expect
+from tests.lab import pages, stores
+from tests.lab.commands import run
+from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step
-from tests.lab.walk.common import up
+from tests.lab.steps import Stage, Step, up
 
 _AGGREGATION = "redpanda_event_aggregation"
 TRAINING = "moderation_training"
@@ -25,7 +25,7 @@ _TASKS = {
 }
 _WINDOWS = tuple(f"event_aggregations.{kind}_windows_5min" for kind in ("view", "comment", "flag"))
 _RUN_S = 600
-# A past makes the later stages possible in minutes: labels need a day, and a model needs some hundred images.
+# A backfill makes the later stages possible in minutes: labels need a day, and a model needs some hundred images.
 PAST = {
     "GENERATOR_BACKFILL_DAYS": "7",
     "GENERATOR_BACKFILL_IMAGES": "600",
@@ -37,32 +37,29 @@ _PAST = (
 )
 
 
-def _airflow(lab: Lab) -> str:
-    with AirflowClient.connect(pages.AIRFLOW, "admin", _password(lab)) as airflow:
+def _session(lab: Lab) -> AbstractContextManager[AirflowClient]:
+    return AirflowClient.connect(f"{pages.HOST}:8080", "admin", lab.settings.airflow_admin_password)
 
-        def look() -> str:
+
+def _airflow(lab: Lab) -> str:
+    with _session(lab) as airflow:
+
+        def probe() -> str:
             found = {dag["dag_id"]: dag["is_paused"] for dag in airflow.dags()}
             expect(found == {_AGGREGATION: True, TRAINING: True}, f"DAGs and whether they are paused: {found}")
             return f"login works; {', '.join(found)}, both paused"
 
-        return waiting.until(look, 60)
-
-
-def _password(lab: Lab) -> str:
-    return str(lab.services["airflow-init"]["environment"]["AIRFLOW_ADMIN_PASSWORD"])
+        return until(probe, 60)
 
 
 def run_dag(lab: Lab, dag: str) -> str:
     """Trigger a DAG, and wait until all its tasks are green.
 
     Raises:
-        NotSeenError: Airflow is away, or a task did not succeed in time.
+        PlatformError: Airflow does not answer, or a task did not succeed in time.
     """
-    try:
-        with AirflowClient.connect(pages.AIRFLOW, "admin", _password(lab)) as airflow:
-            state = airflow.wait(dag, airflow.trigger(dag), _RUN_S)
-    except PlatformError as error:
-        raise NotSeenError(str(error)) from error
+    with _session(lab) as airflow:
+        state = airflow.wait(dag, airflow.trigger(dag), _RUN_S)
     tasks = {task.task_id: task.state for task in state.tasks}
     expect(tasks == dict.fromkeys(_TASKS[dag], "success"), f"the run ended {state.state}: {tasks}")
     return ", ".join(f"{task.task_id} {task.seconds or 0:.1f} s" for task in state.tasks)
@@ -78,16 +75,11 @@ def _past(lab: Lab) -> str:
     after = stores.counts(lab)
     expect(after["images"] >= before["images"] + 600, f"images {before['images']} -> {after['images']}")
 
-    def published() -> str:
-        waiting_events = int(stores.sql(lab, "SELECT count(*) FROM event_outbox")[0][0])
-        expect(waiting_events < 100, f"{waiting_events} events wait in the outbox")
-        return "all events published"
-
-    return f"{output.strip().splitlines()[-1]}; {waiting.until(published, 180)}"
+    return f"{output.splitlines()[-1]}; {until(lambda: stores.in_outbox(lab, 99), 180)}"
 
 
 def _windows(lab: Lab) -> str:
-    counts = {table: lake.rows(lab, table) for table in (*_WINDOWS, "event_aggregations.events")}
+    counts = {table: stores.table_rows(lab, table) for table in (*_WINDOWS, "event_aggregations.events")}
     events = sum(len(stores.messages(topic)) for topic in stores.EVENT_TOPICS)
     expect(all(counts.values()), f"rows {counts}")
     bronze = counts["event_aggregations.events"]
@@ -109,14 +101,8 @@ def _folders(table: str) -> Step:
 
 
 def _checkpoint(lab: Lab) -> str:
-    answer = shell.run(
-        ["docker", "exec", "airflow-webserver", "airflow", "variables", "get", f"{_AGGREGATION}_checkpoint"]
-    )
-    expect(answer.code == 0, answer.tail)
-    # Standard output is what a student sees first; notes of libraries go to standard error, which is mixed in here.
-    found = re.search(r"^\{.*\}$", answer.output, re.MULTILINE | re.DOTALL)
-    expect(found, f"no JSON: {answer.output[-300:]}")
-    content = json.loads(found.group(0)) if found else {}
+    command = ("docker", "exec", "airflow-webserver", "airflow", "variables", "get", f"{_AGGREGATION}_checkpoint")
+    content = json.loads(run(*command).must_succeed().stdout)
     keys = ["version", "offsets", "updated_at", "last_run_id", "bootstrap"]
     expect(sorted(content) == sorted(keys), f"keys {sorted(content)}")
     expect(set(content["offsets"]) == set(stores.EVENT_TOPICS), f"topics {sorted(content['offsets'])}")
@@ -133,16 +119,15 @@ def _encrypted(lab: Lab) -> str:
 
 
 def _training_rows(lab: Lab) -> str:
-    count = lake.rows(lab, "moderation.training_data")
-    with lake.catalog(lab) as catalog:
+    count = stores.table_rows(lab, "moderation.training_data")
+    with stores.catalog(lab) as catalog:
         columns = len(catalog.load_table("moderation.training_data").schema().columns)
     expect(count > 0 and columns == 25, f"{count} rows, {columns} columns")
     return f"{count} rows, {columns} columns"
 
 
 def _verify(lab: Lab) -> str:
-    answer = shell.run(["docker", "exec", "airflow-scheduler", "python", "/opt/airflow/dags/verify_pipeline.py"])
-    expect(answer.code == 0, answer.tail)
+    answer = run("docker", "exec", "airflow-scheduler", "python", "/opt/airflow/dags/verify_pipeline.py").must_succeed()
     for piece in ("Table: moderation.training_data", "Row count: ", "Sample rows:"):
         expect(piece in answer.output, f"no line {piece!r}: {answer.tail}")
     expect(answer.seconds < 10, f"it took {answer.seconds:.1f} s")
@@ -151,11 +136,7 @@ def _verify(lab: Lab) -> str:
 
 
 def steps(filled: Step) -> tuple[Step, ...]:
-    """The stage's steps.
-
-    Args:
-        filled: gives the platform enough images before the aggregation.
-    """
+    """Steps of the stage; `filled` gives the platform enough images before the aggregation."""
     return (
         up(
             "airflow-init airflow-webserver airflow-scheduler nimtable nimtable-web",

@@ -4,12 +4,12 @@ import json
 import re
 from typing import Any
 
-from tests.lab import checkout, pages, shell, stores, waiting
-from tests.lab.errors import expect
+from tests.lab import checkout, pages, stores
+from tests.lab.commands import run
+from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT
-from tests.lab.steps import Stage, Step
-from tests.lab.walk.common import up
+from tests.lab.steps import Stage, Step, up
 from tests.lab.walk.stage4 import burst
 
 _ARTIFACTS = ("model.joblib", "scaler.joblib", "encoder.joblib", "metadata.json")
@@ -25,11 +25,11 @@ _COMPARISON = (
 
 
 def _address(lab: Lab) -> str:
-    output = shell.check(["docker", "exec", "jupyter", "jupyter", "server", "list"])
+    output = run("docker", "exec", "jupyter", "jupyter", "server", "list").must_succeed().output
     found = re.search(r"http://localhost:8888/\?token=(\w+)", output)
     expect(found, f"no address with a token: {output}")
     token = found.group(1) if found else ""
-    page = pages.get(f"{pages.JUPYTER}/tree?token={token}").text
+    page = pages.get(f"8888/tree?token={token}").text
     expect("jupyter" in page.lower(), "/tree is not Jupyter's page")
     return "the address with its token is listed; /tree?token=… opens"
 
@@ -38,11 +38,11 @@ def train(lab: Lab) -> str:
     """Run the notebook from top to bottom.
 
     Raises:
-        NotSeenError: it stopped, or does not print what it must; the text has its last lines.
+        NotSeenError: the notebook stopped, or misses an output; the text has its last lines.
     """
-    answer = shell.run(NOTEBOOK.split(), timeout=900)
-    expect(answer.code == 0, answer.tail)
-    executed = json.loads(shell.check(["docker", "exec", "jupyter", "cat", "/tmp/executed.ipynb"]))  # noqa: S108 - in its container
+    answer = run(*NOTEBOOK.split(), timeout=900).must_succeed()
+    notebook = "/tmp/executed.ipynb"  # noqa: S108 - in its container
+    executed = json.loads(run("docker", "exec", "jupyter", "cat", notebook).must_succeed().stdout)
     cells = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
     text = "\n".join(_text(output) for cell in cells for output in cell["outputs"])
     snapshot = re.search(r"Training from Iceberg snapshot: (\d+)", text)
@@ -61,7 +61,7 @@ def train(lab: Lab) -> str:
 
 
 def _text(output: dict[str, Any]) -> str:
-    """What a cell's output says without pictures."""
+    """Text of a cell's output, without pictures."""
     return "".join(output.get("text") or output.get("data", {}).get("text/plain", ()))
 
 
@@ -104,14 +104,14 @@ def _model_rows(lab: Lab) -> str:
     burst(lab)
     query = "SELECT inference_mode, model_version, model_score, recommendation FROM moderation WHERE target_id = %s"
 
-    def look() -> str:
+    def probe() -> str:
         rows = stores.sql(lab, query, (lab.notes["image"],))
         expect(len(rows) == 2, f"rows {rows}")
         good = all(mode == "model" and str(version) == "1" and score is not None for mode, version, score, _ in rows)
         expect(good, f"rows {rows}")
         return f"{len(rows)} rows: {rows}"
 
-    return waiting.until(look, 15)
+    return until(probe, 15)
 
 
 def _comparison(lab: Lab) -> str:
@@ -121,11 +121,7 @@ def _comparison(lab: Lab) -> str:
 
 
 def steps(trained: Step) -> tuple[Step, ...]:
-    """The stage's steps.
-
-    Args:
-        trained: runs the notebook.
-    """
+    """Steps of the stage; `trained` runs the notebook."""
     return (
         up("--build jupyter", healthy=["jupyter"], deadline_s=900),
         Step("docker exec jupyter jupyter server list", "an address with a token, which opens", _address),

@@ -1,11 +1,10 @@
 """The platform's own demonstration and tests, on the lab's containers: only settings differ from the local stack."""
 
-from tests.lab import shell
-from tests.lab.errors import expect
+from tests.lab.commands import run
+from tests.lab.expectations import expect
 from tests.lab.lab import PROJECT, Lab
 from tests.lab.places import COMPOSE_FILE, OUTPUT
 from tests.lab.steps import Stage, Step
-from tests.lab.walk.checks import login
 from tests.lab.walk.stage5 import PAST
 
 _END_TO_END = "tests/integration/platform/test_end_to_end.py"
@@ -18,32 +17,27 @@ _RULES = {"INFERENCE_MODE": "heuristic", "POLICY_VERSION": "v1"}
 def _demo(lab: Lab) -> str:
     command = (".venv/bin/gourmetgram", "demo", "--target", "compose", "--seconds", "10")
     variables = {
-        **login(lab),
+        **lab.login(),
         **PAST,
-        "AIRFLOW_ADMIN_PASSWORD": lab.variable("AIRFLOW_ADMIN_PASSWORD"),
+        "AIRFLOW_ADMIN_PASSWORD": lab.settings.airflow_admin_password,
         "POLICY_VERSION": "v1",
         "COMPOSE_FILE": str(COMPOSE_FILE),
         "COMPOSE_PROJECT_NAME": PROJECT,
         "COLUMNS": "120",
     }
     report = OUTPUT / "comparison.html"
-    answer = shell.run([*command, "--html", report], timeout=_DEMO_S, environment=variables)
-    expect(answer.code == 0, f"exit code {answer.code}: {answer.tail}")
+    answer = run(*command, "--html", report, timeout=_DEMO_S, environment=variables).must_succeed()
     expect("The stores agree." in answer.output, answer.tail)
-    return answer.output.strip().splitlines()[-1]
+    return answer.output.splitlines()[-1]
 
 
 def _tests(lab: Lab) -> str:
     lab.do("stop data_generator")
-    answer = lab.compose("up -d --no-deps risk_scoring_service", environment=_RULES)
-    expect(answer.code == 0, answer.tail)
+    lab.compose("up -d --no-deps risk_scoring_service", environment=_RULES).must_succeed()
     lab.wait_healthy(["risk_scoring_service"])
-    answer = shell.run(
-        [".venv/bin/pytest", "-n", "0", "-q", _END_TO_END],
-        timeout=_TESTS_S,
-        environment={**login(lab), "GOURMETGRAM_TEST_TARGET": "compose"},
-    )
-    expect(answer.code == 0, answer.tail)
+    variables = {**lab.login(), "GOURMETGRAM_TEST_TARGET": "compose"}
+    answer = run(".venv/bin/pytest", "-n", "0", "-q", _END_TO_END, timeout=_TESTS_S, environment=variables)
+    answer.must_succeed()
     lab.do("up -d risk_scoring_service data_generator")
     lab.wait_healthy(["risk_scoring_service", "data_generator"])
     return next(line for line in answer.output.splitlines() if " passed" in line)

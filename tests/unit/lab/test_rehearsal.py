@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 from gourmetgram.settings import PROJECT_ROOT
-from tests.lab import images
-from tests.lab.errors import NotSeenError
-from tests.lab.images import Image
+from tests.lab.expectations import NotSeenError
 from tests.lab.lab import Lab
-from tests.lab.report import Findings, render
+from tests.lab.report import Rehearsed, render
 from tests.lab.run import OWN_TRAFFIC, STAGES
+from tests.lab.standins import images
 from tests.lab.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
+from tests.lab.standins.images import Image
 from tests.lab.steps import Result, Stage, Step, walk
 from tests.lab.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
 
@@ -88,15 +88,15 @@ def test_an_error_of_a_library_is_a_failed_step_with_its_name():
 
 def test_the_report_names_commands_sights_and_images_and_does_not_hide_a_failure():
     stage = Stage("2", "2 Data", (_step("DC up -d postgres"), _step("look", NotSeenError("a|b\nc"))))
-    findings = Findings("abc123", "Docker Engine 1", [Image("postgres:18", "packages", 249)])
-    findings.results = walk([stage], Lab(), lambda _result: None)
-    text = render(findings)
+    rehearsed = Rehearsed("abc123", "Docker Engine 1", [Image("postgres:18", "packages", 249)])
+    rehearsed.results = walk([stage], Lab(), lambda _result: None)
+    text = render(rehearsed)
     assert "**1 of 2 steps passed**" in text
     assert "| `DC up -d postgres` | something | as expected |" in text
     assert "a\\|b<br>c" in text
     assert "**FAIL**" in text
     assert "| postgres:18 | 249 | packages |" in text
-    assert not findings.passed
+    assert not rehearsed.passed
 
 
 def test_the_walk_types_the_commands_of_the_lab():
@@ -145,5 +145,5 @@ def test_a_refusal_of_the_notebook_is_waited_for_as_long_as_it_says(monkeypatch:
 
 
 def test_a_step_that_was_not_tried_is_no_success():
-    findings = Findings("abc", "Docker", results=[Result("2", _step("look"), None, "not tried", 0.0)])
-    assert not findings.passed
+    rehearsed = Rehearsed("abc", "Docker", results=[Result("2", _step("look"), None, "not tried", 0.0)])
+    assert not rehearsed.passed

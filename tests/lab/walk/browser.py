@@ -1,7 +1,6 @@
 """Screenshots of the lab's pages in a real browser, with the lab's logins.
 
-Chromium comes from Debian, the library that drives it from PyPI into an environment of its own in the cache: neither is
-needed by anything else.
+Chromium comes from Debian. Its driver comes from PyPI, into an environment of its own in the cache.
 """
 
 import json
@@ -10,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.lab import debian, shell
-from tests.lab.errors import NotSeenError, expect
+from tests.lab.commands import check, run
+from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.places import OUTPUT, cache
+from tests.lab.standins import debian
 from tests.lab.steps import Stage, Step
 
 SCREENSHOTS: Final = OUTPUT / "screenshots"
@@ -28,9 +28,9 @@ def _install(lab: Lab) -> str:
         debian.install("chromium", "fonts-dejavu-core")
     python = _python()
     if not python.exists():
-        shell.check([sys.executable, "-m", "venv", python.parent.parent])
-        shell.check([python, "-m", "pip", "install", "--quiet", _DRIVER], timeout=300)
-    return shell.check(["chromium", "--version"]).strip().splitlines()[-1]
+        check(sys.executable, "-m", "venv", python.parent.parent)
+        check(python, "-m", "pip", "install", "--quiet", _DRIVER, timeout=300)
+    return check("chromium", "--version").splitlines()[-1]
 
 
 def _python() -> Path:
@@ -42,17 +42,16 @@ def _photograph(page: str) -> Step:
         file = SCREENSHOTS / f"{page}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
+        settings = lab.settings
         logins = {
-            "postgres": [lab.variable("POSTGRES_USER"), lab.variable("POSTGRES_PASSWORD")],
-            "minio": [lab.variable("MINIO_ROOT_USER"), lab.variable("MINIO_ROOT_PASSWORD")],
-            "airflow": ["admin", lab.services["airflow-init"]["environment"]["AIRFLOW_ADMIN_PASSWORD"]],
+            "postgres": [settings.postgres_user, settings.postgres_password],
+            "minio": [settings.minio_root_user, settings.minio_root_password],
+            "airflow": ["admin", settings.airflow_admin_password],
         }
-        answer = shell.run([_python(), _SCRIPT, page, file, json.dumps(logins)], timeout=120)
-        expect(answer.code == 0 and file.exists(), answer.tail)
+        answer = run(_python(), _SCRIPT, page, file, json.dumps(logins), timeout=120).must_succeed()
         size = file.stat().st_size
-        if size < _SMALLEST_BYTES:
-            raise NotSeenError(f"the page looks empty ({size} bytes)")
-        return f"{file.relative_to(OUTPUT)} ({size // 1000} kB): {answer.output.strip()}"
+        expect(size >= _SMALLEST_BYTES, f"the page looks empty ({size} bytes)")
+        return f"{file.relative_to(OUTPUT)} ({size // 1000} kB): {answer.output}"
 
     return Step(f"browser: {page}", "the page, logged in", see)
 
