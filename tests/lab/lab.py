@@ -95,7 +95,7 @@ class Lab:
         return found[0]
 
     def state(self, service: str) -> str:
-        """State of a container: `healthy`, `running` (no health check), `starting`, `unhealthy`, `exited 0`, `absent`."""
+        """State of a container: `healthy`, `running` (no health check), `unhealthy`, `exited 0`, `absent` …"""
         try:
             state = self.inspect(service)["State"]
         except NotSeenError:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from pathlib import Path
 
 from tests.lab import stores
 from tests.lab.commands import check, run
@@ -9,7 +11,7 @@ from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.steps import Stage, Step
 
-_GOURMETGRAM = ".venv/bin/gourmetgram"
+_GOURMETGRAM = Path(sys.executable).with_name("gourmetgram")
 _PAGES = {"8000", "9001", "5050", "8090", "8081", "8080", "3000", "8888"}
 
 

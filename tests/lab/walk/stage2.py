@@ -17,8 +17,8 @@ def _tables(lab: Lab) -> str:
 
 def _logins(lab: Lab) -> str:
     """Later stages' databases; Nimtable's image is not rehearsed, so its login is checked here."""
-    write = "CREATE TEMP TABLE probe (id int); CREATE TABLE probe_kept (id int); DROP TABLE probe_kept; SELECT 1"
-    stores.sql_as("nimtable_user", lab.settings.nimtable_db_password, write, database="nimtable")
+    statement = "CREATE TABLE probe (id int); DROP TABLE probe; SELECT 1"
+    stores.sql_as("nimtable_user", lab.settings.nimtable_db_password, statement, database="nimtable")
     form = dict(nimtable_form(lab.settings))
     login = (form["Advanced settings: jdbc.user"], form["Advanced settings: jdbc.password"])
     stores.sql_as(*login, "SELECT 1", database="iceberg_catalog")

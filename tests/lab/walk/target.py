@@ -1,5 +1,8 @@
 """The platform's own demonstration and tests, on the lab's containers: only settings differ from the local stack."""
 
+import sys
+from pathlib import Path
+
 from tests.lab.commands import run
 from tests.lab.expectations import expect
 from tests.lab.lab import PROJECT, Lab
@@ -7,6 +10,7 @@ from tests.lab.places import COMPOSE_FILE, OUTPUT
 from tests.lab.steps import Stage, Step
 from tests.lab.walk.stage5 import PAST
 
+_BIN = Path(sys.executable).parent
 _END_TO_END = "tests/integration/platform/test_end_to_end.py"
 _DEMO_S = 900.0
 _TESTS_S = 600.0
@@ -15,7 +19,7 @@ _RULES = {"INFERENCE_MODE": "heuristic", "POLICY_VERSION": "v1"}
 
 
 def _demo(lab: Lab) -> str:
-    command = (".venv/bin/gourmetgram", "demo", "--target", "compose", "--seconds", "10")
+    command = (_BIN / "gourmetgram", "demo", "--target", "compose", "--seconds", "10")
     variables = {
         **lab.login(),
         **PAST,
@@ -36,7 +40,7 @@ def _tests(lab: Lab) -> str:
     lab.compose("up -d --no-deps risk_scoring_service", environment=_RULES).must_succeed()
     lab.wait_healthy(["risk_scoring_service"])
     variables = {**lab.login(), "GOURMETGRAM_TEST_TARGET": "compose"}
-    answer = run(".venv/bin/pytest", "-n", "0", "-q", _END_TO_END, timeout=_TESTS_S, environment=variables)
+    answer = run(_BIN / "pytest", "-n", "0", "-q", _END_TO_END, timeout=_TESTS_S, environment=variables)
     answer.must_succeed()
     lab.do("up -d risk_scoring_service data_generator")
     lab.wait_healthy(["risk_scoring_service", "data_generator"])
