@@ -44,7 +44,7 @@ BY_REPOSITORY: Final[Mapping[str, StandIn]] = {
     "redis": StandIn("redis", "Debian's Redis 7 (glibc, not Alpine's musl)"),
     "docker.redpanda.com/redpandadata/redpanda": StandIn(
         "redpanda",
-        "Apache Kafka 4.1 behind Redpanda's flags, and an rpk with the calls of the compose file; "
+        "Apache Kafka 4.1 behind Redpanda's flags, and an rpk with the calls that the walk needs; "
         "no schema registry, no HTTP proxy",
         parts.kafka_programs,
         version=kafka_jars.VERSION,

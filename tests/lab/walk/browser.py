@@ -16,39 +16,32 @@ from tests.lab.places import OUTPUT, cache
 from tests.lab.standins import debian
 from tests.lab.steps import Stage, Step
 
-SCREENSHOTS: Final = OUTPUT / "screenshots"
 _DRIVER: Final = "playwright~=1.65"
 _SCRIPT: Final = Path(__file__).with_name("photographer.py")
 _SMALLEST_BYTES: Final = 8_000
 """An empty page of this size is smaller as a PNG."""
 
 
-def _install(lab: Lab) -> str:
-    if shutil.which("chromium") is None:
-        debian.install("chromium", "fonts-dejavu-core")
-    python = _python()
-    if not python.exists():
-        check(sys.executable, "-m", "venv", python.parent.parent)
-        check(python, "-m", "pip", "install", "--quiet", _DRIVER, timeout=300)
-    return check("chromium", "--version").splitlines()[-1]
-
-
 def _python() -> Path:
     return cache() / "browser" / "bin" / "python"
 
 
+def _install(lab: Lab) -> str:
+    if shutil.which("chromium") is None:
+        debian.install("chromium", "fonts-dejavu-core")
+    if not _python().exists():
+        check(sys.executable, "-m", "venv", _python().parent.parent)
+        check(_python(), "-m", "pip", "install", "--quiet", _DRIVER, timeout=300)
+    return check("chromium", "--version").splitlines()[-1]
+
+
 def _photograph(page: str) -> Step:
     def see(lab: Lab) -> str:
-        file = SCREENSHOTS / f"{page}.png"
+        file = OUTPUT / "screenshots" / f"{page}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
-        settings = lab.settings
-        logins = {
-            "postgres": [settings.postgres_user, settings.postgres_password],
-            "minio": [settings.minio_root_user, settings.minio_root_password],
-            "airflow": ["admin", settings.airflow_admin_password],
-        }
-        answer = run(_python(), _SCRIPT, page, file, json.dumps(logins), timeout=120).must_succeed()
+        logins = {**lab.login(), "AIRFLOW_ADMIN_PASSWORD": lab.settings.airflow_admin_password}
+        answer = run(_python(), _SCRIPT, page, file, json.dumps(logins)).must_succeed()
         size = file.stat().st_size
         expect(size >= _SMALLEST_BYTES, f"the page looks empty ({size} bytes)")
         return f"{file.relative_to(OUTPUT)} ({size // 1000} kB): {answer.output}"

@@ -3,14 +3,15 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 
 from playwright.sync_api import Page, Route, sync_playwright  # type: ignore[import-not-found]
 
 HOST = "http://127.0.0.1"
 
 
-def docs(page: Page, _logins: dict[str, list[str]]) -> str:
-    """The API's docs page, drawn without a single request to another host."""
+def docs(page: Page, _logins: Mapping[str, str]) -> str:
+    """Open the API's docs, drawn without a single request to another host."""
     api = f"{HOST}:8000/"
     others: list[str] = []
 
@@ -30,38 +31,35 @@ def docs(page: Page, _logins: dict[str, list[str]]) -> str:
     return f"{page.locator('.opblock').count()} endpoints, no other host asked"
 
 
-def adminer(page: Page, logins: dict[str, list[str]]) -> str:
-    """The newest rows of `images`."""
-    user, password = logins["postgres"]
+def adminer(page: Page, logins: Mapping[str, str]) -> str:
+    """Open the newest rows of `images`."""
     page.goto(f"{HOST}:5050/")
     page.select_option('select[name="auth[driver]"]', "pgsql")
-    page.fill('input[name="auth[username]"]', user)
-    page.fill('input[name="auth[password]"]', password)
-    page.fill('input[name="auth[db]"]', "gourmetgram")
+    for field, variable in (("username", "POSTGRES_USER"), ("password", "POSTGRES_PASSWORD"), ("db", "POSTGRES_DB")):
+        page.fill(f'input[name="auth[{field}]"]', logins[variable])
     page.click('input[type="submit"]')
-    page.goto(f"{HOST}:5050/?pgsql=postgres&username={user}&db=gourmetgram&ns=public&select=images")
+    database = f"username={logins['POSTGRES_USER']}&db={logins['POSTGRES_DB']}"
+    page.goto(f"{HOST}:5050/?pgsql=postgres&{database}&ns=public&select=images")
     page.locator("table#table").wait_for()
     return str(page.title())
 
 
-def minio(page: Page, logins: dict[str, list[str]]) -> str:
-    """The object browser."""
-    user, password = logins["minio"]
+def minio(page: Page, logins: Mapping[str, str]) -> str:
+    """Open the object browser."""
     page.goto(f"{HOST}:9001/login")
-    page.fill("#accessKey", user)
-    page.fill("#secretKey", password)
+    page.fill("#accessKey", logins["MINIO_ROOT_USER"])
+    page.fill("#secretKey", logins["MINIO_ROOT_PASSWORD"])
     page.click("#do-login")
     page.get_by_text("gourmetgram-images").first.wait_for()
     page.get_by_role("button", name="Acknowledge").click()  # the licence, shown to each new browser
     return "gourmetgram-images is listed"
 
 
-def airflow(page: Page, logins: dict[str, list[str]]) -> str:
-    """The aggregation's grid."""
-    user, password = logins["airflow"]
+def airflow(page: Page, logins: Mapping[str, str]) -> str:
+    """Open the aggregation's grid."""
     page.goto(f"{HOST}:8080/")
-    page.fill('input[name="username"]', user)
-    page.fill('input[name="password"]', password)
+    page.fill('input[name="username"]', "admin")
+    page.fill('input[name="password"]', logins["AIRFLOW_ADMIN_PASSWORD"])
     page.click('input[type="submit"], button[type="submit"]')
     page.get_by_text("Dags").first.wait_for()
     page.goto(f"{HOST}:8080/dags/redpanda_event_aggregation")
@@ -69,8 +67,8 @@ def airflow(page: Page, logins: dict[str, list[str]]) -> str:
     return "redpanda_event_aggregation with its tasks"
 
 
-def jupyter(page: Page, _logins: dict[str, list[str]]) -> str:
-    """The file list, opened with the token that `jupyter server list` shows."""
+def jupyter(page: Page, _logins: Mapping[str, str]) -> str:
+    """Open the file list with the token that `jupyter server list` shows."""
     command = ["docker", "exec", "jupyter", "jupyter", "server", "list", "--json"]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     page.goto(f"{HOST}:8888/tree?token={json.loads(listing.splitlines()[0])['token']}")

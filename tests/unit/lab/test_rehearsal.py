@@ -1,4 +1,4 @@
-"""The rehearsal's own logic: which image stands in for which, what a failed step means, what the report says."""
+"""The rehearsal's own logic: stand-ins of images, failed and late steps, the report."""
 
 from pathlib import Path
 
@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from gourmetgram.settings import PROJECT_ROOT
-from tests.lab.expectations import NotSeenError
+from tests.lab import commands
+from tests.lab.expectations import NotSeenError, RehearsalError, expect, until
 from tests.lab.lab import Lab
 from tests.lab.report import Rehearsed, render
-from tests.lab.run import OWN_TRAFFIC, STAGES
+from tests.lab.run import OWN_TRAFFIC, STAGES, USUAL
 from tests.lab.standins import images
 from tests.lab.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
 from tests.lab.standins.images import Image
@@ -147,3 +148,35 @@ def test_a_refusal_of_the_notebook_is_waited_for_as_long_as_it_says(monkeypatch:
 def test_a_step_that_was_not_tried_is_no_success():
     rehearsed = Rehearsed("abc", "Docker", results=[Result("2", _step("look"), None, "not tried", 0.0)])
     assert not rehearsed.passed
+
+
+def test_a_late_sight_is_waited_for():
+    complaints = [NotSeenError("starting"), NotSeenError("starting")]
+
+    def probe() -> str:
+        if complaints:
+            raise complaints.pop()
+        return "healthy"
+
+    assert until(probe, 10) == "healthy"
+
+
+def test_after_the_deadline_the_last_complaint_is_final():
+    with pytest.raises(NotSeenError, match=r"unhealthy \(waited 0 s\)"):
+        until(lambda: expect(False, "unhealthy"), 0.0)
+
+
+def test_a_command_keeps_its_end_and_its_output_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(commands, "COMMAND_LOG", tmp_path / "commands.log")
+    ended = commands.run("sh", "-c", "echo seen; echo why >&2; exit 3")
+    assert (ended.code, ended.stdout, ended.output) == (3, "seen", "seen\nwhy")
+    assert "[3, " in (tmp_path / "commands.log").read_text()
+    with pytest.raises(NotSeenError, match="ended with code 3:\nseen\nwhy"):
+        ended.must_succeed()
+    with pytest.raises(RehearsalError, match="There is no program no-such"):
+        commands.check("no-such")
+
+
+def test_the_usual_stages_leave_out_what_an_option_adds():
+    added = {"browser", "operations", "rounds", "5-own", "6-own"}
+    assert [stage.key for stage in STAGES if stage.key not in added] == list(USUAL)

@@ -14,18 +14,6 @@ DATA = Path("/var/lib/redpanda/data")
 _CONTROLLER = "localhost:9093"
 # Redpanda's names of settings that the compose file sets, and Kafka's.
 _SETTINGS = {"redpanda.log_retention_ms": "log.retention.ms", "redpanda.log_segment_ms": "log.roll.ms"}
-# Flags of the compose file without a meaning for Kafka.
-_IGNORED = (
-    "pandaproxy-addr",
-    "advertise-pandaproxy-addr",
-    "schema-registry-addr",
-    "rpc-addr",
-    "advertise-rpc-addr",
-    "smp",
-    "memory",
-    "mode",
-    "default-log-level",
-)
 
 
 def start(arguments: list[str]) -> int:
@@ -52,9 +40,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--kafka-addr", required=True)
     parser.add_argument("--advertise-kafka-addr", required=True)
     parser.add_argument("--set", action="append", default=[])
-    for name in _IGNORED:
-        parser.add_argument(f"--{name}")
-    return parser.parse_args(arguments)
+    # Other flags of the compose file mean nothing to Kafka.
+    return parser.parse_known_args(arguments)[0]
 
 
 def _properties(options: argparse.Namespace) -> str:

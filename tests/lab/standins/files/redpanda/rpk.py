@@ -1,14 +1,13 @@
-"""The calls of Redpanda's command-line tool in docker/, spoken to Kafka; any other is refused."""
+"""Calls of Redpanda's command-line tool that new and unchanged topics need, spoken to Kafka; others are refused."""
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from collections.abc import Callable
 from typing import Any
 
 from broker import start  # type: ignore[import-not-found] # beside this file in the image
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 _WAIT_S = 30.0
 _HEALTH_S = 1.5
@@ -38,10 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--partitions", type=int, required=True)
     create.add_argument("--replicas", type=int, required=True)
     create.add_argument("--topic-config", action="append", default=[])
-    alter = _call(topic, "alter-config", _alter, "topics")
-    alter.add_argument("--set", action="append", default=[])
-    alter.add_argument("--no-confirm", action="store_true")
-    _call(topic, "add-partitions", _add_partitions, "topics").add_argument("--num", type=int, required=True)
     return parser
 
 
@@ -95,29 +90,9 @@ def _describe(options: argparse.Namespace, admin: AdminClient) -> int:
 def _create(options: argparse.Namespace, admin: AdminClient) -> int:
     settings = dict(text.split("=", 1) for text in options.topic_config)
     topics = [NewTopic(name, options.partitions, options.replicas, config=settings) for name in options.topics]
-    return _report(admin.create_topics(topics, operation_timeout=_WAIT_S).items())
-
-
-def _alter(options: argparse.Namespace, admin: AdminClient) -> int:
-    resources = {name: ConfigResource("topic", name) for name in options.topics}
-    for resource in resources.values():
-        for key, _, value in (text.partition("=") for text in options.set):
-            resource.add_incremental_config(ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET))
-    futures = admin.incremental_alter_configs(list(resources.values()))
-    return _report((resource.name, future) for resource, future in futures.items())
-
-
-def _add_partitions(options: argparse.Namespace, admin: AdminClient) -> int:
-    known = admin.list_topics(timeout=_WAIT_S).topics
-    wanted = [NewPartitions(name, len(known[name].partitions) + options.num) for name in options.topics]
-    return _report(admin.create_partitions(wanted).items())
-
-
-def _report(changes: Iterable[tuple[str, Future[Any]]]) -> int:
-    """Print the outcome of each topic's change; 1 when a change failed."""
     code = 0
     print("TOPIC  STATUS")
-    for name, future in changes:
+    for name, future in admin.create_topics(topics, operation_timeout=_WAIT_S).items():
         try:
             future.result(_WAIT_S)
             print(f"{name}  OK")
