@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.lab.standins.catalogue import NOT_REHEARSED
-from tests.lab.standins.images import Image
+from tests.lab.standins.images import LabImage
 from tests.lab.steps import Result
 
 _LONGEST_CELL = 700
@@ -27,7 +27,7 @@ class Rehearsed:
 
     revision: str
     engine: str
-    images: list[Image] = field(default_factory=list)
+    images: list[LabImage] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
     memory: list[tuple[str, ...]] = field(default_factory=list)
 

@@ -10,7 +10,7 @@ from tests.lab.lab import Lab
 
 
 @dataclass(frozen=True)
-class Step:
+class LabStep:
     """One action of a student and its sight.
 
     Attributes:
@@ -32,7 +32,7 @@ class Stage:
 
     key: str
     title: str
-    steps: tuple[Step, ...]
+    steps: tuple[LabStep, ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Result:
     """Outcome of a step. `passed` is None for a step that was not tried."""
 
     stage: str
-    step: Step
+    step: LabStep
     passed: bool | None
     seen: str
     seconds: float
@@ -69,7 +69,7 @@ def walk(stages: Iterable[Stage], lab: Lab, report: Callable[[Result], None]) ->
     return results
 
 
-def _try(stage: Stage, step: Step, lab: Lab) -> Result:
+def _try(stage: Stage, step: LabStep, lab: Lab) -> Result:
     started = time.monotonic()
     try:
         seen, passed = step.see(lab), True
@@ -80,7 +80,7 @@ def _try(stage: Stage, step: Step, lab: Lab) -> Result:
     return Result(stage.title, step, passed, seen, time.monotonic() - started)
 
 
-def up(words: str, healthy: Sequence[str] = (), done: Sequence[str] = (), deadline_s: float = 240) -> Step:
+def up(words: str, healthy: Sequence[str] = (), done: Sequence[str] = (), deadline_s: float = 240) -> LabStep:
     """`DC up -d …`: the named services become healthy, one-shots end with code 0.
 
     Args:
@@ -98,10 +98,10 @@ def up(words: str, healthy: Sequence[str] = (), done: Sequence[str] = (), deadli
         return "; ".join(filter(None, parts))
 
     expected = (f"{state}: {', '.join(names)}" for state, names in (("healthy", healthy), ("code 0", done)) if names)
-    return Step(f"DC up -d {words}", "; ".join(expected), see, needed=True)
+    return LabStep(f"DC up -d {words}", "; ".join(expected), see, needed=True)
 
 
-def stop(service: str) -> Step:
+def stop(service: str) -> LabStep:
     """`DC stop …`: the container ends with code 0 within the time that Compose gives it."""
 
     def see(lab: Lab) -> str:
@@ -110,7 +110,7 @@ def stop(service: str) -> Step:
         expect(ended.seconds < 8, f"stopping took {ended.seconds:.1f} s")
         return f"exited 0 after {ended.seconds:.1f} s"
 
-    return Step(f"DC stop {service}", "exit code 0 within 5 s of SIGTERM", see, needed=True)
+    return LabStep(f"DC stop {service}", "exit code 0 within 5 s of SIGTERM", see, needed=True)
 
 
 def growing(look: Callable[[Lab], dict[str, int]], names: Sequence[str], deadline_s: float) -> Callable[[Lab], str]:

@@ -27,7 +27,7 @@ _BUILD_S: Final = 2700
 
 
 @dataclass(frozen=True)
-class Image:
+class LabImage:
     """Image of the lab.
 
     Attributes:
@@ -41,7 +41,7 @@ class Image:
     megabytes: int
 
 
-def provide_official(lab: Lab, report: Report) -> list[Image]:
+def provide_official(lab: Lab, report: Report) -> list[LabImage]:
     """Fill every official name that the lab needs and that has a stand-in.
 
     Raises:
@@ -50,10 +50,10 @@ def provide_official(lab: Lab, report: Report) -> list[Image]:
     names = {service["image"] for service in lab.services.values() if "build" not in service}
     names |= {base for service in lab.services.values() if "build" in service for base in base_images(service["build"])}
     wanted = sorted(name for name in names if repository(name) not in NOT_REHEARSED)
-    return [Image(name, _provide(name, report), _megabytes(name)) for name in wanted]
+    return [LabImage(name, _provide(name, report), _megabytes(name)) for name in wanted]
 
 
-def build_own(lab: Lab, wanted: Callable[[str], bool], report: Report) -> list[Image]:
+def build_own(lab: Lab, wanted: Callable[[str], bool], report: Report) -> list[LabImage]:
     """Build the lab's own images, as `DC build` does, one after the other.
 
     Args:
@@ -64,7 +64,7 @@ def build_own(lab: Lab, wanted: Callable[[str], bool], report: Report) -> list[I
     Raises:
         RehearsalError: a build failed.
     """
-    built: dict[str, Image] = {}
+    built: dict[str, LabImage] = {}
     for name, service in lab.services.items():
         image = service.get("image", name)
         if "build" not in service or not wanted(name) or image in built:
@@ -74,7 +74,7 @@ def build_own(lab: Lab, wanted: Callable[[str], bool], report: Report) -> list[I
         if ended.code != 0:
             raise RehearsalError(f"The image of {name} could not be built:\n{ended.tail}")
         origin = f"built from {Path(service['build']['dockerfile'])} in {ended.seconds:.0f} s"
-        built[image] = Image(image, origin, _megabytes(image))
+        built[image] = LabImage(image, origin, _megabytes(image))
     return list(built.values())
 
 

@@ -14,7 +14,7 @@ from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.places import OUTPUT, cache
 from tests.lab.standins import debian
-from tests.lab.steps import Stage, Step
+from tests.lab.steps import LabStep, Stage
 
 _DRIVER: Final = "playwright~=1.65"
 _SCRIPT: Final = Path(__file__).with_name("photographer.py")
@@ -35,7 +35,7 @@ def _install(lab: Lab) -> str:
     return check("chromium", "--version").splitlines()[-1]
 
 
-def _photograph(page: str) -> Step:
+def _photograph(page: str) -> LabStep:
     def see(lab: Lab) -> str:
         file = OUTPUT / "screenshots" / f"{page}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -46,14 +46,14 @@ def _photograph(page: str) -> Step:
         expect(size >= _SMALLEST_BYTES, f"the page looks empty ({size} bytes)")
         return f"{file.relative_to(OUTPUT)} ({size // 1000} kB): {answer.output}"
 
-    return Step(f"browser: {page}", "the page, logged in", see)
+    return LabStep(f"browser: {page}", "the page, logged in", see)
 
 
 STAGE = Stage(
     "browser",
     "Pages in a browser",
     (
-        Step("chromium --version", "a browser from Debian", _install, needed=True),
+        LabStep("chromium --version", "a browser from Debian", _install, needed=True),
         *(_photograph(page) for page in ("docs", "adminer", "minio", "airflow", "jupyter")),
     ),
 )

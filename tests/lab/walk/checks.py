@@ -9,7 +9,7 @@ from tests.lab import stores
 from tests.lab.commands import check, run
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step
+from tests.lab.steps import LabStep, Stage
 
 _GOURMETGRAM = Path(sys.executable).with_name("gourmetgram")
 _PAGES = {"8000", "9001", "5050", "8090", "8081", "8080", "3000", "8888"}
@@ -90,19 +90,19 @@ STATIC = Stage(
     "config",
     "Configuration",
     (
-        Step("DC config", "valid, without a warning", _clean),
-        Step("DC config: ports", "pages on every address, data ports on 127.0.0.1", _bindings),
-        Step("DC config: images", "an exact tag or digest each", _pinned),
+        LabStep("DC config", "valid, without a warning", _clean),
+        LabStep("DC config: ports", "pages on every address, data ports on 127.0.0.1", _bindings),
+        LabStep("DC config: images", "an exact tag or digest each", _pinned),
     ),
 )
 AUDIT = Stage(
     "audit",
     "Audit and trace",
     (
-        Step("docker exec … id -u", "no service of ours has root's powers", _users),
-        Step("docker inspect: RestartCount", "0 for every container: healthy without a retry", _restarts),
-        Step("gourmetgram audit --target compose", "no difference between the stores", audit),
-        Step("gourmetgram trace IMAGE_ID --target compose", "the image's whole way", _trace),
-        Step("gourmetgram.dead_letter", "no message", _dead_letters),
+        LabStep("docker exec … id -u", "no service of ours has root's powers", _users),
+        LabStep("docker inspect: RestartCount", "0 for every container: healthy without a retry", _restarts),
+        LabStep("gourmetgram audit --target compose", "no difference between the stores", audit),
+        LabStep("gourmetgram trace IMAGE_ID --target compose", "the image's whole way", _trace),
+        LabStep("gourmetgram.dead_letter", "no message", _dead_letters),
     ),
 )

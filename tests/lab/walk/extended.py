@@ -8,7 +8,7 @@ from tests.lab.commands import run
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT
-from tests.lab.steps import Stage, Step
+from tests.lab.steps import LabStep, Stage
 
 _LARGE_ROWS = 200_000
 _NEWEST = (
@@ -33,9 +33,9 @@ def _lines(lab: Lab) -> str:
     id8 = lab.notes["simulated"][:8]
     seen = [
         lab.wait_log(
-            "stream_consumer", [f"VIRAL CONTENT ALERT! Image {id8}", f"Published moderation request for {id8}"], 15
+            "stream_consumer", [f"VIRAL CONTENT ALERT! LabImage {id8}", f"Published moderation request for {id8}"], 15
         ),
-        lab.wait_log("risk_scoring_service", [f"Image {id8}... → probability=", f"decision for {id8}"], 15),
+        lab.wait_log("risk_scoring_service", [f"LabImage {id8}... → probability=", f"decision for {id8}"], 15),
     ]
     return "\n".join(seen)
 
@@ -74,16 +74,16 @@ STAGE = Stage(
     "extended",
     "Extended lab",
     (
-        Step("DC stop data_generator; python3 scripts/simulate_viral.py", "its three lines", _simulate),
-        Step(
+        LabStep("DC stop data_generator; python3 scripts/simulate_viral.py", "its three lines", _simulate),
+        LabStep(
             "docker logs stream-consumer; docker logs risk-scoring-service", "alert, request, decision, stored", _lines
         ),
-        Step(
+        LabStep(
             "POLICY_VERSION=v2 in .env; DC up -d risk_scoring_service; script again; SQL on moderation_decisions",
             "newest row heuristic, policy_version v2",
             _heuristic,
         ),
-        Step(
+        LabStep(
             "docker run … gourmetgram-trainer:latest python3 generate_large_dataset.py (200,000 rows)",
             "the table",
             _large,

@@ -8,7 +8,7 @@ from tests.lab.commands import check, run
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT
-from tests.lab.steps import Stage, Step
+from tests.lab.steps import LabStep, Stage
 
 
 def _setup(lab: Lab) -> str:
@@ -37,7 +37,7 @@ STAGE = Stage(
     "machine",
     "1 Machine",
     (
-        Step("bash ./scripts/setup.sh, twice", "Docker, its plugins, the tools; the second run finds all", _setup),
-        Step("bash ./scripts/conda.sh, twice", "an environment, active in a new login", _conda),
+        LabStep("bash ./scripts/setup.sh, twice", "Docker, its plugins, the tools; the second run finds all", _setup),
+        LabStep("bash ./scripts/conda.sh, twice", "an environment, active in a new login", _conda),
     ),
 )

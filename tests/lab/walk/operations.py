@@ -11,7 +11,7 @@ from tests.lab.commands import run
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
 from tests.lab.standins import docker
-from tests.lab.steps import Stage, Step, stop, up
+from tests.lab.steps import LabStep, Stage, stop, up
 from tests.lab.walk.checks import audit
 
 _HEALTHY_S = 180.0
@@ -66,7 +66,7 @@ def _last_run(lab: Lab, job: str) -> str:
     return run("docker", "logs", "--since", started, lab.container(job)).output
 
 
-def _wrong_password(service: str, variable: str) -> Step:
+def _wrong_password(service: str, variable: str) -> LabStep:
     def see(lab: Lab) -> str:
         answer = lab.compose(f"run --rm --no-deps {service}", timeout=180, environment={variable: "wrong-password"})
         expect(answer.code not in (0, None), f"it ended with code {answer.code}")
@@ -75,7 +75,7 @@ def _wrong_password(service: str, variable: str) -> Step:
         expect(named, f"no line names the cause: {lines[-5:]}")
         return f"code {answer.code} after {answer.seconds:.1f} s: {(named or '').strip()[:200]}"
 
-    return Step(f"{variable}=wrong-password DC run {service}", "fails, and says why", see)
+    return LabStep(f"{variable}=wrong-password DC run {service}", "fails, and says why", see)
 
 
 def _both_apis(lab: Lab) -> str:
@@ -129,7 +129,7 @@ def _restart_daemon(lab: Lab) -> str:
     return f"{len(running)} services healthy {seconds:.0f} s after the daemon's start, without a hand"
 
 
-def _kill(service: str) -> Step:
+def _kill(service: str) -> LabStep:
     def see(lab: Lab) -> str:
         if lab.state(service) == "absent":
             return "not part of this rehearsal"
@@ -147,7 +147,7 @@ def _kill(service: str) -> Step:
         until(back, _HEALTHY_S)
         return f"healthy again after {time.monotonic() - started:.0f} s"
 
-    return Step(f"kill -9 the main process of {service}", "comes back by itself and becomes healthy", see)
+    return LabStep(f"kill -9 the main process of {service}", "comes back by itself and becomes healthy", see)
 
 
 def _all_at_once(lab: Lab) -> str:
@@ -181,26 +181,26 @@ STAGE = Stage(
     "operations",
     "Operations",
     (
-        Step("DC up -d data_generator, again", "< 5 s; no job repeats its work", _second_up),
+        LabStep("DC up -d data_generator, again", "< 5 s; no job repeats its work", _second_up),
         _wrong_password("minio-init", "MINIO_ROOT_PASSWORD"),
         _wrong_password("airflow-init", "POSTGRES_PASSWORD"),
         _wrong_password("migrate", "POSTGRES_PASSWORD"),
-        Step("DC up -d api_v2, on an older volume", "migrate creates what is missing, and says so", _older_volume),
-        Step(
+        LabStep("DC up -d api_v2, on an older volume", "migrate creates what is missing, and says so", _older_volume),
+        LabStep(
             "DC up -d api_v1, while api_v2 runs", "refused, with a line that says why; api_v2 is untouched", _both_apis
         ),
         *(stop(service) for service in _STOPPED),
         up(" ".join(_STOPPED), healthy=_STOPPED),
         *(_kill(service) for service in _KILLED),
-        Step("gourmetgram audit --target compose", "no difference after all that", audit),
-        Step("DC down; DC up -d …", "every store's data is kept; healthy within 3 min", _down_and_up),
-        Step("DC up -d data_generator", "traffic again", _traffic),
-        Step("restart of the Docker daemon", "all healthy again without a hand; data kept", _restart_daemon),
-        Step("gourmetgram audit --target compose", "no difference after all that", audit),
+        LabStep("gourmetgram audit --target compose", "no difference after all that", audit),
+        LabStep("DC down; DC up -d …", "every store's data is kept; healthy within 3 min", _down_and_up),
+        LabStep("DC up -d data_generator", "traffic again", _traffic),
+        LabStep("restart of the Docker daemon", "all healthy again without a hand; data kept", _restart_daemon),
+        LabStep("gourmetgram audit --target compose", "no difference after all that", audit),
     ),
 )
 ROUNDS = Stage(
     "rounds",
     "Everything at once",
-    (Step("DC down; DC up -d (everything), again and again", "healthy without a retry", _all_at_once),),
+    (LabStep("DC down; DC up -d (everything), again and again", "healthy without a retry", _all_at_once),),
 )

@@ -11,7 +11,7 @@ from typing import Final
 from tests.lab import checkout, stores
 from tests.lab.expectations import NotSeenError, expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step
+from tests.lab.steps import LabStep, Stage
 from tests.lab.walk import stage5, stage6
 
 _RATE: Final = "GENERATOR_ARRIVAL_RATE"
@@ -65,7 +65,7 @@ LAKEHOUSE: Final = Stage(
     "5-own",
     "5 Lakehouse, on own traffic",
     stage5.steps(
-        Step(
+        LabStep(
             f"{_RATE}={_EVENTS_PER_HOUR} in docker/.env; DC up -d data_generator",
             f"{_IMAGES} more images",
             _traffic,
@@ -78,13 +78,13 @@ MODEL: Final = Stage(
     "6 Training and deployment, on own traffic",
     (
         *stage6.steps(
-            Step(
+            LabStep(
                 stage6.NOTEBOOK,
                 "snapshot id, label horizon, metrics next to the heuristic's; or how long to wait, and then these",
                 _train_when_told,
                 needed=True,
             )
         ),
-        Step(f"docker/.env without {_RATE}; DC up -d data_generator", "traffic as in the lab", _usual_rate),
+        LabStep(f"docker/.env without {_RATE}; DC up -d data_generator", "traffic as in the lab", _usual_rate),
     ),
 )

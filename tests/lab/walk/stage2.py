@@ -5,7 +5,7 @@ from gourmetgram_tools.compose.pages import nimtable_form
 from tests.lab import pages, stores
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step, up
+from tests.lab.steps import LabStep, Stage, up
 
 
 def _tables(lab: Lab) -> str:
@@ -37,9 +37,13 @@ STAGE = Stage(
     "2 Application data",
     (
         up("postgres adminer", healthy=["postgres", "adminer"]),
-        Step("Adminer :5050, login, each table", "structure and data of the five tables; all empty", _tables),
-        Step("PostgreSQL: databases nimtable, iceberg_catalog", "made by the init files, with their logins", _logins),
+        LabStep("Adminer :5050, login, each table", "structure and data of the five tables; all empty", _tables),
+        LabStep(
+            "PostgreSQL: databases nimtable, iceberg_catalog", "made by the init files, with their logins", _logins
+        ),
         up("minio minio-init", healthy=["minio"], done=["minio-init"]),
-        Step("MinIO console :9001, login", "Object Browser lists both buckets; gourmetgram-images is empty", _buckets),
+        LabStep(
+            "MinIO console :9001, login", "Object Browser lists both buckets; gourmetgram-images is empty", _buckets
+        ),
     ),
 )

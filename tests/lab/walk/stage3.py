@@ -5,7 +5,7 @@ import re
 from tests.lab import pages, stores
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step, growing, up
+from tests.lab.steps import LabStep, Stage, growing, up
 
 _PATHS = ("/health", "/images/", "/users/", "/upload/", "/images/{image_id}/view", "/comments/", "/flags/")
 
@@ -52,22 +52,22 @@ STAGE = Stage(
     "3 Data set, API, traffic",
     (
         up("extract-data transform-data", done=["extract-data", "transform-data"], deadline_s=600),
-        Step("docker logs extract; docker logs transform", "source and counts per split and class", _dataset),
+        LabStep("docker logs extract; docker logs transform", "source and counts per split and class", _dataset),
         up("api_v1", healthy=["api_v1"], done=["migrate"]),
-        Step("API docs :8000/docs", "the endpoints are listed", _docs),
-        Step("GET /health in the docs page", '{"status": "healthy"}', _health_v1),
+        LabStep("API docs :8000/docs", "the endpoints are listed", _docs),
+        LabStep("GET /health in the docs page", '{"status": "healthy"}', _health_v1),
         up("data_generator", healthy=["data_generator"]),
-        Step(
+        LabStep(
             "docker logs -f generator",
             "lines for users, uploads, comments, flags",
             lambda lab: lab.wait_log("data_generator", ("user", "upload", "comment", "flag"), 120),
         ),
-        Step("docker logs generator", "no download", _no_download),
-        Step(
+        LabStep("docker logs generator", "no download", _no_download),
+        LabStep(
             "Adminer: the tables again",
             "rows grow in users, images, comments, flags; images.views rises",
             growing(stores.counts, ("users", "images", "comments", "flags", "views"), 150),
         ),
-        Step("MinIO console: gourmetgram-images, Preview", "objects that are pictures", _preview),
+        LabStep("MinIO console: gourmetgram-images, Preview", "objects that are pictures", _preview),
     ),
 )

@@ -7,7 +7,7 @@ import time
 from tests.lab import pages, stores
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step, growing, stop, up
+from tests.lab.steps import LabStep, Stage, growing, stop, up
 
 BURST = (
     "run --rm --no-deps -e GENERATOR_MODE=simulate_viral -e GENERATOR_BURST_VIEWS=110 -e GENERATOR_BURST_COMMENTS=8 "
@@ -106,10 +106,10 @@ def _requests(lab: Lab) -> str:
 def _consumer_lines(lab: Lab) -> str:
     id8 = lab.notes["image"][:8]
     pieces = (
-        f"🔥 VIRAL CONTENT ALERT! Image {id8}... received 100 views in 5 minutes (threshold: 100)",
-        f"🚩 FLAGGED CONTENT ALERT! Image {id8}... received 2 flags in 5 minutes (threshold: 2)",
-        f"⭐ POPULAR POST! Image {id8}... received 50 views in 1 hour",
-        f"🎯 MILESTONE REACHED! Image {id8}... hit 100 total views",
+        f"🔥 VIRAL CONTENT ALERT! LabImage {id8}... received 100 views in 5 minutes (threshold: 100)",
+        f"🚩 FLAGGED CONTENT ALERT! LabImage {id8}... received 2 flags in 5 minutes (threshold: 2)",
+        f"⭐ POPULAR POST! LabImage {id8}... received 50 views in 1 hour",
+        f"🎯 MILESTONE REACHED! LabImage {id8}... hit 100 total views",
         f"Published moderation request for {id8}... (trigger: viral)",
     )
     return lab.wait_log("stream_consumer", pieces, 15)
@@ -119,7 +119,7 @@ def _scorer_lines(lab: Lab) -> str:
     image = lab.notes["image"]
     pieces = (
         f"Received moderation request for image {image} (trigger: viral)",
-        f"[HEURISTIC] Image {image[:8]}... → probability=0.60, recommendation=REVIEW",
+        f"[HEURISTIC] LabImage {image[:8]}... → probability=0.60, recommendation=REVIEW",
         f"Stored moderation decision for {image[:8]}...",
     )
     return lab.wait_log("risk_scoring_service", pieces, 15)
@@ -139,30 +139,30 @@ STAGE = Stage(
         stop("data_generator"),
         stop("api_v1"),
         up(_STREAMING, healthy=_STREAMING.split(), done=["redpanda-init"]),
-        Step("topics, before any traffic", "six topics with four partitions", _topics),
-        Step("GET /health in the docs page", '"kafka_enabled": true', _health_v2),
+        LabStep("topics, before any traffic", "six topics with four partitions", _topics),
+        LabStep("GET /health in the docs page", '"kafka_enabled": true', _health_v2),
         up("data_generator", healthy=["data_generator"]),
-        Step(
+        LabStep(
             "Console :8090 -> Topics (read from the broker)",
             "messages in .views, .comments, .flags, .uploads",
             growing(_message_counts, stores.EVENT_TOPICS, 150),
         ),
-        Step("Redis Insight :8081 (read from Redis)", "keys image:*", growing(_image_keys, ("image:*",), 60)),
-        Step(
+        LabStep("Redis Insight :8081 (read from Redis)", "keys image:*", growing(_image_keys, ("image:*",), 60)),
+        LabStep(
             "docker logs -f stream-consumer",
             "progress lines",
             lambda lab: lab.wait_log("stream_consumer", ("views", "1m", "total"), 90),
         ),
-        Step(f"DC {BURST}", "names its image; within 5 s a request and a row", burst),
-        Step("Console: search IMAGE_ID in gourmetgram.views", "the burst's 110 view events", _views_of_burst),
-        Step(
+        LabStep(f"DC {BURST}", "names its image; within 5 s a request and a row", burst),
+        LabStep("Console: search IMAGE_ID in gourmetgram.views", "the burst's 110 view events", _views_of_burst),
+        LabStep(
             "Redis Insight: image:IMAGE_ID*",
             "views, comments, flags with 1hr and the short sets; member, score, TTL; total_* of type string",
             _redis_tree,
         ),
-        Step("Console: gourmetgram.moderation_requests", "viral, then flagged", _requests),
-        Step("docker logs stream-consumer", "alerts, milestone, the request sent", _consumer_lines),
-        Step("docker logs risk-scoring-service", "request line, decision line, stored line", _scorer_lines),
-        Step("SQL: moderation rows of IMAGE_ID", "viral 0.0 SAFE, flagged 0.6 REVIEW", _rows),
+        LabStep("Console: gourmetgram.moderation_requests", "viral, then flagged", _requests),
+        LabStep("docker logs stream-consumer", "alerts, milestone, the request sent", _consumer_lines),
+        LabStep("docker logs risk-scoring-service", "request line, decision line, stored line", _scorer_lines),
+        LabStep("SQL: moderation rows of IMAGE_ID", "viral 0.0 SAFE, flagged 0.6 REVIEW", _rows),
     ),
 )

@@ -9,7 +9,7 @@ from tests.lab import pages, stores
 from tests.lab.commands import run
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import Stage, Step, up
+from tests.lab.steps import LabStep, Stage, up
 
 _AGGREGATION = "redpanda_event_aggregation"
 TRAINING = "moderation_training"
@@ -25,7 +25,7 @@ _TASKS = {
 }
 _WINDOWS = tuple(f"event_aggregations.{kind}_windows_5min" for kind in ("view", "comment", "flag"))
 _RUN_S = 600
-# A backfill makes the later stages possible in minutes: labels need a day, and a model needs some hundred images.
+# With a backfill the later stages take minutes: labels need a day, and a model needs some hundred images.
 PAST = {
     "GENERATOR_BACKFILL_DAYS": "7",
     "GENERATOR_BACKFILL_IMAGES": "600",
@@ -46,7 +46,7 @@ def _airflow(lab: Lab) -> str:
 
         def probe() -> str:
             found = {dag["dag_id"]: dag["is_paused"] for dag in airflow.dags()}
-            expect(found == {_AGGREGATION: True, TRAINING: True}, f"DAGs and whether they are paused: {found}")
+            expect(found == {_AGGREGATION: True, TRAINING: True}, f"DAGs, and True for paused: {found}")
             return f"login works; {', '.join(found)}, both paused"
 
         return until(probe, 60)
@@ -65,8 +65,8 @@ def run_dag(lab: Lab, dag: str) -> str:
     return ", ".join(f"{task.task_id} {task.seconds or 0:.1f} s" for task in state.tasks)
 
 
-def _run(dag: str) -> Step:
-    return Step(f"trigger {dag}", f"{len(_TASKS[dag])} green tasks", lambda lab: run_dag(lab, dag), needed=True)
+def _run(dag: str) -> LabStep:
+    return LabStep(f"trigger {dag}", f"{len(_TASKS[dag])} green tasks", lambda lab: run_dag(lab, dag), needed=True)
 
 
 def _past(lab: Lab) -> str:
@@ -74,7 +74,6 @@ def _past(lab: Lab) -> str:
     output = lab.do(_PAST, timeout=600)
     after = stores.counts(lab)
     expect(after["images"] >= before["images"] + 600, f"images {before['images']} -> {after['images']}")
-
     return f"{output.splitlines()[-1]}; {until(lambda: stores.in_outbox(lab, 99), 180)}"
 
 
@@ -87,7 +86,7 @@ def _windows(lab: Lab) -> str:
     return ", ".join(f"{table} {count} rows" for table, count in counts.items())
 
 
-def _folders(table: str) -> Step:
+def _folders(table: str) -> LabStep:
     prefix = f"warehouse/{table.replace('.', '/')}/"
 
     def see(lab: Lab) -> str:
@@ -97,7 +96,7 @@ def _folders(table: str) -> Step:
         expect(any(key.endswith(".parquet") for key in keys), "no Parquet file")
         return f"data/ and metadata/, {len(keys)} objects"
 
-    return Step(f"MinIO: gourmetgram-datalake, {prefix}", "folders data/ (Parquet) and metadata/", see)
+    return LabStep(f"MinIO: gourmetgram-datalake, {prefix}", "folders data/ (Parquet) and metadata/", see)
 
 
 def _checkpoint(lab: Lab) -> str:
@@ -135,7 +134,7 @@ def _verify(lab: Lab) -> str:
     return f"exit 0 after {answer.seconds:.1f} s, {count.group(0) if count else ''}"
 
 
-def steps(filled: Step) -> tuple[Step, ...]:
+def steps(filled: LabStep) -> tuple[LabStep, ...]:
     """Steps of the stage; `filled` gives the platform enough images before the aggregation."""
     return (
         up(
@@ -144,21 +143,21 @@ def steps(filled: Step) -> tuple[Step, ...]:
             done=["airflow-init"],
             deadline_s=420,
         ),
-        Step("Airflow :8080, admin / gourmetgram_airflow", "both DAGs, paused", _airflow, needed=True),
+        LabStep("Airflow :8080, admin / gourmetgram_airflow", "both DAGs, paused", _airflow, needed=True),
         filled,
         _run(_AGGREGATION),
-        Step("Nimtable :3000 (read with PyIceberg)", "the three window tables and events", _windows),
+        LabStep("Nimtable :3000 (read with PyIceberg)", "the three window tables and events", _windows),
         _folders(_WINDOWS[0]),
-        Step(
+        LabStep(
             f"docker exec airflow-webserver airflow variables get {_AGGREGATION}_checkpoint",
             "clean JSON with the five keys",
             _checkpoint,
         ),
-        Step("Adminer: database airflow, table variable", "is_encrypted true, val encrypted", _encrypted),
+        LabStep("Adminer: database airflow, table variable", "is_encrypted true, val encrypted", _encrypted),
         _run(TRAINING),
-        Step("Nimtable: moderation.training_data (read with PyIceberg)", "schema and rows", _training_rows),
+        LabStep("Nimtable: moderation.training_data (read with PyIceberg)", "schema and rows", _training_rows),
         _folders("moderation.training_data"),
-        Step(
+        LabStep(
             "docker exec airflow-scheduler python /opt/airflow/dags/verify_pipeline.py",
             "table, schema, row count, sample rows; exit 0 in < 10 s",
             _verify,
@@ -167,5 +166,5 @@ def steps(filled: Step) -> tuple[Step, ...]:
 
 
 STAGE = Stage(
-    "5", "5 Lakehouse", steps(Step(f"DC {_PAST}", "600 images of a past week, their events published", _past))
+    "5", "5 Lakehouse", steps(LabStep(f"DC {_PAST}", "600 images of a past week, their events published", _past))
 )

@@ -9,7 +9,7 @@ from tests.lab.commands import run
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT
-from tests.lab.steps import Stage, Step, up
+from tests.lab.steps import LabStep, Stage, up
 from tests.lab.walk.stage4 import burst
 
 _ARTIFACTS = ("model.joblib", "scaler.joblib", "encoder.joblib", "metadata.json")
@@ -120,22 +120,22 @@ def _comparison(lab: Lab) -> str:
     return "; ".join(str(tuple(map(str, row))) for row in rows)
 
 
-def steps(trained: Step) -> tuple[Step, ...]:
+def steps(trained: LabStep) -> tuple[LabStep, ...]:
     """Steps of the stage; `trained` runs the notebook."""
     return (
         up("--build jupyter", healthy=["jupyter"], deadline_s=900),
-        Step("docker exec jupyter jupyter server list", "an address with a token, which opens", _address),
+        LabStep("docker exec jupyter jupyter server list", "an address with a token, which opens", _address),
         trained,
-        Step("ls models/", "model, scaler, encoder, metadata.json with snapshot_id", _artifacts),
-        Step("MinIO: models/moderation/", "the four objects of the last cell", _deployed),
-        Step("INFERENCE_MODE=model in docker/.env; DC up -d risk_scoring_service", "the three load lines", _switch),
-        Step("burst again; rows of IMAGE_ID", "inference_mode = model, model_version", _model_rows),
-        Step("SQL: comparison by inference_mode", "one row per mode", _comparison),
+        LabStep("ls models/", "model, scaler, encoder, metadata.json with snapshot_id", _artifacts),
+        LabStep("MinIO: models/moderation/", "the four objects of the last cell", _deployed),
+        LabStep("INFERENCE_MODE=model in docker/.env; DC up -d risk_scoring_service", "the three load lines", _switch),
+        LabStep("burst again; rows of IMAGE_ID", "inference_mode = model, model_version", _model_rows),
+        LabStep("SQL: comparison by inference_mode", "one row per mode", _comparison),
     )
 
 
 STAGE = Stage(
     "6",
     "6 Training and deployment",
-    steps(Step(NOTEBOOK, "snapshot id, label horizon, metrics next to the heuristic's", train, needed=True)),
+    steps(LabStep(NOTEBOOK, "snapshot id, label horizon, metrics next to the heuristic's", train, needed=True)),
 )

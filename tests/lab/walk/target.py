@@ -7,7 +7,7 @@ from tests.lab.commands import run
 from tests.lab.expectations import expect
 from tests.lab.lab import PROJECT, Lab
 from tests.lab.places import COMPOSE_FILE, OUTPUT
-from tests.lab.steps import Stage, Step
+from tests.lab.steps import LabStep, Stage
 from tests.lab.walk.stage5 import PAST
 
 _BIN = Path(sys.executable).parent
@@ -32,7 +32,7 @@ def _demo(lab: Lab) -> str:
     report = OUTPUT / "comparison.html"
     answer = run(*command, "--html", report, timeout=_DEMO_S, environment=variables).must_succeed()
     expect("The stores agree." in answer.output, answer.tail)
-    return answer.output.splitlines()[-1]
+    return answer.stdout.splitlines()[-1]
 
 
 def _tests(lab: Lab) -> str:
@@ -51,7 +51,7 @@ STAGE = Stage(
     "target",
     "The same commands as on the local stack",
     (
-        Step("gourmetgram demo --target compose", "from traffic to the model's decisions; the stores agree", _demo),
-        Step(f"GOURMETGRAM_TEST_TARGET=compose pytest {_END_TO_END}", "all pass", _tests),
+        LabStep("gourmetgram demo --target compose", "from traffic to the model's decisions; the stores agree", _demo),
+        LabStep(f"GOURMETGRAM_TEST_TARGET=compose pytest {_END_TO_END}", "all pass", _tests),
     ),
 )

@@ -13,18 +13,18 @@ from tests.lab.report import Rehearsed, render
 from tests.lab.run import OWN_TRAFFIC, STAGES, USUAL
 from tests.lab.standins import images
 from tests.lab.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
-from tests.lab.standins.images import Image
-from tests.lab.steps import Result, Stage, Step, walk
+from tests.lab.standins.images import LabImage
+from tests.lab.steps import LabStep, Result, Stage, walk
 from tests.lab.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
 
 
-def _step(command: str, error: Exception | None = None, needed: bool = False) -> Step:
+def _step(command: str, error: Exception | None = None, needed: bool = False) -> LabStep:
     def see(_lab: Lab) -> str:
         if error:
             raise error
         return "as expected"
 
-    return Step(command, "something", see, needed)
+    return LabStep(command, "something", see, needed)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_error_of_a_library_is_a_failed_step_with_its_name():
 
 def test_the_report_names_commands_sights_and_images_and_does_not_hide_a_failure():
     stage = Stage("2", "2 Data", (_step("DC up -d postgres"), _step("look", NotSeenError("a|b\nc"))))
-    rehearsed = Rehearsed("abc123", "Docker Engine 1", [Image("postgres:18", "packages", 249)])
+    rehearsed = Rehearsed("abc123", "Docker Engine 1", [LabImage("postgres:18", "packages", 249)])
     rehearsed.results = walk([stage], Lab(), lambda _result: None)
     text = render(rehearsed)
     assert "**1 of 2 steps passed**" in text
