@@ -81,10 +81,10 @@ bench: setup ## measure the platform on this machine (about 20 minutes)
 	@$(BIN)/python -m bench $(ARGS)
 
 rehearse: setup ## walk the Compose lab with stand-in images on this Debian machine, as root (ARGS="--operations" ...)
-	@$(BIN)/python -m rehearsal $(ARGS)
+	@$(BIN)/python -m tests.lab $(ARGS)
 
 rehearse-quick: setup ## the same for stages 2 to 4, without Airflow and Jupyter
-	@$(BIN)/python -m rehearsal --quick $(ARGS)
+	@$(BIN)/python -m tests.lab --quick $(ARGS)
 
 up: setup ## start the local stack with all services
 	@$(BIN)/gourmetgram up

@@ -1,4 +1,4 @@
-"""Pictures for uploads: from Food-11 on disk, or, when that is not there, from the bundled sample set."""
+"""Pictures for uploads: Food-11 on disk, or the bundled sample set where Food-11 is missing."""
 
 import logging
 import random
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Food11:
-    """The data set on disk.
+    """Data set on disk.
 
     Args:
         images: class and path of every image, by split; read once by `index`.
@@ -28,22 +28,22 @@ class Food11:
 
     @classmethod
     def index(cls, folder: Path) -> "Food11 | None":
-        """List the images once. None when the folder does not have the layout of the data set."""
+        """List the images once; None for a folder without the layout of the data set."""
         found = {split: sorted(sorted_images(folder / split)) for split in SPLITS}
         images = {split: paths for split, paths in found.items() if paths}
         return cls(images) if images else None
 
     def choose(self, rng: random.Random) -> Choice:
-        """A split, each equally likely, then one of its images."""
+        """Draw a split, each equally likely, then one of its images."""
         number, path = rng.choice(self._images[rng.choice(self._splits)])
         return Choice(CLASSES[number], path.name, path.read_bytes)
 
 
 def open_pictures(folder: Path) -> PictureSource:
-    """The data set when it is there, else the sample set; one log line says which."""
+    """Open the data set, or the sample set where there is none; one log line says which."""
     dataset = Food11.index(folder)
     if dataset is not None:
         log.info("Uploading images of the data set in %s (%d images)", folder, len(dataset))
         return dataset
-    log.info("No data set in %s: uploading the bundled sample images, drawn by the generator itself", folder)
+    log.info("No data set in %s: uploading the bundled sample images, each varied", folder)
     return SampleImages()

@@ -1,4 +1,4 @@
-"""What a source of pictures for uploads is."""
+"""Interface of a source of pictures for uploads."""
 
 import random
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from typing import NamedTuple, Protocol
 
 
 class Choice(NamedTuple):
-    """A picture to upload.
+    """Picture to upload.
 
     Attributes:
         category: name of its class.
         filename: as a browser would send it.
-        read: gets the file's bytes; blocks, so call it in a thread.
+        read: returns the file's bytes; it blocks, so call it in a thread.
     """
 
     category: str
@@ -20,7 +20,7 @@ class Choice(NamedTuple):
 
 
 class PictureSource(Protocol):
-    """Where pictures come from."""
+    """Source of pictures."""
 
     def choose(self, rng: random.Random) -> Choice:
-        """Pick one at random: a split, each equally likely, then one of its images."""
+        """Draw a split, each equally likely, then one of its images."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
-from gourmetgram.observability import Check, ProgressWatch
+from gourmetgram.observability import HealthCheck, ProgressWatch
 
 _SILENT_S: Final = 30.0
 
@@ -36,7 +36,7 @@ class ConsumerHealth:
             self.waiting_for = None
         self._standstill.look(unfinished)
 
-    def checks(self) -> dict[str, Check]:
+    def checks(self) -> dict[str, HealthCheck]:
         """Checks of `/health`, by name."""
         return {
             "redis": lambda: self.redis_up,

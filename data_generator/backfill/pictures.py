@@ -1,4 +1,4 @@
-"""Pictures for images that nobody uploaded: a few of each category in the object store, shared by all of them."""
+"""Pictures of backfilled images: a few of each category in the object store, shared by all images of that category."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,21 +14,21 @@ from gourmetgram.settings import ObjectStoreSettings
 SPLIT: Final = "training"
 FOLDER: Final = "synthetic"
 NUMBER: Final = len(CLASSES) * VARIANTS
-"""Pictures in all: four of each category, 3 MB."""
+"""Pictures in all: four of each category, 2 MB together."""
 
 
 def store_pictures(settings: ObjectStoreSettings, each: Callable[[], None]) -> dict[str, list[str]]:
-    """Store the pictures, where they are not there already.
+    """Store the pictures that are still missing.
 
     Args:
-        settings: where.
+        settings: address and login of the object store.
         each: called after each of the `NUMBER` pictures.
 
     Returns:
-        addresses (for images.s3_url) by category.
+        URLs (for images.s3_url) by category.
 
     Raises:
-        TransientError: the object store is away or has no such bucket.
+        TransientError: the object store does not answer, or has no such bucket.
     """
     client = s3.connect(settings, s3.JOB)
     base = f"{settings.s3_endpoint_url.rstrip('/')}/{settings.s3_bucket_name}"
@@ -38,7 +38,6 @@ def store_pictures(settings: ObjectStoreSettings, each: Callable[[], None]) -> d
         for number, category in enumerate(CLASSES):
             for variant in range(VARIANTS):
                 key = f"{FOLDER}/class_{number:02d}_{variant}.{picture_format(variant)}"
-                # Drawing is what takes time.
                 if key not in there:
                     _store(client, settings.s3_bucket_name, key, sample_file(number, SPLIT, variant))
                 addresses[category].append(f"{base}/{key}")

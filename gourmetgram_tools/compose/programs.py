@@ -1,7 +1,7 @@
 """Settings that the pages of others know, and the check of the lab's settings against them.
 
 The names come from the programs' sources and documentation, not from the lab's files: a program that ends on an unknown
-name, or passes over it in silence, is found before it starts. The doctor, the rehearsal and the tests share this check.
+name, or passes over it in silence, is found before it starts. The doctor and the tests share this check.
 """
 
 from collections.abc import Mapping

@@ -1,19 +1,19 @@
-"""The compose file says what the lab's text relies on: names, ports, conditions, settings, pins."""
+"""Rules that the compose file keeps, and the promises of the lab's text that no rule gives."""
 
+import inspect
 import json
 import re
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from types import MappingProxyType
-from typing import NamedTuple
+from importlib import import_module
 
 import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
-from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram.settings import PROJECT_ROOT, Settings
 from gourmetgram_tools.compose.file import foreign_images
 from gourmetgram_tools.compose.pages import nimtable_form
 from gourmetgram_tools.compose.ports import PUBLISHED
@@ -23,122 +23,83 @@ from gourmetgram_tools.local.minio import VERSION as MINIO_VERSION
 from tests.support.compose import DOCKER, FILE, compose, dockerfiles, example_variables, variables_of_the_file
 
 SERVICES = compose()["services"]
-HEALTHY, DONE, STARTED = "service_healthy", "service_completed_successfully", "service_started"
-PYTHON = "python:3.11.10-slim-bookworm"
-NIMTABLE = "nightly-609dfe2f0f5c2fe468f3d324756f14c7653a4f8b"
-
-
-class Row(NamedTuple):
-    """One line of the contract's table."""
-
-    container: str
-    image: str
-    ports: tuple[str, ...] = ()
-    needs: Mapping[str, str] = MappingProxyType({})
-    volumes: tuple[str, ...] = ()
-    restart: str = "unless-stopped"
-    profile: str | None = None
-    has_health_check: bool = False
-
-
-PG = {"postgres": HEALTHY}
-TABLES = {**PG, "migrate": DONE}
-API = {**TABLES, "minio": HEALTHY, "minio-init": DONE}
-WORKER = {**TABLES, "redpanda-init": DONE, "redis": HEALTHY}
-AIRFLOW = {**PG, "airflow-init": DONE}
-AIRFLOW_MOUNTS = (
-    "../airflow/dags:/opt/airflow/dags",
-    "../airflow/plugins:/opt/airflow/plugins",
-    "airflow_logs:/opt/airflow/logs",
-)
-DATASET_MOUNTS = ("food11:/data", "../data_generator:/app/data_generator")
-UI, DATA = "0.0.0.0", "127.0.0.1"
-TABLE = {
-    "extract-data": Row("extract", PYTHON, volumes=DATASET_MOUNTS, restart="no"),
-    "transform-data": Row("transform", PYTHON, (), {"extract-data": DONE}, DATASET_MOUNTS, "no"),
-    "postgres": Row(
-        *("postgres", "postgres:18.6", (f"{DATA}:5432:5432",), {}),
-        ("postgres_data:/var/lib/postgresql", "./init_sql:/docker-entrypoint-initdb.d"),
-        has_health_check=True,
-    ),
-    "minio": Row(
-        *("minio", f"gourmetgram-minio:{MINIO_VERSION}", (f"{DATA}:9000:9000", f"{UI}:9001:9001"), {}),
-        ("minio_data:/data",),
-        has_health_check=True,
-    ),
-    "minio-init": Row("minio-init", "gourmetgram-setup-jobs:latest", (), {"minio": HEALTHY}, (), "no"),
-    "redpanda": Row(
-        *("redpanda", "docker.redpanda.com/redpandadata/redpanda:v25.3.7"),
-        tuple(f"{DATA}:{ports}" for ports in ("18081:18081", "18082:18082", "19092:19092", "19644:9644")),
-        {},
-        ("redpanda_data:/var/lib/redpanda/data",),
-        has_health_check=True,
-    ),
-    "redpanda-init": Row(
-        "redpanda-init", "docker.redpanda.com/redpandadata/redpanda:v25.3.7", (), {"redpanda": HEALTHY}, (), "no"
-    ),
-    "redis": Row(
-        "redis", "redis:7.4.11-alpine", (f"{DATA}:6379:6379",), {}, ("redis_data:/data",), has_health_check=True
-    ),
-    "migrate": Row("migrate", "gourmetgram-setup-jobs:latest", (), PG, (), "no"),
-    "api_v1": Row(
-        "api-v1", "gourmetgram-api-v1:latest", (f"{UI}:8000:8000",), API, profile="v1", has_health_check=True
-    ),
-    "api_v2": Row(
-        *("api-v2", "gourmetgram-api-v2:latest", (f"{UI}:8000:8000",)),
-        {**API, "redpanda-init": DONE},
-        has_health_check=True,
-    ),
-    "data_generator": Row(
-        *("generator", "gourmetgram-data-generator:latest", (), {"transform-data": DONE}, ("food11:/data:ro",)),
-        has_health_check=True,
-    ),
-    "stream_consumer": Row("stream-consumer", "gourmetgram-stream-consumer:latest", (), WORKER, has_health_check=True),
-    "risk_scoring_service": Row(
-        *("risk-scoring-service", "gourmetgram-risk-scoring-service:latest", ()),
-        {**WORKER, "minio": HEALTHY},
-        has_health_check=True,
-    ),
-    "airflow-init": Row("airflow-init", "gourmetgram-airflow:latest", (), TABLES, (), "no"),
-    "airflow-webserver": Row(
-        *("airflow-webserver", "gourmetgram-airflow:latest", (f"{UI}:8080:8080",), AIRFLOW, AIRFLOW_MOUNTS, "always"),
-        has_health_check=True,
-    ),
-    "airflow-dag-processor": Row(
-        *("airflow-dag-processor", "gourmetgram-airflow:latest", (), AIRFLOW, AIRFLOW_MOUNTS, "always"),
-        has_health_check=True,
-    ),
-    "airflow-scheduler": Row(
-        *("airflow-scheduler", "gourmetgram-airflow:latest", ()),
-        *({**AIRFLOW, "airflow-dag-processor": STARTED}, AIRFLOW_MOUNTS, "always"),
-        has_health_check=True,
-    ),
-    "adminer": Row("adminer", "adminer:5.4.2", (f"{UI}:5050:8080",), PG),
-    "redpanda-console": Row(
-        *("redpanda-console", "docker.redpanda.com/redpandadata/console:v3.5.2", (f"{UI}:8090:8080",)),
-        {"redpanda": HEALTHY},
-    ),
-    "redisinsight": Row(
-        *("redisinsight", "redis/redisinsight:3.4.2", (f"{UI}:8081:5540",), {"redis": HEALTHY}),
-        ("redisinsight_data:/data",),
-    ),
-    "nimtable": Row(
-        *("nimtable", f"ghcr.io/nimtable/nimtable:{NIMTABLE}", (f"{DATA}:8182:8182",), PG),
-        ("./nimtable-config.yaml:/nimtable/config.yaml:ro",),
-        has_health_check=True,
-    ),
-    "nimtable-web": Row(
-        "nimtable-web", f"ghcr.io/nimtable/nimtable-web:{NIMTABLE}", (f"{UI}:3000:3000",), {"nimtable": HEALTHY}
-    ),
-    "jupyter": Row(
-        *("jupyter", "gourmetgram-trainer:latest", (f"{UI}:8888:8888",), {**PG, "minio": HEALTHY}),
-        ("../model_training/workspace:/home/jovyan/work",),
-        profile="training",
-        has_health_check=True,
-    ),
-}
 OURS = {name for name, service in SERVICES.items() if "build" in service}
+HEALTHY, DONE, STARTED = "service_healthy", "service_completed_successfully", "service_started"
+UI = "0.0.0.0"
+AIRFLOW = ("airflow-webserver", "airflow-dag-processor", "airflow-scheduler")
+PYTHON_SERVICES = ("api_v1", "api_v2", "data_generator", "stream_consumer", "risk_scoring_service")
+API = "postgres migrate minio minio-init"
+WORKER = "postgres migrate redpanda-init redis"
+
+# Services with the ones that they wait for; `_conditions` gives the states.
+NEEDS = {
+    **dict.fromkeys(("extract-data", "postgres", "minio", "redpanda", "redis"), ""),
+    "transform-data": "extract-data",
+    "minio-init": "minio",
+    "redpanda-init": "redpanda",
+    "migrate": "postgres",
+    "api_v1": API,
+    "api_v2": f"{API} redpanda-init",
+    "data_generator": "transform-data",
+    "stream_consumer": WORKER,
+    "risk_scoring_service": f"{WORKER} minio",
+    "airflow-init": "postgres migrate",
+    "airflow-webserver": "postgres airflow-init",
+    "airflow-dag-processor": "postgres airflow-init",
+    "airflow-scheduler": "postgres airflow-init airflow-dag-processor",
+    "adminer": "postgres",
+    "redpanda-console": "redpanda",
+    "redisinsight": "redis",
+    "nimtable": "postgres",
+    "nimtable-web": "nimtable",
+    "jupyter": "postgres minio",
+}
+JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "airflow-init"}
+UNCHECKED_PAGES = {"adminer", "redpanda-console", "redisinsight", "nimtable-web"}
+OTHER_NAMES = {"extract-data": "extract", "transform-data": "transform", "data_generator": "generator"}
+# Ports of the machine whose containers listen on another one.
+INSIDE = {"5050": "8080", "8090": "8080", "8081": "5540", "19644": "9644"}
+AIRFLOW_MOUNTS = (
+    "../airflow/dags:/opt/airflow/dags ../airflow/plugins:/opt/airflow/plugins airflow_logs:/opt/airflow/logs"
+)
+MOUNTS = {
+    **dict.fromkeys(("extract-data", "transform-data"), "food11:/data ../data_generator:/app/data_generator"),
+    "data_generator": "food11:/data",
+    "postgres": "postgres_data:/var/lib/postgresql ./init_sql:/docker-entrypoint-initdb.d",
+    "minio": "minio_data:/data",
+    "redpanda": "redpanda_data:/var/lib/redpanda/data",
+    "redis": "redis_data:/data",
+    "redisinsight": "redisinsight_data:/data",
+    **dict.fromkeys(AIRFLOW, AIRFLOW_MOUNTS),
+    "nimtable": "./nimtable-config.yaml:/nimtable/config.yaml",
+    "jupyter": "../model_training/workspace:/home/jovyan/work",
+}
+IMAGES = {
+    "extract-data": r"python:3\.11[.\d]*-slim-bookworm",
+    "postgres": r"postgres:18\.\d+",
+    "redpanda": r"docker\.redpanda\.com/redpandadata/redpanda:v25\.3\.7",
+    "redis": r"redis:7[.\d]*-alpine",
+    "adminer": r"adminer:[.\d]+",
+    "redpanda-console": r"docker\.redpanda\.com/redpandadata/console:v3\.5\.2",
+    "redisinsight": r"redis/redisinsight:[.\d]+",
+    "nimtable": r"ghcr\.io/nimtable/nimtable:nightly-[0-9a-f]{40}",
+    "nimtable-web": r"ghcr\.io/nimtable/nimtable-web:nightly-[0-9a-f]{40}",
+    "jupyter": "gourmetgram-trainer:latest",
+}
+# Variables of our Python services whose value in the lab is not the default of the code.
 PG_URL = "postgresql://user:gourmetgram_postgres@postgres:5432/gourmetgram"
+LAB_VALUES = {
+    "DATABASE_URL": PG_URL,
+    "S3_ENDPOINT_URL": "http://minio:9000",
+    "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
+    "KAFKA_TOPICS": "gourmetgram.views,gourmetgram.comments,gourmetgram.uploads,gourmetgram.flags",
+    "REDIS_HOST": "redis",
+    "GENERATOR_API_URL": "http://api:8000",
+    "GENERATOR_ARRIVAL_RATE": "3000.0",
+    "GENERATOR_INITIAL_USERS": "10",
+    "GENERATOR_INITIAL_IMAGES": "20",
+    "GENERATOR_BACKFILL_TRUTH_PATH": "/tmp/ground-truth.csv",  # noqa: S108 - in the container
+}
 S3 = {
     "AWS_ACCESS_KEY_ID": "admin",
     "AWS_SECRET_ACCESS_KEY": "gourmetgram_minio",
@@ -153,13 +114,6 @@ PYICEBERG = {
     f"{ICEBERG}S3__SECRET_ACCESS_KEY": "gourmetgram_minio",
     f"{ICEBERG}WAREHOUSE": "s3://gourmetgram-datalake/warehouse",
 }
-REDIS = {"REDIS_HOST": "redis", "REDIS_PORT": "6379", "REDIS_DB": "0"}
-API_V1 = {"DATABASE_URL": PG_URL, **S3, "S3_BUCKET_NAME": "gourmetgram-images"}
-QUEUES = {
-    "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
-    "MODERATION_TOPIC": "gourmetgram.moderation_requests",
-    "DEAD_LETTER_TOPIC": "gourmetgram.dead_letter",
-}
 AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
@@ -171,6 +125,7 @@ AIRFLOW_SETTINGS = {
     "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
     **PYICEBERG,
 }
+# Variables of images without settings in this repository's packages.
 ENVIRONMENT = {
     "postgres": {
         "POSTGRES_USER": "user",
@@ -181,62 +136,6 @@ ENVIRONMENT = {
     "minio": {"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "gourmetgram_minio"},
     "minio-init": S3,
     "migrate": {"DATABASE_URL": PG_URL},
-    "api_v1": API_V1,
-    "api_v2": {
-        **API_V1,
-        "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
-        **{f"KAFKA_TOPIC_{kind}": f"gourmetgram.{kind.lower()}" for kind in ("UPLOADS", "VIEWS", "COMMENTS", "FLAGS")},
-    },
-    "data_generator": {
-        "GENERATOR_API_URL": "http://api:8000",
-        "GENERATOR_DATASET_PATH": "/data/Food-11",
-        "GENERATOR_ARRIVAL_RATE": "3000.0",
-        "GENERATOR_INITIAL_USERS": "10",
-        "GENERATOR_INITIAL_IMAGES": "20",
-        "GENERATOR_REQUEST_TIMEOUT": "30.0",
-        "GENERATOR_LOG_LEVEL": "INFO",
-        "GENERATOR_MODE": "poisson",
-        "GENERATOR_BACKFILL_DAYS": "7",
-        "GENERATOR_BACKFILL_IMAGES": "2000",
-        "GENERATOR_BACKFILL_EVENTS": "200000",
-        "GENERATOR_BACKFILL_SEED": "42",
-        "GENERATOR_TARGET_IMAGE_ID": "",
-        "GENERATOR_BURST_VIEWS": "110",
-        "GENERATOR_BURST_COMMENTS": "8",
-        "GENERATOR_BURST_FLAGS": "2",
-        "GENERATOR_TOS_VERSION": "3",
-        "GENERATOR_TEST_ACCOUNT_RATE": "0.02",
-    },
-    "stream_consumer": {
-        **QUEUES,
-        **REDIS,
-        "DATABASE_URL": PG_URL,
-        "KAFKA_CONSUMER_GROUP": "gourmetgram-stream-consumer",
-        "KAFKA_TOPICS": "gourmetgram.views,gourmetgram.comments,gourmetgram.uploads,gourmetgram.flags",
-        "LOG_LEVEL": "INFO",
-        "VIRAL_THRESHOLD_VIEWS_5MIN": "100",
-        "SUSPICIOUS_THRESHOLD_COMMENTS_1MIN": "10",
-        "FLAGGED_THRESHOLD_FLAGS_5MIN": "2",
-        "POPULAR_THRESHOLD_VIEWS_1HR": "50",
-        "TRIGGER_ON_UPLOAD": "false",
-        "RESCORE_AT_MINUTES": "",
-        "CONSUMER_MAX_POLL_RECORDS": "500",
-        "STANDSTILL_SECONDS": "30",
-    },
-    "risk_scoring_service": {
-        **QUEUES,
-        **REDIS,
-        **S3,
-        "DATABASE_URL": PG_URL,
-        "KAFKA_CONSUMER_GROUP": "gourmetgram-moderation",
-        "LOG_LEVEL": "INFO",
-        "POLICY_VERSION": "v1",
-        "INFERENCE_MODE": "heuristic",
-        "MODEL_BUCKET": "gourmetgram-datalake",
-        "MODEL_PREFIX": "models/moderation/",
-        "MODEL_CHECK_INTERVAL": "30",
-        "STANDSTILL_SECONDS": "30",
-    },
     "airflow-init": {**AIRFLOW_SETTINGS, "AIRFLOW_ADMIN_PASSWORD": "gourmetgram_airflow"},
     "airflow-webserver": AIRFLOW_SETTINGS,
     "airflow-dag-processor": AIRFLOW_SETTINGS,
@@ -272,29 +171,77 @@ ENVIRONMENT = {
 }
 
 
+def _conditions(name: str) -> dict[str, str]:
+    """Conditions of a service's dependencies: a job is done, a server is healthy."""
+    found = {other: DONE if other in JOBS else HEALTHY for other in NEEDS[name].split()}
+    # Tasks can be scheduled while DAGs are still parsed.
+    return found | ({"airflow-dag-processor": STARTED} if name == "airflow-scheduler" else {})
+
+
 def test_the_services_are_those_of_the_contract():
     # The model registry comes with the model lifecycle.
-    assert set(SERVICES) - {"mlflow"} == set(TABLE)
+    assert set(SERVICES) - {"mlflow"} == set(NEEDS)
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_a_service_is_as_the_contract_s_table_says(name):
-    service, row = SERVICES[name], TABLE[name]
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_service_keeps_the_rules_of_its_kind(name):
+    service = SERVICES[name]
+    assert service["container_name"] == OTHER_NAMES.get(name, name.replace("_", "-"))
     needs = {other: each["condition"] for other, each in service.get("depends_on", {}).items()}
-    assert service["container_name"] == row.container
-    assert service["image"] == row.image
-    assert tuple(service.get("ports", ())) == row.ports
-    assert needs == row.needs
-    assert service["restart"] == row.restart
-    assert service.get("profiles", []) == ([row.profile] if row.profile else [])
-    assert ("healthcheck" in service) == row.has_health_check
-    mounts = tuple(service.get("volumes", ()))
-    # What the contract leaves writable may be read-only where nothing is written.
-    assert tuple(each.removesuffix(":ro") for each in mounts) == tuple(each.removesuffix(":ro") for each in row.volumes)
+    assert needs == _conditions(name)
+    assert service["restart"] == ("no" if name in JOBS else "always" if name in AIRFLOW else "unless-stopped")
+    assert service.get("profiles", []) == {"api_v1": ["v1"], "jupyter": ["training"]}.get(name, [])
+    assert ("healthcheck" in service) == (name not in JOBS | UNCHECKED_PAGES)
+    # Mounts that the contract leaves writable may be read-only where nothing is written.
+    assert [each.removesuffix(":ro") for each in service.get("volumes", ())] == MOUNTS.get(name, "").split()
+    for _address, number, inside in (port.split(":") for port in service.get("ports", ())):
+        assert inside == INSIDE.get(number, number)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_is_the_contract_s(name):
+    assert re.fullmatch(IMAGES[name], SERVICES[name]["image"])
+
+
+def test_images_are_shared_where_the_program_is_the_same():
+    for names in (("airflow-init", *AIRFLOW), ("extract-data", "transform-data"), ("redpanda", "redpanda-init")):
+        assert len({SERVICES[name]["image"] for name in names}) == 1
+    for name in sorted(OURS):
+        assert SERVICES[name]["image"].startswith("gourmetgram-")
+
+
+@pytest.mark.parametrize("name", PYTHON_SERVICES)
+def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for_the_lab_s_values(name):
+    environment = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
+    known, changed = set(), {}
+    for settings in _settings_of(name):
+        fields = {field.upper(): each for field, each in settings.model_fields.items()}
+        known |= fields.keys()
+        if all(key in environment for key, field in fields.items() if field.is_required()):
+            loaded = settings.load(environment)
+            for key in fields.keys() & environment.keys():
+                if fields[key].is_required() or getattr(loaded, key.lower()) != fields[key].default:
+                    changed[key] = environment[key]
+    assert environment.keys() <= known
+    assert changed == {key: LAB_VALUES.get(key) for key in changed}
+
+
+def _settings_of(service: str, *, shared: bool = True) -> Iterator[type[Settings]]:
+    """Settings classes of a service, and (shared) those of the servers."""
+    for module in (f"{service}.settings", *(["gourmetgram.settings"] if shared else [])):
+        found = vars(import_module(module)).values()
+        yield from (each for each in found if inspect.isclass(each) and issubclass(each, Settings))
+
+
+@pytest.mark.parametrize("name", PYTHON_SERVICES)
+def test_a_python_service_gets_every_variable_of_the_env_file_that_is_its_setting(name):
+    own = {field.upper() for settings in _settings_of(name, shared=False) for field in settings.model_fields}
+    assert own & example_variables().keys() <= SERVICES[name]["environment"].keys()
+    assert own & example_variables().keys()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_a_service_gets_the_contract_s_variables(name):
+def test_an_image_s_variables_have_the_contract_s_values(name):
     environment = SERVICES[name]["environment"]
     assert {key: str(environment.get(key)) for key in ENVIRONMENT[name]} == ENVIRONMENT[name]
 

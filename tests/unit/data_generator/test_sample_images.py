@@ -1,19 +1,17 @@
-"""The bundled sample set: complete, small, made of valid pictures, and drawn by the code beside it."""
+"""Bundled sample set: complete, small, made of valid pictures, and varied for uploads."""
 
 import io
 import itertools
 import random
 from pathlib import Path
 
-import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from data_generator import sample_images
 from data_generator.dataset import open_pictures
 from data_generator.extract_data import SAMPLE_FOLDER
 from data_generator.food11 import CLASSES, SPLITS, count_images
 from data_generator.pictures import Choice
-from data_generator.sample_images import SampleImages, sample_file, write_set
+from data_generator.sample_images import VARIANTS, SampleImages, sample_file
 from gourmetgram.features.definition import CATEGORIES
 
 TRACKED_BYTES_LIMIT = 500_000
@@ -28,11 +26,7 @@ def decoded(content: bytes) -> Image.Image:
 
 
 def tracked_files() -> dict[str, bytes]:
-    return files_of(SAMPLE_FOLDER)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(SAMPLE_FOLDER)): path.read_bytes() for path in SAMPLE_FOLDER.rglob("*.*")}
 
 
 def test_class_names_are_the_platforms_categories() -> None:
@@ -58,21 +52,22 @@ def test_the_tracked_set_is_small() -> None:
     assert sum(map(len, tracked_files().values())) < TRACKED_BYTES_LIMIT
 
 
-def test_drawing_again_gives_the_tracked_files(tmp_path: Path) -> None:
-    assert write_set(tmp_path) == len(tracked_files())
-    assert files_of(tmp_path) == tracked_files()
+def test_variants_of_one_picture_differ_and_each_is_the_same_every_time() -> None:
+    contents = {sample_file(3, split, variant) for split in SPLITS for variant in range(VARIANTS)}
+    assert len(contents) == len(SPLITS) * VARIANTS
+    first = sample_file(3, "training", 0)
+    sample_file.cache_clear()
+    assert sample_file(3, "training", 0) == first
 
 
-def test_another_seed_gives_other_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
-    assert picture == sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
-    monkeypatch.setattr(sample_images, "SEED", sample_images.SEED + 1)
-    assert picture != sample_images.jpeg(sample_images.draw(3, "training/0", (96, 72)))
+def test_uploads_have_the_size_in_pixels_of_their_format() -> None:
+    sizes = [decoded(sample_file(10, "validation", variant)).size for variant in range(VARIANTS)]
+    assert sizes == [(640, 480), (640, 480), (640, 480), (320, 240)]
 
 
 def test_uploads_from_the_sample_set_have_the_format_that_their_name_says() -> None:
     formats = set()
-    for variant in (0, sample_images.VARIANTS - 1):
+    for variant in (0, VARIANTS - 1):
         content = sample_file(9, "evaluation", variant)
         formats.add(decoded(content).format)
         assert len(content) < UPLOAD_BYTES_LIMIT
@@ -94,15 +89,17 @@ def named_by_class(choice: Choice) -> bool:
 
 
 def test_pictures_have_the_size_of_a_photo() -> None:
-    for number, variant in itertools.product(range(len(CLASSES)), (0, sample_images.VARIANTS - 1)):
+    for number, variant in itertools.product(range(len(CLASSES)), (0, VARIANTS - 1)):
         assert 10_000 <= len(sample_file(number, "training", variant)) <= 80_000
 
 
 def test_categories_look_different() -> None:
-    pictures = [sample_images.draw(number, "same table", (160, 120)) for number in range(len(CLASSES))]
+    pictures = [
+        decoded((SAMPLE_FOLDER / "training" / f"{number}_0.jpg").read_bytes()) for number in range(len(CLASSES))
+    ]
     for first, second in itertools.combinations(pictures, 2):
         # The middle of the picture, without the table around it: 255 is black against white.
-        middles = (first.crop((40, 30, 120, 90)), second.crop((40, 30, 120, 90)))
+        middles = (first.crop((48, 36, 144, 108)), second.crop((48, 36, 144, 108)))
         assert sum(ImageStat.Stat(ImageChops.difference(*middles)).mean) / 3 > 12
 
 

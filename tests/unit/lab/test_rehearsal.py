@@ -1,4 +1,4 @@
-"""The rehearsal's own logic: which image stands in for which, what a failed step means, what the report says."""
+"""The rehearsal's own logic: stand-ins of images, failed and late steps, the report."""
 
 from pathlib import Path
 
@@ -6,24 +6,25 @@ import pytest
 import yaml
 
 from gourmetgram.settings import PROJECT_ROOT
-from rehearsal import images
-from rehearsal.errors import NotSeenError
-from rehearsal.images import Image
-from rehearsal.lab import Lab
-from rehearsal.report import Findings, render
-from rehearsal.run import OWN_TRAFFIC, STAGES
-from rehearsal.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
-from rehearsal.steps import Result, Stage, Step, walk
-from rehearsal.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
+from tests.lab import commands
+from tests.lab.expectations import NotSeenError, RehearsalError, expect, until
+from tests.lab.lab import Lab
+from tests.lab.report import Rehearsed, render
+from tests.lab.run import OWN_TRAFFIC, STAGES, USUAL
+from tests.lab.standins import images
+from tests.lab.standins.catalogue import BASE, BY_REPOSITORY, NOT_REHEARSED, repository
+from tests.lab.standins.images import LabImage
+from tests.lab.steps import LabStep, Result, Stage, walk
+from tests.lab.walk import own_traffic, stage2, stage3, stage4, stage5, stage6
 
 
-def _step(command: str, error: Exception | None = None, needed: bool = False) -> Step:
+def _step(command: str, error: Exception | None = None, needed: bool = False) -> LabStep:
     def see(_lab: Lab) -> str:
         if error:
             raise error
         return "as expected"
 
-    return Step(command, "something", see, needed)
+    return LabStep(command, "something", see, needed)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_every_image_of_the_compose_file_has_a_stand_in_or_is_listed_as_not_rehe
 
 
 def test_every_stand_in_has_a_dockerfile():
-    folder = PROJECT_ROOT / "rehearsal" / "standins" / "files"
+    folder = PROJECT_ROOT / "tests" / "lab" / "standins" / "files"
     assert [
         each.name for each in (BASE, *BY_REPOSITORY.values()) if not (folder / each.name / "Dockerfile").exists()
     ] == []
@@ -88,15 +89,15 @@ def test_an_error_of_a_library_is_a_failed_step_with_its_name():
 
 def test_the_report_names_commands_sights_and_images_and_does_not_hide_a_failure():
     stage = Stage("2", "2 Data", (_step("DC up -d postgres"), _step("look", NotSeenError("a|b\nc"))))
-    findings = Findings("abc123", "Docker Engine 1", [Image("postgres:18", "packages", 249)])
-    findings.results = walk([stage], Lab(), lambda _result: None)
-    text = render(findings)
+    rehearsed = Rehearsed("abc123", "Docker Engine 1", [LabImage("postgres:18", "packages", 249)])
+    rehearsed.results = walk([stage], Lab(), lambda _result: None)
+    text = render(rehearsed)
     assert "**1 of 2 steps passed**" in text
     assert "| `DC up -d postgres` | something | as expected |" in text
     assert "a\\|b<br>c" in text
     assert "**FAIL**" in text
     assert "| postgres:18 | 249 | packages |" in text
-    assert not findings.passed
+    assert not rehearsed.passed
 
 
 def test_the_walk_types_the_commands_of_the_lab():
@@ -145,5 +146,37 @@ def test_a_refusal_of_the_notebook_is_waited_for_as_long_as_it_says(monkeypatch:
 
 
 def test_a_step_that_was_not_tried_is_no_success():
-    findings = Findings("abc", "Docker", results=[Result("2", _step("look"), None, "not tried", 0.0)])
-    assert not findings.passed
+    rehearsed = Rehearsed("abc", "Docker", results=[Result("2", _step("look"), None, "not tried", 0.0)])
+    assert not rehearsed.passed
+
+
+def test_a_late_sight_is_waited_for():
+    complaints = [NotSeenError("starting"), NotSeenError("starting")]
+
+    def probe() -> str:
+        if complaints:
+            raise complaints.pop()
+        return "healthy"
+
+    assert until(probe, 10) == "healthy"
+
+
+def test_after_the_deadline_the_last_complaint_is_final():
+    with pytest.raises(NotSeenError, match=r"unhealthy \(waited 0 s\)"):
+        until(lambda: expect(False, "unhealthy"), 0.0)
+
+
+def test_a_command_keeps_its_end_and_its_output_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(commands, "COMMAND_LOG", tmp_path / "commands.log")
+    ended = commands.run("sh", "-c", "echo seen; echo why >&2; exit 3")
+    assert (ended.code, ended.stdout, ended.output) == (3, "seen", "seen\nwhy")
+    assert "[3, " in (tmp_path / "commands.log").read_text()
+    with pytest.raises(NotSeenError, match="ended with code 3:\nseen\nwhy"):
+        ended.must_succeed()
+    with pytest.raises(RehearsalError, match="There is no program no-such"):
+        commands.check("no-such")
+
+
+def test_the_usual_stages_leave_out_what_an_option_adds():
+    added = {"browser", "operations", "rounds", "5-own", "6-own"}
+    assert [stage.key for stage in STAGES if stage.key not in added] == list(USUAL)

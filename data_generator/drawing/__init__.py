@@ -1,1 +1,0 @@
-"""Pictures of food, drawn from nothing but random numbers and Pillow: the bundled sample set."""

@@ -1,1 +1,0 @@
-"""The lab on Docker Compose, walked step by step on a machine that reaches no image registry."""

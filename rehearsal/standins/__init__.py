@@ -1,1 +1,0 @@
-"""Images built from packages, which stand in for official ones where no image registry is reachable."""

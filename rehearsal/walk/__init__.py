@@ -1,1 +1,0 @@
-"""The student path of the lab, stage by stage (section 2 of its contract)."""
