@@ -24,9 +24,9 @@ from gourmetgram_tools.cli.skew_view import print_skew
 from gourmetgram_tools.cli.trace_view import print_lake_image
 from gourmetgram_tools.comparison.report import write_report
 from gourmetgram_tools.inspection.burst import Plan
+from gourmetgram_tools.inspection.lakehouse import read_lake_image
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import look, wait_for_rest
-from gourmetgram_tools.inspection.trace_lakehouse import read_lake_image
 
 AGGREGATION: Final = "redpanda_event_aggregation"
 TRAINING: Final = "moderation_training"

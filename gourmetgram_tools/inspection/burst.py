@@ -92,8 +92,8 @@ def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list
     """Those triggers that an image cannot raise again yet."""
     now_us = time.time_ns() // 1000
     with connect_redis(platform.redis) as client:
-        last = {trigger: client.get(f"image:{image_id}:alert:{trigger}") for trigger in triggers}
-    return [trigger for trigger, t in last.items() if t is not None and now_us < microseconds(t) + COOL_DOWN_US]
+        last = {trigger: str(client.get(f"image:{image_id}:alert:{trigger}") or "") for trigger in triggers}
+    return [trigger for trigger, t in last.items() if t and now_us < microseconds(t) + COOL_DOWN_US]
 
 
 def burst(

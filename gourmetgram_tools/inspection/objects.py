@@ -1,5 +1,6 @@
-"""What the object store holds of the images."""
+"""Pictures in the object store: of one image for a trace, or all of them as a table."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -9,7 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gourmetgram.errors import TransientError
+from gourmetgram.picture_keys import image_id_of
 from gourmetgram.settings import ObjectStoreSettings
+from gourmetgram_tools.inspection.tables import StoreTables
 
 
 class StoredObject(NamedTuple):
@@ -40,21 +43,24 @@ def object_key(s3_url: str, bucket: str) -> str | None:
     return key if found == bucket and key else None
 
 
-def list_objects(client: Any, bucket: str) -> dict[str, int]:  # noqa: ANN401
-    """When each object of a bucket was stored (microseconds since the epoch), by key.
+def load_objects(tables: StoreTables, client: Any, bucket: str) -> None:  # noqa: ANN401
+    """Fill the table `objects` with key, time and image of each object of a bucket.
 
     Raises:
         TransientError: the object store is away, or has no such bucket.
     """
-    stored_us: dict[str, int] = {}
-    try:
+
+    def rows() -> Iterator[tuple[object, ...]]:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            stored_us.update(
-                (item["Key"], round(item["LastModified"].timestamp() * 1_000_000)) for item in page.get("Contents", ())
-            )
+            for item in page.get("Contents", ()):
+                image_id = image_id_of(item["Key"])
+                stored_us = round(item["LastModified"].timestamp() * 1_000_000)
+                yield item["Key"], stored_us, str(image_id) if image_id else None
+
+    try:
+        tables.load("objects", rows())
     except (BotoCoreError, ClientError) as error:
         raise TransientError(f"the object store did not list {bucket}: {error}") from error
-    return stored_us
 
 
 def describe(client: Any, bucket: str, key: str) -> StoredObject | None:  # noqa: ANN401

@@ -38,7 +38,7 @@ from gourmetgram.training_data.inputs import (
     open_raw_files,
 )
 from gourmetgram_tools.inspection.kafka_reading import ranges, read, reader
-from gourmetgram_tools.inspection.requests import Requests
+from gourmetgram_tools.inspection.kafka_records import requests_of
 
 Report = Callable[[str], None]
 
@@ -194,15 +194,15 @@ def _vector(features: Mapping[str, float]) -> NDArray[np.float32]:
 def _with_requests(
     vectors: Mapping[str, NDArray[np.float32]], kafka: KafkaSettings, result: SkewResult
 ) -> list[_Scored]:
+    found: dict[str, _Scored] = {}
     with reader(kafka) as consumer:
-        requests = Requests.of(read(consumer, ranges(consumer, [kafka.moderation_topic])))
-    known = [request_id for request_id in vectors if request_id in requests.by_id]
-    _skip(result, REQUEST_GONE, len(vectors) - len(known))
-    # A request has its image as key, so it stands in the partition of the same number as the image's events.
-    return [
-        _Scored(requests.by_id[request_id], requests.places[request_id][0][0], vectors[request_id])
-        for request_id in known
-    ]
+        for record, request in requests_of(read(consumer, ranges(consumer, [kafka.moderation_topic]))):
+            vector = vectors.get(request.request_id)
+            if vector is not None and request.request_id not in found:
+                # A request has its image as key, so its partition has the same number as that of the image's events.
+                found[request.request_id] = _Scored(request, record.partition, vector)
+    _skip(result, REQUEST_GONE, len(vectors) - len(found))
+    return [found[request_id] for request_id in vectors if request_id in found]
 
 
 def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:

@@ -5,19 +5,16 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.errors import TransientError
 from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.inspection.kafka_records import ImageRecords, read_image_records
+from gourmetgram_tools.inspection.lakehouse import LakeImage, read_lake_image
 from gourmetgram_tools.inspection.objects import StoredObject, object_key
 from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.redis_state import RedisKey, read_image_keys
 from gourmetgram_tools.inspection.redis_state import connect as connect_redis
+from gourmetgram_tools.inspection.rows import ImageRow, ImageRows, connected, find_image_id, read_image_rows
 from gourmetgram_tools.inspection.timeline import Moment, build_timeline, distinct, notable
-from gourmetgram_tools.inspection.trace_kafka import ImageRecords, read_image_records
-from gourmetgram_tools.inspection.trace_lakehouse import LakeImage, read_lake_image
-from gourmetgram_tools.inspection.trace_redis import RedisKey, read_image_keys
-from gourmetgram_tools.inspection.trace_rows import ImageRow, ImageRows, find_image_id, read_image_rows
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,9 @@ def trace(platform: Platform, image: str) -> Trace:
     """
     engine = create_worker_engine(platform.postgres, "gourmetgram-trace")
     try:
-        with engine.connect() as connection:
+        with connected(engine) as connection:
             image_id = find_image_id(connection, image)
             rows = read_image_rows(connection, image_id)
-    except OperationalError as error:
-        raise TransientError(f"PostgreSQL did not answer: {error.orig}") from error
     finally:
         engine.dispose()
     since = rows.image.created_at if rows.image else datetime.fromtimestamp(0, UTC)
