@@ -82,7 +82,7 @@ class Dispatcher:
 
     def start(self, due: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start `work()` for one arrival, or drop it."""
-        if len(self._tasks) >= self._limit:
+        if self.under_way >= self._limit:
             self._statistics.arrival_dropped()
             if self._statistics.dropped == 1:
                 log.warning("%d requests are under way, the most allowed: arrivals are dropped", self._limit)

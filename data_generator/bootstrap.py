@@ -1,9 +1,9 @@
 """What happens before the traffic: wait for the API, learn what is there, create the first users and images."""
 
-import asyncio
 import logging
-import time
 from typing import Final
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, stop_never, wait_fixed
 
 from data_generator.client import ApiCallError, ApiClient
 from data_generator.handlers import Actors, attempt
@@ -11,7 +11,9 @@ from data_generator.settings import GeneratorSettings
 from data_generator.world import START_WEIGHT, VIEW_WEIGHT, KnownComment, World
 
 _RETRY_S: Final = 1.0
-_REMIND_EVERY_S: Final = 15.0
+_REMIND_EVERY: Final = 15
+"""Attempts, about one a second, from one line of the log to the next."""
+
 # One request each: the comments of the newest images are enough to begin with.
 _COMMENTS_OF_IMAGES: Final = 20
 
@@ -22,29 +24,27 @@ async def wait_until_ready(api: ApiClient, url: str, give_up_after_s: float | No
     """Ask the API until it is ready.
 
     Args:
-        api: whom to ask.
+        api: its client.
         url: its address, for the log.
         give_up_after_s: None waits for ever.
 
     Raises:
         ApiCallError: it was not ready in time.
     """
-    start = time.monotonic()
-    next_line = start
-    while True:
-        try:
-            await api.ready()
-        except ApiCallError as error:
-            now = time.monotonic()
-            if give_up_after_s is not None and now - start >= give_up_after_s:
-                raise
-            if now >= next_line:
-                log.info("Waiting for the API at %s (%s)", url, error)
-                next_line = now + _REMIND_EVERY_S
-            await asyncio.sleep(_RETRY_S)
-        else:
-            log.info("The API at %s is ready", url)
-            return
+
+    def remind(call: RetryCallState) -> None:
+        if call.outcome is not None and call.attempt_number % _REMIND_EVERY == 1:
+            log.info("Waiting for the API at %s (%s)", url, call.outcome.exception())
+
+    attempts = AsyncRetrying(
+        retry=retry_if_exception_type(ApiCallError),
+        stop=stop_never if give_up_after_s is None else stop_after_delay(give_up_after_s),
+        wait=wait_fixed(_RETRY_S),
+        before_sleep=remind,
+        reraise=True,
+    )
+    await attempts(api.ready)
+    log.info("The API at %s is ready", url)
 
 
 async def learn(api: ApiClient, world: World) -> None:

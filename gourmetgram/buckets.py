@@ -22,19 +22,12 @@ def create(settings: ObjectStoreSettings) -> None:
         TransientError: the object store does not answer.
         PermanentError: it refuses the login, or a bucket.
     """
-    # Imported here: half a second that every command of the local stack would wait for.
-    import boto3
-    from botocore.config import Config
+    # Imported here: boto3 takes half a second, for which every command of the local stack would wait.
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client: Any = boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key,
-        region_name=settings.aws_region,
-        config=Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 5}, s3={"addressing_style": "path"}),
-    )
+    from gourmetgram.clients import s3
+
+    client = s3.connect(settings, s3.JOB)
     try:
         for bucket in ALL:
             try:

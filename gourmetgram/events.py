@@ -13,34 +13,25 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import orjson
 
-EventKind: TypeAlias = Literal["view", "comment", "flag", "upload"]
-EVENT_KINDS: Final[tuple[EventKind, ...]] = ("view", "comment", "flag", "upload")
+from gourmetgram.moments import HOUR_US, MINUTE_US, SECOND_US, to_us
+from gourmetgram.windows import COUNT_NAMES, COUNTED_KINDS, CountedKind
 
-COUNT_NAMES: Final = (
-    "views_5min",
-    "views_1hr",
-    "comments_1min",
-    "comments_5min",
-    "comments_1hr",
-    "flags_5min",
-    "flags_1hr",
-)
-"""The counts that a request's context carries, all as of the request's time."""
+EventKind: TypeAlias = Literal[CountedKind, "upload"]
+EVENT_KINDS: Final[tuple[EventKind, ...]] = (*COUNTED_KINDS, "upload")
 
 MAX_COUNT: Final = 2**53
 """No window holds more events; what is computed from counts up to here fits into 64 bits and into a double."""
 
-MAX_FUTURE_US: Final = 60_000_000
+MAX_FUTURE_US: Final = MINUTE_US
 """An event time further ahead of the broker's clock than this is a mistake or a lie."""
 
-LATE_AFTER_US: Final = 3_600_000_000
+LATE_AFTER_US: Final = HOUR_US
 """An event older than this when it reaches the broker is history: counted, never a reason to alert."""
 
 MAX_TRIGGER_LENGTH: Final = 30
 MAX_DEAD_LETTER_VALUE_BYTES: Final = 65_536
 MAX_DEAD_LETTER_ERROR_LENGTH: Final = 500
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_FIELDS: Final = ("viewed_at", "created_at", "uploaded_at")
 _is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _EVENT_KINDS: Final[frozenset[str]] = frozenset(EVENT_KINDS)
@@ -128,7 +119,7 @@ class ModerationRequest(NamedTuple):
                 "image_id": self.image_id,
                 "trigger": self.trigger,
                 "context": self.context,
-                "timestamp": self.time_us / 1_000_000,
+                "timestamp": self.time_us / SECOND_US,
             }
         )
 
@@ -247,9 +238,7 @@ def parse_time(value: object) -> int | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    since_epoch = moment - _EPOCH
-    # Integers all the way: a float of seconds loses microseconds from the year 2106 on.
-    microseconds = (since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000 + since_epoch.microseconds
+    microseconds = to_us(moment)
     # An offset can push a time of the first or last day out of the calendar.
     return microseconds if _MIN_US <= microseconds <= _MAX_US else None
 
@@ -257,9 +246,9 @@ def parse_time(value: object) -> int | None:
 def _unix_seconds(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not _MIN_US <= value * 1_000_000 <= _MAX_US:
+    if not _MIN_US <= value * SECOND_US <= _MAX_US:
         return None
-    return round(value * 1_000_000)
+    return round(value * SECOND_US)
 
 
 def _event_time(message: dict[str, Any]) -> int | None:

@@ -169,6 +169,16 @@ class IcebergSettings(Settings):
         return self.aws_region
 
     @property
+    def object_store(self) -> ObjectStoreSettings:
+        """The same object store, as S3 clients take it."""
+        return ObjectStoreSettings(
+            s3_endpoint_url=self.s3_endpoint,
+            aws_access_key_id=self.s3_access_key_id,
+            aws_secret_access_key=self.s3_secret_access_key,
+            aws_region=self.aws_region,
+        )
+
+    @property
     def warehouse(self) -> str:
         """Where tables live: `s3://bucket/folder`, without a slash at the end."""
         return self.pyiceberg_catalog__gourmetgram__warehouse.rstrip("/")

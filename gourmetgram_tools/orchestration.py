@@ -1,6 +1,5 @@
 """Airflow through its REST API: unpause a DAG, start a run of it, and follow the run to its end."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Self
@@ -8,8 +7,9 @@ from typing import Any, Final, NamedTuple, Self
 import httpx
 
 from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.waiting import wait_for
 
-# Each look is two requests, beside those of the tasks themselves.
+# Each poll costs two requests, beside those of the tasks themselves.
 _POLL_S: Final = 1.0
 _RUN_ENDED: Final = frozenset({"success", "failed"})
 
@@ -35,8 +35,7 @@ class AirflowClient:
     """A session with Airflow's API.
 
     Args:
-        url: of the api-server, without a path.
-        client: with the session's token; see `connect`.
+        client: carries the address of the api-server and the session's token; see `connect`.
     """
 
     def __init__(self, client: httpx.Client) -> None:
@@ -45,7 +44,12 @@ class AirflowClient:
     @classmethod
     @contextmanager
     def connect(cls, url: str, user: str, password: str) -> Iterator[Self]:
-        """Log in.
+        """Log in, and log out at the end of the block.
+
+        Args:
+            url: address of the api-server, without a path.
+            user: login name.
+            password: its password.
 
         Raises:
             TransientError: Airflow does not answer.
@@ -89,21 +93,24 @@ class AirflowClient:
             dag_id: the DAG.
             run_id: the run.
             deadline_s: how long to wait.
-            progress: told the state at each look.
+            progress: receives the state of each poll.
 
         Raises:
             TransientError: the run did not end in time, or Airflow went away.
         """
-        deadline = time.monotonic() + deadline_s
-        while True:
+
+        def poll() -> RunState:
             state = self.state(dag_id, run_id)
             if progress:
                 progress(state)
-            if state.state in _RUN_ENDED:
-                return state
-            if time.monotonic() > deadline:
-                raise TransientError(f"Run {run_id} of {dag_id} is still {state.state} after {deadline_s:g} s")
-            time.sleep(_POLL_S)
+            return state
+
+        def late(run: RunState) -> TransientError:
+            return TransientError(f"Run {run_id} of {dag_id} is still {run.state} after {deadline_s:g} s")
+
+        return wait_for(
+            poll, deadline_s=deadline_s, every_s=_POLL_S, late=late, done=lambda run: run.state in _RUN_ENDED
+        )
 
 
 def _start(item: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What happens to each request: decided and stored, given up as a dead letter, dropped, or kept for later."""
+"""Outcomes of requests: decided and stored, given up as a dead letter, dropped, or kept for later."""
 
 import logging
 import time
@@ -9,8 +9,9 @@ from typing import Protocol, TypeAlias
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
-from gourmetgram.features.definition import feature_vector
-from gourmetgram.features.online import Counts, ImageFacts, assemble_inputs
+from gourmetgram.features.definition import FeatureVector
+from gourmetgram.features.online import Counts, ImageFacts, online_vectors
+from gourmetgram.moments import SECOND_US, now_us
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import Decision, Judge, RiskModel
 from risk_scoring_service.store import ServerError
@@ -18,27 +19,27 @@ from risk_scoring_service.store import ServerError
 log = logging.getLogger(__name__)
 
 RETRIES_WHILE_UNKNOWN = 30
-"""How often an image is looked for again before its request is given up."""
+"""Number of repeated look-ups of an unknown image before its request is given up."""
 
 REDIS_RETRY_S = 0.5
-"""Requests whose counts Redis could not tell are tried again after this time; others go on."""
+"""Pause before requests whose counts could not be read from Redis are tried again; others go on."""
 
 
-class Facts(Protocol):
-    """What PostgreSQL offers; see `store.DecisionStore`."""
+class FactStore(Protocol):
+    """PostgreSQL as the handler sees it; see `store.DecisionStore`."""
 
     def facts(self, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
-        """Facts about each request's image."""
+        """Return facts about each request's image, None for an unknown image."""
 
     def insert(self, decisions: Sequence[Decision]) -> set[str]:
-        """Store decisions; the request ids of new rows."""
+        """Store decisions; return the request ids of new rows."""
 
 
-class Windows(Protocol):
-    """What Redis offers; see `store.WindowStore`."""
+class CountStore(Protocol):
+    """Redis as the handler sees it; see `store.RedisCounts`."""
 
     def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
-        """All counts of each request."""
+        """Return all counts of each request."""
 
 
 DeadLetter: TypeAlias = tuple[Record, BadMessage]
@@ -73,8 +74,8 @@ class Outcome:
     dead: list[DeadLetter] = field(default_factory=list)
 
 
-Complete: TypeAlias = tuple[Waiting, ImageFacts, Counts]
-"""A request with all it needs to be decided."""
+Scorable: TypeAlias = tuple[Waiting, FeatureVector]
+"""A request, and the features that it is decided by."""
 
 
 class Handler:
@@ -87,7 +88,7 @@ class Handler:
         unknown_image_wait_s: how long a request waits for the row of its image.
     """
 
-    def __init__(self, facts: Facts, windows: Windows, judge: Judge, unknown_image_wait_s: float) -> None:
+    def __init__(self, facts: FactStore, windows: CountStore, judge: Judge, unknown_image_wait_s: float) -> None:
         self._facts = facts
         self._windows = windows
         self._judge = judge
@@ -127,23 +128,20 @@ class Handler:
 
     def _handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
         outcome = Outcome()
-        facts = self._facts.facts([item.request for item in batch])
-        complete, lacking = [], []
-        for item, fact in self._sort_out(batch, facts, outcome):
-            counts = item.request.counts()
-            if counts is None:
-                lacking.append((item, fact))
-            else:
-                complete.append((item, fact, counts))
-        # First what needs no Redis: should that be away, only the others wait.
-        self._store(complete, model, outcome)
-        self._store(self._counted(lacking), model, outcome)
+        known = self._sort_out(batch, self._facts.facts([item.request for item in batch]), outcome)
+        lacking = {n: item for n, (item, _) in enumerate(known)}
+        requests, facts = [item.request for item, _ in known], [fact for _, fact in known]
+        # The first part needs no Redis: while that is away, only the other requests wait.
+        for vectors in online_vectors(requests, facts, self._read_counts):
+            self._store([(lacking.pop(n), vector) for n, vector in vectors], model, outcome)
+        for item in lacking.values():
+            item.due = time.monotonic() + REDIS_RETRY_S
         return outcome
 
     def _sort_out(
         self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: Outcome
     ) -> list[tuple[Waiting, ImageFacts]]:
-        """Return what can be scored; settle requests for deleted images, give up those for unknown ones in time."""
+        """Return the requests whose image is there; settle those for deleted images, give up overdue unknown ones."""
         present = []
         for item, fact in zip(batch, facts, strict=True):
             if fact is None:
@@ -167,39 +165,33 @@ class Handler:
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
 
-    def _counted(self, lacking: Sequence[tuple[Waiting, ImageFacts]]) -> list[Complete]:
-        """Add the window counts from Redis. While it is away, nothing is returned and the requests wait."""
-        if not lacking:
-            return []
+    def _read_counts(self, requests: Sequence[ModerationRequest]) -> Sequence[Counts] | None:
+        """Read window counts from Redis; None while it is away."""
         try:
-            answers = self._windows.counts([item.request for item, _ in lacking])
+            counts = self._windows.counts(requests)
         except ServerError as error:
             metrics.failures.labels(error.server).inc()
             log.log(
                 logging.WARNING if self._redis_answers else logging.DEBUG, "Requests without counts wait: %s", error
             )
             self._redis_answers = False
-            for item, _ in lacking:
-                item.due = time.monotonic() + REDIS_RETRY_S
-            return []
+            return None
         if not self._redis_answers:
             log.info("Redis answers again")
             self._redis_answers = True
-        return [(item, fact, counts) for (item, fact), counts in zip(lacking, answers, strict=True)]
+        return counts
 
-    def _store(self, complete: Sequence[Complete], model: RiskModel | None, outcome: Outcome) -> None:
-        """Decide, store, and say so for each new row."""
-        if not complete:
+    def _store(self, scorable: Sequence[Scorable], model: RiskModel | None, outcome: Outcome) -> None:
+        """Decide, store, and log each new row."""
+        if not scorable:
             return
         decisions = self._judge.decide(
-            [item.request for item, _, _ in complete],
-            [feature_vector(assemble_inputs(item.request, fact, counts)) for item, fact, counts in complete],
-            model,
+            [item.request for item, _ in scorable], [vector for _, vector in scorable], model
         )
         new = self._facts.insert(decisions)
-        now_us = time.time_ns() // 1_000
+        stored_us = now_us()
         kinds: Counter[tuple[str, str]] = Counter()
-        for (item, _, _), decision in zip(complete, decisions, strict=True):
+        for (item, _), decision in zip(scorable, decisions, strict=True):
             outcome.settled.append(item.record)
             if decision.request.request_id not in new:
                 metrics.duplicates.inc()
@@ -209,6 +201,6 @@ class Handler:
             log.info("%s", decision.describe())
             log.info("Stored moderation decision for %s...", decision.request.image_id[:8])
             kinds[decision.inference_mode, decision.recommendation] += 1
-            metrics.latency.observe(max(0, now_us - item.record.broker_time_us) / 1_000_000)
+            metrics.latency.observe(max(0, stored_us - item.record.broker_time_us) / SECOND_US)
         for labels, number in kinds.items():
             metrics.decisions.labels(*labels).inc(number)

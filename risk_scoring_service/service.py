@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from gourmetgram.clients import redis
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.events import dead_letter
 from gourmetgram.kafka import DeadLetterTopic
@@ -19,7 +16,7 @@ from risk_scoring_service.decide import Judge, RiskModel
 from risk_scoring_service.handlers import DeadLetter, Handler
 from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
 from risk_scoring_service.source import RequestSource
-from risk_scoring_service.store import DecisionStore, WindowStore
+from risk_scoring_service.store import DecisionStore, RedisCounts
 from risk_scoring_service.worker import Worker
 
 if TYPE_CHECKING:
@@ -82,7 +79,7 @@ class Service:
     def __init__(self, configuration: Configuration) -> None:
         scorer, health = configuration.scorer, configuration.health
         self._store = DecisionStore(create_worker_engine(configuration.postgres, "risk-scoring-service"))
-        self._windows = WindowStore(_redis(configuration.redis))
+        self._windows = RedisCounts(redis.connect(configuration.redis, redis.WORKER))
         self._poller = None if scorer.inference_mode == "heuristic" else _model_poller(configuration)
         judge = Judge(scorer.inference_mode, scorer.policy_version)
         self._worker = Worker(
@@ -127,19 +124,6 @@ class Service:
 
     def _model(self) -> RiskModel | None:
         return None if self._poller is None else self._poller.model
-
-
-def _redis(settings: RedisSettings) -> Redis:
-    return Redis(
-        host=settings.redis_host,
-        port=settings.redis_port,
-        db=settings.redis_db,
-        socket_connect_timeout=1.0,
-        socket_timeout=2.0,
-        # The worker repeats what failed; a second layer of retries would only hold up other requests.
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-    )
 
 
 def _dead_letters(configuration: Configuration) -> Callable[[list[DeadLetter]], None]:

@@ -117,8 +117,8 @@ class DecisionStore:
             self._kept = None
 
 
-class WindowStore:
-    """The rolling windows in Redis, for requests that do not carry all counts."""
+class RedisCounts:
+    """Window counts in Redis, for requests that do not carry all counts."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client

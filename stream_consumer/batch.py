@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from gourmetgram.events import BadMessage, Event, EventKind, Record, parse_event, parse_uuid
-from gourmetgram.features.definition import HOUR_US, SECOND_US, category_name
+from gourmetgram.features.definition import category_name
+from gourmetgram.moments import HOUR_US, SECOND_US
 from stream_consumer.partitions import TopicPartition, field_of
 
 WINDOW_KINDS: Final[Mapping[EventKind, str]] = {"view": "views", "comment": "comments", "flag": "flags"}

@@ -1,8 +1,8 @@
 """Every setting of the stream consumer."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from gourmetgram.settings import (
     CommaSeparated,
@@ -12,30 +12,16 @@ from gourmetgram.settings import (
     RedisSettings,
     Seconds,
     WorkerSettings,
-    split_commas,
 )
-
-MAX_ANCHOR_MINUTES: Final = 1440
-"""Later anchors would say nothing about the first day, which is what labels are about."""
+from gourmetgram.windows import TriggerSettings
 
 
-Threshold = Annotated[int, Field(ge=1)]
-AnchorMinutes = Annotated[int, Field(ge=1, le=MAX_ANCHOR_MINUTES)]
-
-
-class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettings, WorkerSettings):
+class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettings, WorkerSettings, TriggerSettings):
     """Settings of the stream consumer."""
 
     kafka_consumer_group: str = "gourmetgram-stream-consumer"
     kafka_topics: CommaSeparated = ()
     """The topics to read; when empty, the four event topics."""
-    viral_threshold_views_5min: Threshold = 100
-    suspicious_threshold_comments_1min: Threshold = 10
-    flagged_threshold_flags_5min: Threshold = 2
-    popular_threshold_views_1hr: Threshold = 50
-    trigger_on_upload: bool = False
-    rescore_at_minutes: Annotated[tuple[AnchorMinutes, ...], BeforeValidator(split_commas)] = ()
-    """Minutes after the upload at which an image is judged again."""
     consumer_max_poll_records: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Records that one look at the broker's answer may take."""
     consumer_max_batch_records: Annotated[int, Field(ge=1, le=20_000)] = 10_000

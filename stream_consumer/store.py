@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from gourmetgram.errors import TransientError
-from gourmetgram.features.definition import HOUR_US, SECOND_US
+from gourmetgram.moments import HOUR_US, SECOND_US
 from gourmetgram.settings import RedisSettings
 from stream_consumer.batch import Accepted, Call, Group, build_call, unix_text
 from stream_consumer.partitions import TopicPartition, field_of

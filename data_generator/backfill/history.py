@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -19,9 +19,9 @@ from data_generator.backfill.model import Traits
 from data_generator.people import OLDEST_BIRTH_YEAR, YOUNGEST_AGE_YEARS
 from data_generator.texts import Texts
 from gourmetgram.events import EventKind
+from gourmetgram.moments import HOUR_US, SECOND_US, from_us, to_us
 from gourmetgram.policy.eligibility import actor_eligible
 
-US: Final = 1_000_000
 _BATCH_OF_DRAWS: Final = 100_000
 _REACTIONS: Final[tuple[EventKind, EventKind, EventKind]] = ("view", "comment", "flag")
 
@@ -125,7 +125,7 @@ class History:
         self._rng = self._stream("people and images")
         self._faker = Faker()
         self._texts = Texts(self._rng, self._faker)
-        self._start_us, self._end_us = _microseconds(plan.start), _microseconds(plan.end)
+        self._start_us, self._end_us = to_us(plan.start), to_us(plan.end)
         self.users = sorted((self._user(number) for number in range(plan.users)), key=lambda user: user.created_us)
         self._joined_us = [user.created_us for user in self.users]
         # Few people do most of what is done.
@@ -174,7 +174,7 @@ class History:
         if is_new:
             created_us = rng.randrange(self._start_us, self._end_us)
         else:
-            created_us = self._start_us - 1 - round(rng.random() * model.DAYS_BEFORE * model.DAY_S * US)
+            created_us = self._start_us - 1 - round(rng.random() * model.DAYS_BEFORE * model.DAY_S * SECOND_US)
         return PastUser(
             id=_uuid(rng),
             # Never the name of a live user, whose names end with a number below 10,000 and have no such middle part.
@@ -197,7 +197,7 @@ class History:
     def _image(self, created_us: int) -> PastImage:
         rng = self._rng
         user = self._somebody(rng, created_us)
-        age_s = (created_us - self.users[user].created_us) / US
+        age_s = (created_us - self.users[user].created_us) / SECOND_US
         traits = model.draw_traits(rng, trouble=self.users[user].trouble, account_age_s=age_s, hour=_hour(created_us))
         category = model.draw_category(rng, traits.severity)
         caption = None
@@ -224,10 +224,10 @@ class History:
         return counts
 
     def _lifetime_s(self, image: PastImage) -> float:
-        return (self._end_us - image.created_us) / US
+        return (self._end_us - image.created_us) / SECOND_US
 
     def _after(self, image: PastImage, delay_s: float) -> int:
-        return min(self._end_us, image.created_us + 1 + round(delay_s * US))
+        return min(self._end_us, image.created_us + 1 + round(delay_s * SECOND_US))
 
     def _comment(self, image: PastImage, texts: Texts, rng: random.Random) -> PastEvent:
         at_us = self._after(image, model.draw_delay(rng, self._lifetime_s(image)))
@@ -259,20 +259,12 @@ class History:
         return actor_eligible(
             is_test_account=user.is_test_account,
             year_of_birth=user.year_of_birth,
-            event_year=_datetime(at_us).year,
+            event_year=from_us(at_us).year,
         )
 
 
-def _microseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * US)
-
-
-def _datetime(moment_us: int) -> datetime:
-    return datetime.fromtimestamp(moment_us / US, UTC)
-
-
 def _hour(moment_us: int) -> int:
-    return moment_us // (3600 * US) % 24
+    return moment_us // HOUR_US % 24
 
 
 def _uuid(rng: random.Random) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from data_generator.food11 import CLASSES
 from data_generator.sample_images import VARIANTS, picture_format, sample_file
+from gourmetgram.clients import s3
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import ObjectStoreSettings
 
@@ -31,14 +30,7 @@ def store_pictures(settings: ObjectStoreSettings, each: Callable[[], None]) -> d
     Raises:
         TransientError: the object store is away or has no such bucket.
     """
-    client: Any = boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint_url,
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key,
-        region_name=settings.aws_region,
-        config=Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 3}, s3={"addressing_style": "path"}),
-    )
+    client = s3.connect(settings, s3.JOB)
     base = f"{settings.s3_endpoint_url.rstrip('/')}/{settings.s3_bucket_name}"
     addresses: dict[str, list[str]] = {name: [] for name in CLASSES}
     try:

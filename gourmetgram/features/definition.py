@@ -7,6 +7,8 @@ offline scoring differ only in where the inputs come from, never in how a featur
 
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from gourmetgram.moments import DAY_US, HOUR_US, SECOND_US
+
 CATEGORIES: Final = (
     "Bread",
     "Dairy product",
@@ -64,10 +66,6 @@ CATEGORY_FEATURES: Final = (
 
 FEATURE_NAMES: Final = NUMERIC_FEATURES + CATEGORY_FEATURES
 """All 29, in the order of every vector."""
-
-SECOND_US: Final = 1_000_000
-HOUR_US: Final = 3_600 * SECOND_US
-DAY_US: Final = 24 * HOUR_US
 
 Values: TypeAlias = Any
 """One number (int, float), a numpy array with one number per row, or a column of a query: the formulas do not care."""

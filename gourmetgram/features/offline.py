@@ -18,15 +18,9 @@ from typing import Final
 import ibis
 from ibis import ir
 
-from gourmetgram.features.definition import (
-    FEATURE_NAMES,
-    HOUR_US,
-    SECOND_US,
-    FeatureInputs,
-    feature_vector,
-)
-
-MINUTES_5_US: Final = 300 * SECOND_US
+from gourmetgram.features.definition import FEATURE_NAMES, FeatureInputs, feature_vector
+from gourmetgram.moments import HOUR_US
+from gourmetgram.windows import COUNTED_KINDS, COUNTED_WINDOWS
 
 EVENTS: Final = ibis.schema(
     {
@@ -78,8 +72,6 @@ READ_LIMITS: Final = ibis.schema(
     {"point_id": "string", "topic": "string", "partition": "int32", "next_offset": "int64"}
 )
 """How far a moment's reader had read: only records below count, and none of a partition that is not listed."""
-
-COUNTED_KINDS: Final = ("view", "comment", "flag")
 
 
 def feature_inputs(
@@ -136,14 +128,7 @@ def with_features(inputs: ir.Table) -> ir.Table:
     return inputs.mutate(**dict(zip(FEATURE_NAMES, vector, strict=True)))
 
 
-_WINDOWS: Final = {
-    "views_5min": ("view", MINUTES_5_US),
-    "views_1hr": ("view", HOUR_US),
-    "comments_5min": ("comment", MINUTES_5_US),
-    "comments_1hr": ("comment", HOUR_US),
-    "flags_5min": ("flag", MINUTES_5_US),
-    "flags_1hr": ("flag", HOUR_US),
-}
+_WINDOWS: Final = {name: counted for name, counted in COUNTED_WINDOWS.items() if name in FeatureInputs._fields}
 
 
 def window_counts(points: ir.Table, events: ir.Table, read_limits: ir.Table | None = None) -> ir.Table:
@@ -166,15 +151,15 @@ def window_counts(points: ir.Table, events: ir.Table, read_limits: ir.Table | No
         pairs = pairs.inner_join(read_limits, ["point_id", "topic", "partition"])
         pairs = pairs.filter(pairs.offset < pairs.next_offset)
     counts = {
-        name: ((pairs.event_type == kind) & (pairs.event_us > pairs.time_us - width)).sum().cast("int64")
-        for name, (kind, width) in _WINDOWS.items()
+        name: ((pairs.event_type == of.kind) & (pairs.event_us > pairs.time_us - of.width_us)).sum().cast("int64")
+        for name, of in _WINDOWS.items()
     }
     return pairs.group_by("point_id").aggregate(**counts)
 
 
 def _counted_events(events: ir.Table) -> ir.Table:
     """Events that may be counted, with the clock hour they fall in."""
-    counted = events.filter(events.actor_eligible, events.event_type.isin(COUNTED_KINDS))
+    counted = events.filter(events.actor_eligible, events.event_type.isin(tuple(COUNTED_KINDS)))
     return counted.mutate(hour=counted.time_us // HOUR_US)
 
 

@@ -3,22 +3,24 @@
 All values are as of the request's own time t, so an image scored at once and an hour later gets the same score.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import orjson
 from redis import Redis
 from sqlalchemy import Connection, text
 
-from gourmetgram.events import COUNT_NAMES, ModerationRequest
-from gourmetgram.features.definition import SECOND_US, FeatureInputs, FeatureVector, category_name, feature_vector
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_WINDOW_SECONDS: Final = {"1min": 60, "5min": 300, "1hr": 3_600}
+from gourmetgram.events import ModerationRequest
+from gourmetgram.features.definition import FeatureInputs, FeatureVector, category_name, feature_vector
+from gourmetgram.moments import from_us
+from gourmetgram.redis_keys import longest_window, window_bounds
+from gourmetgram.windows import COUNT_NAMES, COUNTED_WINDOWS
 
 Counts = Mapping[str, int]
-"""Window counts by the names of `COUNT_NAMES`."""
+"""Counts by the names of `COUNT_NAMES`."""
+
+CountReader = Callable[[Sequence[ModerationRequest]], Sequence[Counts] | None]
+"""Returns the counts of each request, or None while their store is away."""
 
 
 class ImageFacts(NamedTuple):
@@ -74,7 +76,7 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
         One entry per request, in order; None where no such image exists.
     """
     points = [
-        {"n": n, "image_id": request.image_id, "t": (_EPOCH + timedelta(microseconds=request.time_us)).isoformat()}
+        {"n": n, "image_id": request.image_id, "t": from_us(request.time_us).isoformat()}
         for n, request in enumerate(requests)
     ]
     facts: list[ImageFacts | None] = [None] * len(requests)
@@ -86,65 +88,62 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
 
 
 def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[Counts]:
-    """Count each request's windows (t - w, t] in Redis, in one round trip.
-
-    A set of events by eligible actors is `image:{id}:{views|comments|flags}:1hr`, its scores are event times in
-    Unix seconds; the exact microseconds survive as six decimals.
+    """Read the counts of each request's windows (t - width, t] from Redis, in one round trip.
 
     Returns:
         One entry per request, in order, with all of `COUNT_NAMES`.
+
+    Raises:
+        RedisError: Redis did not answer.
     """
     pipeline = client.pipeline(transaction=False)
     for request in requests:
-        for name in COUNT_NAMES:
-            kind, _, window = name.partition("_")
-            after_us = request.time_us - _WINDOW_SECONDS[window] * SECOND_US
-            pipeline.zcount(
-                f"image:{request.image_id}:{kind}:1hr", f"({_unix_seconds(after_us)}", _unix_seconds(request.time_us)
-            )
+        for counted in COUNTED_WINDOWS.values():
+            bounds = window_bounds(request.time_us, counted.width_us)
+            pipeline.zcount(longest_window(request.image_id, counted.kind), *bounds)
     answers = iter(pipeline.execute())
     return [{name: next(answers) for name in COUNT_NAMES} for _ in requests]
 
 
-def assemble_inputs(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureInputs:
-    """Put together what the formulas of the features need."""
-    return FeatureInputs(
-        upload_us=facts.upload_us,
-        time_us=request.time_us,
-        views_5min=counts["views_5min"],
-        views_1hr=counts["views_1hr"],
-        comments_5min=counts["comments_5min"],
-        comments_1hr=counts["comments_1hr"],
-        flags_5min=counts["flags_5min"],
-        flags_1hr=counts["flags_1hr"],
-        total_flags=facts.total_flags,
-        caption_length=facts.caption_length,
-        user_image_count=facts.user_image_count,
-        user_created_us=facts.user_created_us,
-        category=facts.category,
-    )
-
-
 def online_vectors(
-    connection: Connection, client: Redis, requests: Sequence[ModerationRequest]
-) -> list[FeatureVector | None]:
-    """The 29 features of each request's image as of the request's time.
+    requests: Sequence[ModerationRequest], facts: Sequence[ImageFacts], read_counts: CountReader
+) -> Iterator[list[tuple[int, FeatureVector]]]:
+    """Compute the 29 features of each request's image as of the request's time, in two parts.
 
-    Counts come from a request's context where that is complete, else from Redis.
+    The first part holds the requests whose context has all counts. Only then is `read_counts` asked for the others:
+    while Redis is away, a caller loses the second part alone.
 
-    Returns:
-        One vector per request, in order; None where no such image exists.
+    Args:
+        requests: requests whose image exists.
+        facts: facts of each request's image.
+        read_counts: reads window counts from Redis; see `CountReader`.
+
+    Yields:
+        Parts of the result: pairs of a request's index in `requests` and its vector.
     """
-    facts = read_image_facts(connection, requests)
-    counts = [request.counts() for request in requests]
-    missing = [n for n, known in enumerate(counts) if known is None]
-    for n, read in zip(missing, read_window_counts(client, [requests[n] for n in missing]), strict=True):
-        counts[n] = dict(read)
-    return [
-        None if fact is None or count is None else feature_vector(assemble_inputs(request, fact, count))
-        for request, fact, count in zip(requests, facts, counts, strict=True)
-    ]
+    in_context = [request.counts() for request in requests]
+    yield [(n, _vector(requests[n], facts[n], counts)) for n, counts in enumerate(in_context) if counts is not None]
+    lacking = [n for n, counts in enumerate(in_context) if counts is None]
+    answers = read_counts([requests[n] for n in lacking]) if lacking else None
+    if answers is not None:
+        yield [(n, _vector(requests[n], facts[n], counts)) for n, counts in zip(lacking, answers, strict=True)]
 
 
-def _unix_seconds(time_us: int) -> str:
-    return f"{time_us / SECOND_US:.6f}"
+def _vector(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureVector:
+    return feature_vector(
+        FeatureInputs(
+            upload_us=facts.upload_us,
+            time_us=request.time_us,
+            views_5min=counts["views_5min"],
+            views_1hr=counts["views_1hr"],
+            comments_5min=counts["comments_5min"],
+            comments_1hr=counts["comments_1hr"],
+            flags_5min=counts["flags_5min"],
+            flags_1hr=counts["flags_1hr"],
+            total_flags=facts.total_flags,
+            caption_length=facts.caption_length,
+            user_image_count=facts.user_image_count,
+            user_created_us=facts.user_created_us,
+            category=facts.category,
+        )
+    )

@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.parsing import parse_messages
-from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress, format_time
+from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress
 from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables, open_table
 from gourmetgram.lakehouse.watermark import freeze
+from gourmetgram.moments import utc_text
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,6 @@ _COMMIT_ATTEMPTS: Final = 5
 _PROGRESS_EVERY_S: Final = 5.0
 # From here on, what the collector takes during a run is more than what setting the heap aside takes before it.
 _MANY_RECORDS: Final = 20_000
-
-Step = Callable[[str], None]
-"""Told the name of each thing that was just done; tests kill the run there."""
-
-
-def no_step(_name: str) -> None:
-    """Nobody wants to know."""
 
 
 class Sources(NamedTuple):
@@ -99,13 +93,12 @@ class AggregationResult:
     seconds: float
 
 
-def aggregate_events(sources: Sources, run_id: str | None = None, on_step: Step = no_step) -> AggregationResult:
+def aggregate_events(sources: Sources, run_id: str | None = None) -> AggregationResult:
     """Append the records that no run has read yet, in one commit. Creates missing tables.
 
     Args:
         sources: where events come from and go to.
         run_id: name of the run for the snapshot's summary; None makes one up.
-        on_step: see `Step`.
 
     Raises:
         PermanentError: a topic is missing, was recreated, or lost records that were not read yet; the text names
@@ -117,8 +110,8 @@ def aggregate_events(sources: Sources, run_id: str | None = None, on_step: Step 
     run_id = run_id or f"manual__{uuid.uuid4()}"
     with open_catalog(sources.iceberg) as catalog, named_outages("events could not be aggregated"):
         ensure_tables(catalog)
-        on_step("tables exist")
-        result = _aggregate(sources, catalog, run_id, started, on_step)
+        log.debug("Step done: tables exist")
+        result = _aggregate(sources, catalog, run_id, started)
         log.info(
             "Run %s added %d records %s and skipped %s; complete through %s; %.1f s",
             *(run_id, result.records, result.records_by_kind, result.skipped or "none"),
@@ -128,17 +121,17 @@ def aggregate_events(sources: Sources, run_id: str | None = None, on_step: Step 
         return result
 
 
-def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, on_step: Step) -> AggregationResult:
+def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) -> AggregationResult:
     table = open_table(catalog, EVENTS)
     before = events_progress(table)
     # The time must be frozen before the end offsets: see `gourmetgram.lakehouse.watermark`.
     frozen_at, complete_through = freeze(sources.postgres)
-    on_step("time frozen")
+    log.debug("Step done: time frozen")
     topics = sources.kafka.event_topics
     with closing(broker.create_reader(sources.kafka)) as consumer:
         ids = broker.topic_ids(sources.kafka, topics)
         ranges = broker.plan_ranges(consumer, topics, before, ids)
-        on_step("ranges frozen")
+        log.debug("Step done: ranges frozen")
         progress = EventsProgress(
             offsets=broker.next_offsets(ranges, before),
             topic_ids={**(before.topic_ids if before else {}), **ids},
@@ -147,9 +140,9 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, 
             ingested_at=_later_than(before, frozen_at),
         )
         rows = _Rows(table, progress.ingested_at)
-        files = _write_rows(rows, consumer, ranges, on_step)
+        files = _write_rows(rows, consumer, ranges)
     snapshot_id = _commit(table, files, before, progress, started)
-    on_step("committed")
+    log.debug("Step done: committed")
     return AggregationResult(
         run_id=run_id,
         snapshot_id=snapshot_id,
@@ -157,7 +150,7 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, 
         records=rows.records,
         records_by_kind=dict(rows.kinds),
         skipped=dict(rows.skipped),
-        complete_through=format_time(complete_through),
+        complete_through=utc_text(complete_through),
         seconds=time.monotonic() - started,
     )
 
@@ -203,7 +196,7 @@ class _Rows:
         self._writer.discard()
 
 
-def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange], on_step: Step) -> list[DataFile]:
+def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange]) -> list[DataFile]:
     """Read the ranges and write their rows into files that are in no snapshot yet."""
     total = sum(item.records for item in ranges)
     log.info("Reading %d records of %d partitions", total, len(ranges))
@@ -216,13 +209,13 @@ def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange
             for messages in broker.read_ranges(consumer, ranges):
                 added.result()
                 added = pool.submit(rows.add, messages)
-                on_step("batch read")
+                log.debug("Step done: batch read")
                 if time.monotonic() - said > _PROGRESS_EVERY_S:
                     said = time.monotonic()
                     log.info("Read %d of %d records", rows.records + rows.skipped.total(), total)
             added.result()
         files = rows.finish()
-        on_step("files written")
+        log.debug("Step done: files written")
     except BaseException:
         rows.discard()
         raise
@@ -241,7 +234,7 @@ def _commit(
 
     Compaction and expiry change snapshots, too, but no offsets: then the same files go on top of the new snapshot.
     """
-    properties = {COMPLETE_THROUGH: format_time(progress.complete_through)}
+    properties = {COMPLETE_THROUGH: utc_text(progress.complete_through)}
     for attempt in range(1, _COMMIT_ATTEMPTS + 1):
         refuse_overdue(started)
         try:

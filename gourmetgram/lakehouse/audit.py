@@ -1,24 +1,14 @@
-"""What the tables hold, counted for the audit and for readers that want events, not records."""
+"""Counts of the tables' contents, for the audit."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-import duckdb
 from pyiceberg.catalog import Catalog
-from pyiceberg.expressions import BooleanExpression
 
 from gourmetgram.duckdb_engine import duckdb_engine
 from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
-
-# A table, because records can be streamed only once and a relation may be asked several times.
-_DISTINCT: Final = """
-CREATE TABLE events AS
-SELECT DISTINCT ON (event_id) * FROM records ORDER BY event_id, record_time, topic, "partition", "offset"
-"""
-_ORDER: Final = ("record_time", "topic", "partition", "offset")
 
 _EVENT_COUNTS: Final = """
 SELECT event_type, sum(copies)::BIGINT, count(*), count(*) FILTER (WHERE eligible)
@@ -91,26 +81,3 @@ def window_sums(catalog: Catalog, kinds: Iterable[EventKind] = WINDOWED_KINDS) -
             sums[kind] = WindowSum(*row)
             engine.unregister("records")
     return sums
-
-
-@contextmanager
-def distinct_events(
-    catalog: Catalog,
-    columns: Sequence[str],
-    row_filter: BooleanExpression | None = None,
-    snapshot_id: int | None = None,
-) -> Iterator[duckdb.DuckDBPyRelation]:
-    """The events of a snapshot, each once (its first record), as a DuckDB relation: `.fetchall()`, `.arrow()`, SQL ...
-
-    Args:
-        catalog: the Iceberg catalog.
-        columns: columns of `events` to keep.
-        row_filter: which records to look at (see `gourmetgram.lakehouse.filters`); it must not tell copies apart.
-        snapshot_id: None = the current snapshot.
-    """
-    wanted = list(dict.fromkeys([*columns, "event_id", *_ORDER]))
-    records = stream_rows(catalog.load_table(EVENTS), wanted, row_filter, snapshot_id)
-    with duckdb_engine() as engine:
-        engine.register("records", records)
-        engine.execute(_DISTINCT)
-        yield engine.table("events").select(", ".join(f'"{name}"' for name in columns))

@@ -6,8 +6,9 @@ from typing import Any, Final
 from gourmetgram.errors import PermanentError
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.progress import events_progress, format_time
+from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import EVENTS, ensure_tables
+from gourmetgram.moments import utc_text
 from gourmetgram.settings import IcebergSettings
 
 VARIABLE: Final = "redpanda_event_aggregation_checkpoint"
@@ -35,7 +36,7 @@ def checkpoint_document(settings: IcebergSettings) -> dict[str, Any]:
             topic: {str(partition): offset for partition, offset in sorted(partitions.items())}
             for topic, partitions in sorted(progress.offsets.items())
         },
-        "updated_at": format_time(datetime.now(UTC)),
+        "updated_at": utc_text(datetime.now(UTC)),
         "last_run_id": progress.run_id,
         "bootstrap": "earliest",
     }

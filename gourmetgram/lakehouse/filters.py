@@ -1,13 +1,10 @@
 """Row filters on Iceberg tables. The ignored complaints of mypy are wrong: PyIceberg's expressions take positions."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from pyiceberg.expressions import And, BooleanExpression, EqualTo, GreaterThan, GreaterThanOrEqual, LessThan
 
-US_PER_DAY: Final = 86_400_000_000
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from gourmetgram.moments import DAY_US, from_us
 
 
 def equals(column: str, value: str) -> BooleanExpression:
@@ -33,14 +30,4 @@ def between(column: str, start_us: int, end_us: int) -> BooleanExpression:
 
 def on_day(column: str, day: int) -> BooleanExpression:
     """Rows whose time is on a day (since 1970, UTC)."""
-    return between(column, day * US_PER_DAY, (day + 1) * US_PER_DAY)
-
-
-def to_us(moment: datetime) -> int:
-    """Whole microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_us(time_us: int) -> datetime:
-    """The moment that many microseconds after 1970."""
-    return _EPOCH + timedelta(microseconds=int(time_us))
+    return between(column, day * DAY_US, (day + 1) * DAY_US)

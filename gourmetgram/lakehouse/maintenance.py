@@ -27,9 +27,10 @@ from gourmetgram.errors import PermanentError, PlatformError
 from gourmetgram.lakehouse.commits import refuse_overdue, replace_files
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
-from gourmetgram.lakehouse.progress import format_time, own_properties, parse_time, summary_of
+from gourmetgram.lakehouse.progress import own_properties, summary_of
 from gourmetgram.lakehouse.reading import stream_files
 from gourmetgram.lakehouse.schemas import DEFINITIONS
+from gourmetgram.moments import parse_utc, utc_text
 
 log = logging.getLogger(__name__)
 
@@ -218,10 +219,10 @@ def _read_ledger(table: Table) -> dict[str, datetime]:
         return {}
     with source.open() as stream:
         document: dict[str, str] = orjson.loads(stream.read())
-    return {path: parse_time(first_seen) for path, first_seen in document.items()}
+    return {path: parse_utc(first_seen) for path, first_seen in document.items()}
 
 
 def _write_ledger(table: Table, since: dict[str, datetime]) -> None:
-    document = {path: format_time(first_seen) for path, first_seen in since.items()}
+    document = {path: utc_text(first_seen) for path, first_seen in since.items()}
     with table.io.new_output(_ledger_location(table)).create(overwrite=True) as stream:
         stream.write(orjson.dumps(document))

@@ -5,7 +5,7 @@ time up to which the history is complete, and the run's `ingested_at`.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple, Self, TypeAlias
 
 import orjson
@@ -13,6 +13,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from gourmetgram.errors import PermanentError
+from gourmetgram.moments import parse_utc, utc_text
 
 PREFIX: Final = "gourmetgram."
 OFFSETS: Final = "gourmetgram.offsets"
@@ -48,8 +49,8 @@ class EventsProgress(NamedTuple):
             OFFSETS: offsets_to_json(self.offsets),
             TOPIC_IDS: orjson.dumps(self.topic_ids, option=orjson.OPT_SORT_KEYS).decode(),
             RUN_ID: self.run_id,
-            COMPLETE_THROUGH: format_time(self.complete_through),
-            INGESTED_AT: format_time(self.ingested_at),
+            COMPLETE_THROUGH: utc_text(self.complete_through),
+            INGESTED_AT: utc_text(self.ingested_at),
         }
 
     @classmethod
@@ -59,8 +60,8 @@ class EventsProgress(NamedTuple):
             offsets=offsets_from_json(summary[OFFSETS]),
             topic_ids=orjson.loads(summary.get(TOPIC_IDS, "{}")),
             run_id=summary[RUN_ID],
-            complete_through=parse_time(summary[COMPLETE_THROUGH]),
-            ingested_at=parse_time(summary[INGESTED_AT]),
+            complete_through=parse_utc(summary[COMPLETE_THROUGH]),
+            ingested_at=parse_utc(summary[INGESTED_AT]),
         )
 
 
@@ -94,7 +95,7 @@ def complete_through(table: Table) -> datetime | None:
     # Both are of the same version of the table's metadata; a run without new events may move only the property.
     known = [] if progress is None else [progress.complete_through]
     if COMPLETE_THROUGH in table.properties:
-        known.append(parse_time(table.properties[COMPLETE_THROUGH]))
+        known.append(parse_utc(table.properties[COMPLETE_THROUGH]))
     return max(known, default=None)
 
 
@@ -119,13 +120,3 @@ def offsets_from_json(text: str) -> Offsets:
     """Read what `offsets_to_json` wrote."""
     document: dict[str, dict[str, int]] = orjson.loads(text)
     return {topic: {int(p): offset for p, offset in parts.items()} for topic, parts in document.items()}
-
-
-def format_time(moment: datetime) -> str:
-    """ISO-8601, UTC, microseconds: `2026-11-21T04:00:00.000000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def parse_time(text: str) -> datetime:
-    """Read what `format_time` wrote."""
-    return datetime.fromisoformat(text).astimezone(UTC)

@@ -24,21 +24,21 @@ from pyiceberg.table.snapshots import ancestors_of
 
 from gourmetgram.duckdb_engine import duckdb_engine
 from gourmetgram.events import EventKind
-from gourmetgram.lakehouse.aggregation import Step, no_step
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import refuse_overdue, replace_files, set_properties
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
-from gourmetgram.lakehouse.filters import US_PER_DAY, after, between, equals, on_day
+from gourmetgram.lakehouse.filters import after, between, equals, on_day
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
-from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, format_time, parse_time, summary_of
+from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, summary_of
 from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables, open_table
+from gourmetgram.moments import DAY_US, MINUTE_US, parse_utc, utc_text
 from gourmetgram.settings import IcebergSettings
 
 log = logging.getLogger(__name__)
 
-WINDOW_US: Final = 300_000_000
+WINDOW_US: Final = 5 * MINUTE_US
 """Length of a window, microseconds."""
 
 EVENTS_SNAPSHOT: Final = "gourmetgram.events_snapshot_id"
@@ -90,13 +90,12 @@ class WindowsResult:
     seconds: float
 
 
-def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no_step) -> WindowsResult:
+def write_windows(settings: IcebergSettings, kind: EventKind) -> WindowsResult:
     """Recompute every window of one kind of event that a record touched since the last run, and replace its rows.
 
     Args:
         settings: where the tables are.
         kind: view, comment or flag.
-        on_step: see `gourmetgram.lakehouse.aggregation.Step`.
 
     Raises:
         TransientError: a server is away, or another run changed the table first; nothing was changed: run again.
@@ -106,8 +105,8 @@ def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no
     with open_catalog(settings) as catalog, named_outages(f"{name} could not be written"):
         ensure_tables(catalog)
         events, windows = catalog.load_table(EVENTS), open_table(catalog, name)
-        on_step("tables loaded")
-        count, rows, snapshot_id = _Rewrite(events, windows, kind, on_step).perform()
+        log.debug("Step done: tables loaded")
+        count, rows, snapshot_id = _Rewrite(events, windows, kind).perform()
         result = WindowsResult(name, count, rows, snapshot_id, time.monotonic() - started)
         log.info("%s: %d windows recomputed into %d rows, %.1f s", name, count, rows, result.seconds)
         maintain_quietly(catalog.load_table(name))
@@ -117,11 +116,10 @@ def write_windows(settings: IcebergSettings, kind: EventKind, on_step: Step = no
 class _Rewrite:
     """One run on the snapshots that `events` and `windows` had when they were loaded."""
 
-    def __init__(self, events: Table, windows: Table, kind: EventKind, on_step: Step) -> None:
+    def __init__(self, events: Table, windows: Table, kind: EventKind) -> None:
         self._events = events
         self._windows = windows
         self._kind = kind
-        self._on_step = on_step
         self._processed_at = datetime.now(UTC)
         self._started = time.monotonic()
         self._rows = 0
@@ -133,13 +131,13 @@ class _Rewrite:
         if progress is None or (mark is not None and mark >= progress.ingested_at):
             return 0, 0, None
         touched = self._touched(mark)
-        self._on_step("windows found")
+        log.debug("Step done: windows found")
         if len(touched) == 0:
             set_properties(self._windows, _processed(self._windows.metadata.current_snapshot_id, progress.ingested_at))
-            self._on_step("mark moved")
+            log.debug("Step done: mark moved")
             return 0, 0, None
         old, new = self._write(touched)
-        self._on_step("files written")
+        log.debug("Step done: files written")
         refuse_overdue(self._started)
         summary = {**progress.summary(), EVENTS_SNAPSHOT: str(self._events.metadata.current_snapshot_id)}
         try:
@@ -147,7 +145,7 @@ class _Rewrite:
         except ChangedMeanwhileError:
             delete_files(self._windows, (file.file_path for file in new))
             raise
-        self._on_step("committed")
+        log.debug("Step done: committed")
         return len(touched), self._rows, snapshot_id
 
     def _touched(self, mark: datetime | None) -> NDArray[np.int64]:
@@ -167,8 +165,8 @@ class _Rewrite:
         writer = DataFileWriter(self._windows, WINDOWS_DEFINITION)
         try:
             with duckdb_engine() as engine:
-                for day in np.unique(touched // US_PER_DAY).tolist():
-                    starts = touched[touched // US_PER_DAY == day]
+                for day in np.unique(touched // DAY_US).tolist():
+                    starts = touched[touched // DAY_US == day]
                     files = self._files_of_day(day)
                     old += files
                     for rows in self._kept(files, starts):
@@ -176,7 +174,7 @@ class _Rewrite:
                     for rows in self._recomputed(engine, starts):
                         self._rows += rows.num_rows
                         writer.write(rows)
-                    self._on_step("day written")
+                    log.debug("Step done: day written")
             return old, writer.finish()
         except BaseException:
             writer.discard()
@@ -230,16 +228,16 @@ def processed_through(windows: Table) -> datetime | None:
     if text is not None:
         document = orjson.loads(text)
         if document["snapshot_id"] == windows.metadata.current_snapshot_id:
-            return parse_time(document["ingested_at"])
+            return parse_utc(document["ingested_at"])
     for snapshot in ancestors_of(windows.current_snapshot(), windows.metadata):
         summary = summary_of(snapshot)
         if INGESTED_AT in summary:
-            return parse_time(summary[INGESTED_AT])
+            return parse_utc(summary[INGESTED_AT])
     return None
 
 
 def _processed(snapshot_id: int | None, mark: datetime) -> dict[str, str]:
-    document: dict[str, Any] = {"snapshot_id": snapshot_id, "ingested_at": format_time(mark)}
+    document: dict[str, Any] = {"snapshot_id": snapshot_id, "ingested_at": utc_text(mark)}
     return {PROCESSED: orjson.dumps(document).decode()}
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,8 +69,3 @@ def metadata_document(text: bytes, place: str) -> dict[str, Any]:
 def metadata_text(metadata: Mapping[str, Any]) -> bytes:
     """A metadata.json that people can read, too."""
     return orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
-
-
-def utc_text(moment: datetime) -> str:
-    """A time as metadata.json has it, e.g. `2026-03-04T12:00:00.123456Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -21,8 +21,9 @@ from gourmetgram.models.artifacts import (
     load_model,
     parse_metadata,
 )
-from gourmetgram.models.package import ModelPackage, metadata_document, metadata_text, utc_text
+from gourmetgram.models.package import ModelPackage, metadata_document, metadata_text
 from gourmetgram.models.repository import MissingObjectError, ModelRepository
+from gourmetgram.moments import utc_text
 
 log = logging.getLogger(__name__)
 

@@ -1,11 +1,10 @@
 """Where models are kept: a folder of the object store, read with deadlines."""
 
-from typing import Any, Final
+from typing import Final
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gourmetgram.clients import s3
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import ObjectStoreSettings
 
@@ -31,16 +30,7 @@ class ModelRepository:
     def __init__(self, settings: ObjectStoreSettings, bucket: str, prefix: str) -> None:
         self.bucket = bucket
         self.prefix = prefix
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=settings.s3_endpoint_url,
-            aws_access_key_id=settings.aws_access_key_id,
-            aws_secret_access_key=settings.aws_secret_access_key,
-            region_name=settings.aws_region,
-            config=Config(
-                connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}
-            ),
-        )
+        self._client = s3.connect(settings, s3.POLLING)
 
     @property
     def address(self) -> str:

@@ -17,9 +17,9 @@ from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_F
 from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.moments import MINUTE_US
 from gourmetgram.training.horizon import NEVER_US, Flags, Integers, Observations, outcomes
 from gourmetgram.training_data.names import FIRST_FLAG
-from gourmetgram.training_data.rows import MINUTE_US
 from gourmetgram.training_data.table import TRAINING_TABLE, find_training_table
 
 LABEL: Final = "label_needs_moderation_24h"

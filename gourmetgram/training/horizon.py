@@ -14,7 +14,8 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gourmetgram.training_data.rows import LABEL_HORIZON_US, MINUTE_US
+from gourmetgram.moments import MINUTE_US
+from gourmetgram.training_data.rows import LABEL_HORIZON_US
 
 HORIZONS_MINUTES: Final = (1440, 240, 60, 30, 15, 5)
 """The horizons that are tried, the best first: a longer one is nearer to what a moderator wants to know."""

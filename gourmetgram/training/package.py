@@ -13,7 +13,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.models.artifacts import ARTIFACT_NAMES, ModelMetadata, ServingModel, load_model
-from gourmetgram.models.package import digests, utc_text
+from gourmetgram.models.package import digests
+from gourmetgram.moments import utc_text
 from gourmetgram.training.evaluation import Metrics
 from gourmetgram.training.split import Split
 from gourmetgram.training.trainer import Balance

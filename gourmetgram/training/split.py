@@ -7,9 +7,9 @@ import numpy as np
 from pyiceberg.expressions import BooleanExpression
 
 from gourmetgram.lakehouse.filters import after
+from gourmetgram.moments import from_us, to_us
 from gourmetgram.training.dataset import Examples
 from gourmetgram.training.horizon import Flags, Integers
-from gourmetgram.training_data.inputs import from_us, to_us
 
 HELD_OUT_SHARES: Final = (0.2, 0.3, 0.4, 0.5)
 """Shares of the images to hold out. The first is the rule; the others are for young data, whose latest fifth often has

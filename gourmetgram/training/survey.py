@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas.util import hash_array  # type: ignore[import-untyped]
 
+from gourmetgram.moments import MINUTE_US, from_us
 from gourmetgram.training.dataset import HOW_TO_FILL, Looks, TrainingTable, UnusableDataError
 from gourmetgram.training.horizon import (
     ENOUGH_OBSERVED,
@@ -19,8 +20,6 @@ from gourmetgram.training.horizon import (
     outcomes,
 )
 from gourmetgram.training.split import HELD_OUT_SHARES, MIN_IMAGES, Split, split_uploads
-from gourmetgram.training_data.inputs import from_us
-from gourmetgram.training_data.rows import MINUTE_US
 
 
 class _Images(NamedTuple):

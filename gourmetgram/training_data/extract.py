@@ -9,7 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from gourmetgram.database.completeness import rows_watermark
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.lakehouse.progress import format_time
+from gourmetgram.moments import utc_text
 from gourmetgram.training_data import names
 from gourmetgram.training_data.lake import Lake
 
@@ -30,8 +31,6 @@ EXTRACTED_AT: Final = names.EXTRACTED_AT
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _CSV_BLOCK_BYTES: Final = 4 << 20
-# A transaction this young may be about to write although PostgreSQL has not given it a number yet.
-_MAY_WRITE_S: Final = 10
 _STATEMENT_TIMEOUT_MS: Final = 600_000
 
 
@@ -149,8 +148,8 @@ def extract_to(database_url: str, folder: Path) -> Extraction:
     extraction_id = str(uuid.uuid4())
     try:
         with closing(_connect(database_url)) as connection, connection.cursor() as cursor:
-            extracted_at = complete_until(cursor)
-            metadata = {EXTRACTION_ID: extraction_id, EXTRACTED_AT: format_time(extracted_at)}
+            extracted_at = rows_watermark(cursor).complete_through
+            metadata = {EXTRACTION_ID: extraction_id, EXTRACTED_AT: utc_text(extracted_at)}
             connection.autocommit = False
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             rows = {table: _extract_table(cursor, table, folder, metadata) for table in RAW_TABLES}
@@ -163,27 +162,6 @@ def extract_to(database_url: str, folder: Path) -> Extraction:
 def raw_path(folder: Path, table: str) -> Path:
     """Where `extract_to` leaves a table's file."""
     return folder / f"{table}.parquet"
-
-
-def complete_until(cursor: Any) -> datetime:  # noqa: ANN401 - psycopg2 has no types
-    """The moment up to which a snapshot taken from now on holds every row.
-
-    A transaction that is still open may commit a row with an earlier time, but never one from before its own start.
-
-    Args:
-        cursor: of a connection in autocommit mode; the answer holds for snapshots taken after this call.
-    """
-    cursor.execute("SELECT clock_timestamp()")
-    (now,) = cursor.fetchone()
-    cursor.execute(
-        "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() "
-        "AND pid <> pg_backend_pid() AND backend_type = 'client backend' "
-        "AND (backend_xid IS NOT NULL OR xact_start > %s - make_interval(secs => %s))",
-        (now, _MAY_WRITE_S),
-    )
-    (oldest,) = cursor.fetchone()
-    moment: datetime = now if oldest is None else min(now, oldest)
-    return moment.astimezone(UTC)
 
 
 def _connect(database_url: str) -> Any:  # noqa: ANN401

@@ -1,6 +1,6 @@
 """What training rows are computed from, loaded into the engine: the raw extract and the event history."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,13 +19,12 @@ from gourmetgram.features.definition import category_name
 from gourmetgram.features.engine import Engine
 from gourmetgram.lakehouse.filters import equals
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.progress import complete_through, parse_time
+from gourmetgram.lakehouse.progress import complete_through
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.moments import parse_utc
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, RAW_TABLES, RawTable, raw_path
 from gourmetgram.training_data.lake import Lake
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Times become whole microseconds; `epoch_us` is exact and knows no session time zone.
 _EVENTS_QUERY: Final = (
@@ -110,7 +109,7 @@ def open_raw_files(folder: Path) -> RawFiles:
         listed = ", ".join(f"{table} {extraction_id}" for table, (extraction_id, _) in found.items())
         raise PermanentError(f"the raw files are of different extractions ({listed}): run extract_data again")
     extraction_id, extracted_at = found["users"]
-    return RawFiles(folder, extraction_id, parse_time(extracted_at))
+    return RawFiles(folder, extraction_id, parse_utc(extracted_at))
 
 
 def load_raw_rows(engine: Engine, files: RawFiles) -> RawRows:
@@ -173,16 +172,6 @@ def load_no_events(engine: Engine, name: str) -> ir.Table:
 def load_event_rows(engine: Engine, name: str, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
     """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are not needed."""
     return engine.load(name, offline.EVENTS, rows, _EVENTS_QUERY)
-
-
-def to_us(moment: datetime) -> int:
-    """Whole microseconds since the epoch."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def from_us(time_us: int) -> datetime:
-    """The moment, UTC."""
-    return _EPOCH + timedelta(microseconds=time_us)
 
 
 def _extraction_of(path: Path) -> tuple[str, str]:

@@ -5,14 +5,12 @@ it, so no reader ever sees a part of one.
 """
 
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 from boto3.exceptions import S3UploadFailedError
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gourmetgram.clients import s3
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import IcebergSettings
 
@@ -29,14 +27,7 @@ class Lake:
         self._bucket = place.netloc
         # Everything before the last part of the path: empty in the lab, a prefix in tests.
         self._prefix = place.path.strip("/").rpartition("/")[0]
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=settings.s3_endpoint,
-            aws_access_key_id=settings.s3_access_key_id,
-            aws_secret_access_key=settings.s3_secret_access_key,
-            region_name=settings.s3_region,
-            config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 3}),
-        )
+        self._client = s3.connect(settings.object_store, s3.BULK)
 
     def uri(self, name: str) -> str:
         """The address of a file, e.g. `raw/users/latest.parquet`."""

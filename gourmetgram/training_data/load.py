@@ -17,13 +17,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.features.definition import DAY_US
 from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.lakehouse.commits import begin
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.progress import parse_time
+from gourmetgram.moments import DAY_US, from_us, parse_utc
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
-from gourmetgram.training_data.inputs import from_us
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.table import ARROW_SCHEMA, ensure_training_table, load_file_rows, load_stored_rows
 from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FILE, ROWS_DROPPED, ROWS_KEPT
@@ -102,7 +100,7 @@ def _summary_of(path: Path) -> dict[str, str]:
 def _refuse_older(table: Table, summary: dict[str, str]) -> None:
     """A file that waited while a later run went through would take final rows back."""
     loaded = table.properties.get(EXTRACTED_AT)
-    if loaded and parse_time(summary[EXTRACTED_AT]) < parse_time(loaded):
+    if loaded and parse_utc(summary[EXTRACTED_AT]) < parse_utc(loaded):
         raise PermanentError(
             f"{PROCESSED_FILE} is of the extract of {summary[EXTRACTED_AT]}, but the table already holds that of "
             f"{loaded}: run extract_data and transform_features again"

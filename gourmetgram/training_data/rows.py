@@ -8,11 +8,10 @@ from typing import Final
 import ibis
 from ibis import ir
 
-from gourmetgram.features.definition import DAY_US, SECOND_US
-from gourmetgram.policy.eligibility import ADULT_AGE_YEARS
+from gourmetgram.moments import DAY_US, MINUTE_US
+from gourmetgram.policy.eligibility import may_be_minor
 
 DECISION_POINTS_MINUTES: Final = (0, 5, 30)
-MINUTE_US: Final = 60 * SECOND_US
 LABEL_HORIZON_US: Final = DAY_US
 
 ROWS: Final = ibis.schema(
@@ -105,10 +104,9 @@ def _image_reasons(images: ir.Table, users: ir.Table) -> ir.Table:
     """Governance: images that no row may be made of, whatever the anchor."""
     owners = users.select("user_id", "year_of_birth", "is_test_account")
     table = images.inner_join(owners, "user_id")
-    age_years = calendar_year(table.created_us) - table.year_of_birth
     reason = ibis.cases(
         (table.is_test_account, TEST_ACCOUNT),
-        (age_years <= ADULT_AGE_YEARS, MAY_BE_MINOR),
+        (may_be_minor(table.year_of_birth, calendar_year(table.created_us)), MAY_BE_MINOR),
         (table.deleted_us.notnull(), IMAGE_DELETED),
         else_=ibis.null("string"),
     )

@@ -20,12 +20,11 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
-from gourmetgram.features.definition import HOUR_US
 from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.progress import format_time
 from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.moments import HOUR_US, to_us, utc_text
 from gourmetgram.training_data import names
 from gourmetgram.training_data import rows as training
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, write_parquet
@@ -37,7 +36,6 @@ from gourmetgram.training_data.inputs import (
     load_raw_rows,
     load_uploaded_images,
     open_event_history,
-    to_us,
 )
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.table import ARROW_SCHEMA, find_training_table, load_stored_rows
@@ -72,7 +70,7 @@ class Transformation(NamedTuple):
         """As properties of the file, and of the table's snapshot."""
         return {
             EXTRACTION_ID: self.extraction_id,
-            EXTRACTED_AT: format_time(self.extracted_at),
+            EXTRACTED_AT: utc_text(self.extracted_at),
             EVENTS_SNAPSHOT_ID: "" if self.events_snapshot_id is None else str(self.events_snapshot_id),
             ROWS_KEPT: str(self.kept),
             ROWS_DROPPED: orjson.dumps(self.dropped).decode(),

@@ -11,6 +11,7 @@ from rich.console import Console
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram.models.package import write_package
+from gourmetgram.waiting import wait_for
 from gourmetgram_tools.cli.burst_view import show_burst
 from gourmetgram_tools.cli.compare import compared
 from gourmetgram_tools.cli.compare_view import print_comparison
@@ -135,14 +136,13 @@ class BatchHalf:
     def _wait_for_model(self) -> None:
         """Wait until the scorer has the published model."""
         version = publisher_of(self._variables).read_active().metadata["version"]
-        deadline = time.monotonic() + _MODEL_DEADLINE_S
-        while True:
-            answer = self._site.scorer_health()
-            if answer.get("model", {}).get("version") == version:
-                return
-            if time.monotonic() > deadline:
-                raise TransientError(f"The scorer did not load version {version} of the model: {answer}")
-            time.sleep(_POLL_S)
+        wait_for(
+            self._site.scorer_health,
+            deadline_s=_MODEL_DEADLINE_S,
+            every_s=_POLL_S,
+            late=lambda answer: TransientError(f"The scorer did not load version {version} of the model: {answer}"),
+            done=lambda answer: answer.get("model", {}).get("version") == version,
+        )
 
     def _compare(self, html: Path) -> None:
         with errors.status("Comparing"):

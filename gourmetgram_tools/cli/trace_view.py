@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from gourmetgram.events import COUNT_NAMES
 from gourmetgram.features.definition import FEATURE_NAMES
+from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection.event_trace import EventTrace
 from gourmetgram_tools.inspection.kafka_records import RequestRecord
 from gourmetgram_tools.inspection.lakehouse import LakeEvent, LakeImage, LakeWindow

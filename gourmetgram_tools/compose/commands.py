@@ -1,20 +1,19 @@
 """`docker compose` on the lab's file."""
 
 import json
-import os
 import shutil
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import PROJECT_ROOT, process_environment
+from gourmetgram.waiting import wait_for
 from gourmetgram_tools.programs import ask
 
 COMPOSE_FILE: Final = PROJECT_ROOT / "docker" / "docker-compose.yaml"
 
-_LOOK_EVERY_S: Final = 0.5
+_POLL_S: Final = 0.5
 _STATE: Final = "{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}"
 _ASK_HEALTH: Final = "import urllib.request as r; print(r.urlopen('http://localhost:{}/health').read().decode())"
 
@@ -40,7 +39,7 @@ def compose(*arguments: str, variables: Mapping[str, str] | None = None, quiet: 
     files = () if "COMPOSE_FILE" in process_environment() else ("-f", str(COMPOSE_FILE))
     done = subprocess.run(  # noqa: S603 - callers pass fixed commands
         [docker, "compose", *files, *arguments],
-        env={**os.environ, **(variables or {})},
+        env={**process_environment(), **(variables or {})},
         stdin=subprocess.DEVNULL,
         capture_output=quiet,
         text=True,
@@ -58,17 +57,20 @@ def wait_healthy(services: Sequence[str], deadline_s: float) -> None:
     Raises:
         TransientError: one is not in time.
     """
-    deadline = time.monotonic() + deadline_s
-    while True:
-        unready = [name for name in services if not _is_healthy(name)]
-        if not unready:
-            return
-        if time.monotonic() > deadline:
-            raise TransientError(
-                f"Not healthy within {deadline_s:g} s: {', '.join(unready)}. `docker compose logs {unready[0]}` may "
-                "tell the reason."
-            )
-        time.sleep(_LOOK_EVERY_S)
+
+    def late(unready: list[str]) -> TransientError:
+        return TransientError(
+            f"Not healthy within {deadline_s:g} s: {', '.join(unready)}. `docker compose logs {unready[0]}` may "
+            "tell the reason."
+        )
+
+    wait_for(
+        lambda: [name for name in services if not _is_healthy(name)],
+        deadline_s=deadline_s,
+        every_s=_POLL_S,
+        late=late,
+        done=lambda unready: not unready,
+    )
 
 
 def is_running(service: str) -> bool:

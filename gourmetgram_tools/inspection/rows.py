@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.events import COUNT_NAMES, parse_uuid
+from gourmetgram.events import parse_uuid
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
+from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection.objects import object_key
 from gourmetgram_tools.inspection.tables import StoreTables
 

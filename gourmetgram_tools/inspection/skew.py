@@ -22,11 +22,12 @@ from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features import offline
-from gourmetgram.features.definition import FEATURE_NAMES, HOUR_US
+from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns
 from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.progress import Offsets, events_progress
+from gourmetgram.moments import HOUR_US
 from gourmetgram.settings import KafkaSettings, PostgresSettings
 from gourmetgram.training_data.extract import extract_to
 from gourmetgram.training_data.inputs import (

@@ -5,10 +5,11 @@ That halves the time of a start. A JVM ignores an image that another JVM or othe
 
 import hashlib
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
+from gourmetgram.waiting import wait_for
 from gourmetgram_tools.local import kafka_jars
 from gourmetgram_tools.local.errors import StackError
 
@@ -44,12 +45,14 @@ def note_loaded(names: Path, command: Sequence[str], ready: Callable[[], bool]) 
     with names.with_suffix(".log").open("w+") as log:
         broker = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + _START_DEADLINE_S
-            while not ready():
-                if broker.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise StackError(f"The broker did not start: {log.read()[-500:].strip()}")
-                time.sleep(_POLL_S)
+            wait_for(
+                lambda: broker.poll() is not None or ready(),
+                deadline_s=_START_DEADLINE_S,
+                every_s=_POLL_S,
+                late=lambda _ready: _not_started(log),
+            )
+            if broker.poll() is not None:
+                raise _not_started(log)
             broker.terminate()
             broker.wait(_STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -57,6 +60,11 @@ def note_loaded(names: Path, command: Sequence[str], ready: Callable[[], bool]) 
         finally:
             broker.kill()
             broker.wait()
+
+
+def _not_started(log: IO[str]) -> StackError:
+    log.seek(0)
+    return StackError(f"The broker did not start: {log.read()[-500:].strip()}")
 
 
 def noting(names: Path) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from gourmetgram.settings import RedisSettings
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.layout import Layout
@@ -58,12 +59,15 @@ class Redis(Component):
 
     def healthy(self) -> bool:
         """Tell whether it answers PING, which it does not while it loads its data."""
-        import redis  # here: it takes a third of a second, and most commands do not need it
+        # Here: redis takes a third of a second to import, and most commands do not need it.
+        from redis import RedisError
 
-        client = redis.Redis(host="127.0.0.1", port=self._port, socket_timeout=2, socket_connect_timeout=2)
+        from gourmetgram.clients import redis
+
+        client = redis.connect(RedisSettings(redis_host="127.0.0.1", redis_port=self._port), redis.WORKER)
         try:
             return bool(client.ping())
-        except redis.RedisError:
+        except RedisError:
             return False
         finally:
             client.close()

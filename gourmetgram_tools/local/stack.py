@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Self
 import psutil
 from dotenv import set_key
 
+from gourmetgram.waiting import wait_for
 from gourmetgram_tools.local import layout as layouts
 from gourmetgram_tools.local import logs, ports, toolchain
 from gourmetgram_tools.local.airflow import AIRFLOW
@@ -319,24 +319,30 @@ class Stack:
             StackError: it gave up starting, or the deadline passed; the text holds its last log lines.
         """
         component = self._component(name)
-        deadline = time.monotonic() + deadline_s
-        crashing = False
-        while time.monotonic() < deadline:
+
+        def failed(_state: str) -> StackError:
+            return StackError(
+                f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
+                f"{self._last_lines(name)}\n"
+                f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
+            )
+
+        def state() -> str:
             known = self._supervisor.states().get(name)
-            if known is None or known.state == "FATAL":
-                break
-            if known.state in ("STARTING", "RUNNING") and component.healthy():
-                return
-            if known.state == "BACKOFF" and not crashing:
-                # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
-                crashing = True
-                deadline = min(deadline, time.monotonic() + _CRASHING_DEADLINE_S)
-            time.sleep(_POLL_S)
-        raise StackError(
-            f"{component.title} did not become healthy. The last lines of {self.log_file(name)}:\n"
-            f"{self._last_lines(name)}\n"
-            f"Once the cause is removed, run `gourmetgram up` again; more lines: `gourmetgram logs {name}`."
+            if known is None:
+                return "FATAL"
+            return "HEALTHY" if known.state in ("STARTING", "RUNNING") and component.healthy() else known.state
+
+        ended = {"HEALTHY", "FATAL"}
+        found = wait_for(
+            state, deadline_s=deadline_s, every_s=_POLL_S, late=failed, done=lambda now: now in {*ended, "BACKOFF"}
         )
+        if found == "BACKOFF":
+            # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
+            left_s = min(deadline_s, _CRASHING_DEADLINE_S)
+            found = wait_for(state, deadline_s=left_s, every_s=_POLL_S, late=failed, done=lambda now: now in ended)
+        if found == "FATAL":
+            raise failed(found)
 
     # --- steps -----------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 import xmlrpc.client
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import Any, Final
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from gourmetgram.waiting import wait_for
 from gourmetgram_tools.local.component import Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.layout import Layout, replace_file
@@ -23,7 +23,8 @@ from gourmetgram_tools.local.services import inherited_environment
 FOLDER_VARIABLE: Final = "GOURMETGRAM_STACK_FOLDER"
 """Marks every process of a stack, so that those that survived their supervisor can be found."""
 
-_LOOK_S: Final = 0.05
+_LAUNCH_DEADLINE_S: Final = 10.0
+_POLL_S: Final = 0.05
 # Earlier versions ran Redis itself, and their stack may be the one that is looked at.
 _RENAMED: Final = ("postgres", "redis-server", "valkey-server")
 
@@ -173,12 +174,10 @@ class Supervisor:
             text=True,
             check=False,
         )
-        deadline = time.monotonic() + 10
-        while answer.returncode == 0 and time.monotonic() < deadline:
-            if self.running():
-                return
-            time.sleep(0.02)
-        raise StackError(f"supervisord did not start: {(answer.stderr or answer.stdout).strip()}")
+        failure = StackError(f"supervisord did not start: {(answer.stderr or answer.stdout).strip()}")
+        if answer.returncode:
+            raise failure
+        wait_for(self.running, deadline_s=_LAUNCH_DEADLINE_S, every_s=_POLL_S, late=lambda _running: failure)
 
     def shut_down(self, deadline_s: float) -> None:
         """Stop every program in order, then supervisord; what is left after the deadline is killed."""
@@ -189,16 +188,20 @@ class Supervisor:
             return
         with suppress(psutil.NoSuchProcess):
             supervisor = psutil.Process(pid)
-            deadline = time.monotonic() + deadline_s
-            while time.monotonic() < deadline:
-                # Where nobody collects it soon, its exit leaves a zombie.
+
+            def ended() -> bool:
+                # Where its parent does not collect it soon, its exit leaves a zombie.
                 if supervisor.status() == psutil.STATUS_ZOMBIE:
-                    return
-                # It looks whether a program has ended once a second, or when it was asked something.
+                    return True
+                # It notices the end of a program once a second, or when it is asked something.
                 with suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
                     self._call("getState")
-                time.sleep(_LOOK_S)
-            kill_tree(pid)
+                return False
+
+            try:
+                wait_for(ended, deadline_s=deadline_s, every_s=_POLL_S, late=lambda _ended: TimeoutError())
+            except TimeoutError:
+                kill_tree(pid)
 
     def states(self) -> dict[str, ProcessState]:
         """All programs by name; empty when supervisord does not run."""

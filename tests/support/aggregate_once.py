@@ -5,13 +5,14 @@ Writes each finished step to standard output, e.g. `events: committed`, so that 
 
 import sys
 
-from gourmetgram.lakehouse.aggregation import Sources, Step, aggregate_events
+from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.schemas import WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
+from tests.support.steps import Step, watched_steps
 
 
 def teller(task: str) -> Step:
-    """A hook that says at once which step of a task is done."""
+    """A hook that writes at once which step of a task is done."""
 
     def tell(step: str) -> None:
         sys.stdout.write(f"{task}: {step}\n")
@@ -23,9 +24,11 @@ def teller(task: str) -> Step:
 def main() -> None:
     """All tasks that write tables."""
     sources = Sources.load()
-    aggregate_events(sources, on_step=teller("events"))
+    with watched_steps(teller("events")):
+        aggregate_events(sources)
     for kind in WINDOWED_KINDS:
-        write_windows(sources.iceberg, kind, teller(kind))
+        with watched_steps(teller(kind)):
+            write_windows(sources.iceberg, kind)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.kafka import create_producer, publish_all
-from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, Step, aggregate_events, no_step
+from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, aggregate_events
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.checkpoint import checkpoint_document
@@ -25,6 +25,7 @@ from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
+from tests.support.steps import Step, watched_steps
 from tests.support.topic_variables import EVENT_TOPICS
 
 WINDOW = timedelta(minutes=5)
@@ -126,8 +127,9 @@ class LakehousePlatform:
 
     # --- tasks -------------------------------------------------------------------------------------------------------
 
-    def aggregate(self, on_step: Step = no_step) -> AggregationResult:
-        return aggregate_events(self.sources, on_step=on_step)
+    def aggregate(self, on_step: Step | None = None) -> AggregationResult:
+        with watched_steps(on_step) if on_step else nullcontext():
+            return aggregate_events(self.sources)
 
     def write_windows(self) -> list[WindowsResult]:
         return [write_windows(self.sources.iceberg, kind) for kind in WINDOWED_KINDS]

@@ -15,9 +15,10 @@ import psycopg2
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from psycopg2.extras import RealDictCursor
 
-from gourmetgram.events import COUNT_NAMES, ModerationRequest
+from gourmetgram.events import ModerationRequest
 from gourmetgram.kafka import committed_offsets, create_consumer, create_producer, publish_all
 from gourmetgram.settings import KafkaSettings
+from gourmetgram.windows import COUNT_NAMES
 from risk_scoring_service.service import Configuration, Service
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)

@@ -13,8 +13,9 @@ import redis as redis_library
 from confluent_kafka import Producer, TopicPartition
 from sqlalchemy import Engine, text
 
-from gourmetgram.events import COUNT_NAMES, request_uuid
+from gourmetgram.events import request_uuid
 from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.kafka_reading import ranges, reader
 from gourmetgram_tools.inspection.platform import Platform

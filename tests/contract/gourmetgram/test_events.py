@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import (
-    COUNT_NAMES,
     BadMessage,
     Event,
     ModerationRequest,
@@ -25,6 +24,7 @@ from gourmetgram.events import (
     record_uuid,
     request_uuid,
 )
+from gourmetgram.windows import COUNT_NAMES
 
 IMAGE = "0b1f2c3d-1111-4222-8333-944455556666"
 EVENT = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"

@@ -10,7 +10,8 @@ import orjson
 import pytest
 import redis
 
-from gourmetgram.events import COUNT_NAMES, Record, record_uuid
+from gourmetgram.events import Record, record_uuid
+from gourmetgram.windows import COUNT_NAMES
 from tests.support.scoring import (
     NOON,
     People,

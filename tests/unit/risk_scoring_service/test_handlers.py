@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.events import COUNT_NAMES, ModerationRequest, Record
+from gourmetgram.events import ModerationRequest, Record
 from gourmetgram.features.definition import UNKNOWN_CATEGORY, FeatureVector
 from gourmetgram.features.online import Counts, ImageFacts
+from gourmetgram.windows import COUNT_NAMES
 from risk_scoring_service.decide import Decision, Judge
 from risk_scoring_service.handlers import Handler, Waiting
 from risk_scoring_service.store import ServerError

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from gourmetgram.features import offline
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.features.engine import open_engine
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns, matrix_of_vectors
-from gourmetgram.features.online import online_vectors
+from gourmetgram.features.online import online_vectors, read_image_facts, read_window_counts
 from gourmetgram.lakehouse.parsing import parse_slowly
 from gourmetgram.settings import PostgresSettings
 from gourmetgram.training_data.extract import extract_to
@@ -147,10 +148,12 @@ def online_features(
     engine = create_worker_engine(PostgresSettings(database_url=database_url), "parity")
     with redis.Redis.from_url(redis_url) as client, engine.connect() as connection:
         store_windows(client, histories)
-        vectors = online_vectors(connection, client, requests)
+        facts = [fact for fact in read_image_facts(connection, requests) if fact is not None]
+        assert len(facts) == len(requests)
+        parts = list(online_vectors(requests, facts, partial(read_window_counts, client)))
     engine.dispose()
-    assert None not in vectors
-    return matrix_of_vectors([vector for vector in vectors if vector is not None])
+    vectors = {n: vector for part in parts for n, vector in part}
+    return matrix_of_vectors([vectors[n] for n in range(len(requests))])
 
 
 def offline_features(database_url: str, folder: Path, histories: Sequence[History]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from gourmetgram.lakehouse.windows import write_windows
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from tests.support.lakehouse_platform import KillAt, Killed, LakehousePlatform, kill_after
+from tests.support.steps import watched_steps
 
 pytestmark = pytest.mark.servers
 
@@ -86,7 +87,8 @@ def test_windows_killed_after_any_statement_are_completed_by_the_next_run(lakeho
         lakehouse.aggregate()
         kill = KillAt(step)
         try:
-            write_windows(lakehouse.sources.iceberg, "comment", kill)
+            with watched_steps(kill):
+                write_windows(lakehouse.sources.iceberg, "comment")
         except Killed:
             killed_at.append(kill.name)
         else:

@@ -12,8 +12,9 @@ from confluent_kafka.admin import AdminClient
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.checkpoint import checkpoint_document
-from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, OFFSETS, RUN_ID, parse_time
+from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, OFFSETS, RUN_ID
 from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
 from gourmetgram.topics import ensure_topics
 from tests.support.lakehouse_platform import LakehousePlatform
@@ -164,7 +165,7 @@ def test_complete_through_is_the_freeze_time_when_nothing_waits(lakehouse: Lakeh
     before = datetime.now(UTC)
     result = lakehouse.run()
     # Other tests' databases have their own transactions: only this one's count.
-    assert before <= parse_time(result.complete_through) <= datetime.now(UTC)
+    assert before <= parse_utc(result.complete_through) <= datetime.now(UTC)
     first = result.complete_through
     assert lakehouse.run().complete_through > first
 
@@ -177,7 +178,7 @@ def test_complete_through_waits_for_the_oldest_unpublished_event(lakehouse: Lake
             "VALUES (gen_random_uuid(), 'gourmetgram.views', 'key', '{}', %s, %s)",
             *(created_at, published_at),
         )
-    assert parse_time(lakehouse.run().complete_through) == oldest
+    assert parse_utc(lakehouse.run().complete_through) == oldest
 
 
 def test_complete_through_waits_for_the_oldest_open_writing_transaction(lakehouse: LakehousePlatform) -> None:
@@ -191,13 +192,13 @@ def test_complete_through_waits_for_the_oldest_open_writing_transaction(lakehous
             (started,) = cursor.fetchone()
             result = lakehouse.run()
             # It has written nothing yet, but it is young and may.
-            assert parse_time(result.complete_through) <= started
+            assert parse_utc(result.complete_through) <= started
             cursor.execute("INSERT INTO users (username) VALUES ('somebody')")
             wait_until(lambda: datetime.now(UTC) - started > timedelta(seconds=11), 15, "the transaction's age")
-            assert parse_time(lakehouse.run().complete_through) == started
+            assert parse_utc(lakehouse.run().complete_through) == started
         writer.commit()
         # The reader is still open, but old enough to be known as one.
-        assert parse_time(lakehouse.run().complete_through) > started + timedelta(seconds=10)
+        assert parse_utc(lakehouse.run().complete_through) > started + timedelta(seconds=10)
     finally:
         writer.close()
         reader.close()

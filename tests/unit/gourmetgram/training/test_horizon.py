@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from gourmetgram.features import offline
 from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.moments import from_us
 from gourmetgram.training.dataset import TrainingTable, UnusableDataError, observations
 from gourmetgram.training.horizon import HORIZONS_MINUTES, LONGEST_MINUTES, Observations, Outcomes, outcomes
 from gourmetgram.training.survey import Choice, choose_horizon
 from gourmetgram.training_data import rows as training
-from gourmetgram.training_data.inputs import from_us
 from gourmetgram.training_data.table import ARROW_SCHEMA
 from tests.support.own_traffic import OwnTraffic
 

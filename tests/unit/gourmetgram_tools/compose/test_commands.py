@@ -31,7 +31,7 @@ def said_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("COMPOSE_FILE", raising=False)
     monkeypatch.delenv("INFERENCE_MODE", raising=False)
-    monkeypatch.setattr(commands, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(commands, "_POLL_S", 0.01)
     return said
 
 
