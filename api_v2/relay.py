@@ -20,7 +20,7 @@ from typing import Final
 import asyncpg
 from prometheus_client import Counter, Gauge
 
-from api_v2.publisher import OutboxRow, Publisher
+from api_v2.publisher import OutboxPublisher, OutboxRow
 from gourmetgram.database.pool import CONNECTION_LOST, Connection, Database, deadline_after, describe, now
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import KafkaSettings
@@ -125,7 +125,7 @@ class Relay:
 
     def __init__(self, database: Database, kafka: KafkaSettings) -> None:
         self._database = database
-        self._publisher = Publisher(kafka)
+        self._publisher = OutboxPublisher(kafka)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="relay")
         self._probe_thread = ThreadPoolExecutor(1, thread_name_prefix="relay-probe")
         self._wake = asyncio.Event()

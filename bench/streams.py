@@ -12,7 +12,8 @@ from bench.limits import kafka_consume_and_decode, redis_script
 from bench.platform import bench_stack
 from bench.report import Row
 from gourmetgram.events import ModerationRequest
-from gourmetgram.kafka import client_config, create_producer, publish_all
+from gourmetgram.kafka.clients import client_config, create_producer
+from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.settings import KafkaSettings, PostgresSettings, RedisSettings
 from tests.support.models import Bucket, artifacts
 
@@ -69,14 +70,18 @@ def _view(image_id: str, moment: str) -> bytes:
     )
 
 
+def _publisher(settings: KafkaSettings) -> Publisher:
+    config = {"linger.ms": 20, "queue.buffering.max.messages": 500_000}
+    return Publisher(lambda: create_producer(settings, "bench", **config))
+
+
 def publish_views(settings: KafkaSettings, image_ids: list[str], events: int) -> None:
     """Publish view events, the images in turn."""
-    producer = create_producer(settings, "bench", **{"linger.ms": 20, "queue.buffering.max.messages": 500_000})
+    publisher = _publisher(settings)
     moment = datetime.now(UTC).isoformat()
-    publish_all(
-        producer,
+    publisher.publish_all(
         (
-            (settings.kafka_topic_views, image_id, _view(image_id, moment))
+            OutgoingMessage(settings.kafka_topic_views, image_id, _view(image_id, moment))
             for image_id in (image_ids[number % len(image_ids)] for number in range(events))
         ),
         timeout_s=120,
@@ -128,11 +133,10 @@ def publish_requests(settings: KafkaSettings, image_ids: list[str], requests: in
     counts = {"views_5min": 100, "views_1hr": 100, "comments_1min": 0, "comments_5min": 0, "comments_1hr": 0}
     context = {**counts, "flags_5min": 0, "flags_1hr": 0, "read_to": {}}
     now_us = time.time_ns() // 1000
-    producer = create_producer(settings, "bench", **{"linger.ms": 20, "queue.buffering.max.messages": 500_000})
-    publish_all(
-        producer,
+    publisher = _publisher(settings)
+    publisher.publish_all(
         (
-            (
+            OutgoingMessage(
                 settings.moderation_topic,
                 image_id,
                 ModerationRequest(str(uuid.uuid4()), image_id, "viral", now_us, context).to_json(),

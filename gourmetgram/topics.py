@@ -22,7 +22,7 @@ from confluent_kafka.admin import (
 from tenacity import retry, retry_if_exception, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.kafka import client_config
+from gourmetgram.kafka.clients import client_config
 from gourmetgram.observability import configure_logging
 from gourmetgram.settings import KafkaSettings, LogSettings
 

@@ -11,6 +11,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
 from gourmetgram.features.definition import FeatureVector
 from gourmetgram.features.online import Counts, ImageFacts, online_vectors
+from gourmetgram.kafka.dead_letters import RejectedRecord
 from gourmetgram.moments import SECOND_US, now_us
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import Decision, Judge, RiskModel
@@ -42,10 +43,6 @@ class CountStore(Protocol):
         """Return all counts of each request."""
 
 
-DeadLetter: TypeAlias = tuple[Record, BadMessage]
-"""A record to give up, and why."""
-
-
 @dataclass(slots=True)
 class Waiting:
     """A request that is not settled yet.
@@ -71,7 +68,7 @@ class Outcome:
     """
 
     settled: list[Record] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[RejectedRecord] = field(default_factory=list)
 
 
 Scorable: TypeAlias = tuple[Waiting, FeatureVector]
@@ -116,7 +113,7 @@ class Handler:
             return self._handle(batch, model)
         except PermanentError as error:
             if len(batch) == 1:
-                return Outcome(dead=[(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))])
+                return Outcome(dead=[RejectedRecord(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))])
         # One bad value must not take its neighbours with it.
         log.warning("A batch of %d requests holds one that cannot be stored; each is tried alone", len(batch))
         together = Outcome()
@@ -161,7 +158,7 @@ class Handler:
             log.info("Image %s is not known yet; its request waits", item.request.image_id)
         if now - item.unknown_since >= self._unknown_image_wait_s:
             error = f"unknown image_id {item.request.image_id}, looked for during {self._unknown_image_wait_s:g} s"
-            outcome.dead.append((item.record, BadMessage(error, "unknown image_id")))
+            outcome.dead.append(RejectedRecord(item.record, BadMessage(error, "unknown image_id")))
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
 

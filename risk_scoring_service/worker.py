@@ -3,17 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Protocol
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
+from gourmetgram.kafka.dead_letters import DeadLetterSink, RejectedRecord
+from gourmetgram.kafka.partitions import Partition, Position
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
-from risk_scoring_service.handlers import DeadLetter, Handler, Waiting
+from risk_scoring_service.handlers import Outcome, Waiting
 from risk_scoring_service.offsets import Offsets
-from risk_scoring_service.source import Partitions, RequestSource
 from risk_scoring_service.store import ServerError
 
 log = logging.getLogger(__name__)
@@ -34,13 +36,46 @@ STUCK_AFTER_S = 10.0
 """A loop that has not come round for this long is held up by a server that does not answer."""
 
 
+class Source(Protocol):
+    """Kafka as the loop sees it; see `source.RequestSource`."""
+
+    @property
+    def connected(self) -> bool:
+        """True while a broker is connected."""
+
+    def subscribe(self, on_lost: Callable[[Iterable[Partition]], None]) -> None:
+        """Join the group."""
+
+    def poll(self, most: int, timeout_s: float) -> list[Record]:
+        """Return records that have arrived."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume fetching."""
+
+    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+        """Commit next offsets."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class BatchDecider(Protocol):
+    """Decisions as the loop sees them; see `handlers.Handler`."""
+
+    def read(self, record: Record) -> Waiting | BadMessage:
+        """Read one record."""
+
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+        """Decide a batch and store its rows."""
+
+
 class Worker:
     """One member of the consumer group, single-threaded.
 
     Args:
         source: where requests come from.
         handler: decides and stores.
-        give_up: publishes dead letters, each a record and the reason; returns once the broker has them.
+        dead_letters: takes the records that cannot be processed.
         ping: asks PostgreSQL for a sign of life.
         model: the model in use now, if any.
         batch_size: most requests of one batch.
@@ -49,9 +84,9 @@ class Worker:
 
     def __init__(
         self,
-        source: RequestSource,
-        handler: Handler,
-        give_up: Callable[[list[DeadLetter]], None],
+        source: Source,
+        handler: BatchDecider,
+        dead_letters: DeadLetterSink,
         ping: Callable[[], None],
         model: Callable[[], RiskModel | None],
         batch_size: int,
@@ -59,7 +94,7 @@ class Worker:
     ) -> None:
         self._source = source
         self._handler = handler
-        self._give_up = give_up
+        self._dead_letters = dead_letters
         self._ping = ping
         self._model = model
         self._batch_size = batch_size
@@ -68,8 +103,8 @@ class Worker:
         """Why nothing is done at the moment, in a sentence."""
         self._decided = self._set_aside = 0
         self._offsets = Offsets()
-        self._waiting: dict[tuple[str, int, int], Waiting] = {}
-        self._dead: list[DeadLetter] = []
+        self._waiting: dict[Position, Waiting] = {}
+        self._dead: list[RejectedRecord] = []
         self._pause_s = 0.0
         self._paused_until = 0.0
         self._failed_server: str | None = None
@@ -146,9 +181,9 @@ class Worker:
         self._offsets.read(record)
         item = self._handler.read(record)
         if isinstance(item, BadMessage):
-            self._dead.append((record, item))
+            self._dead.append(RejectedRecord(record, item))
         else:
-            self._waiting[record.topic, record.partition, record.offset] = item
+            self._waiting[Position.of(record)] = item
 
     def _work(self) -> None:
         self._decide()
@@ -171,18 +206,20 @@ class Worker:
         self._decided += len(batch)
         self._dead += outcome.dead
         for record, _ in outcome.dead:
-            self._waiting.pop((record.topic, record.partition, record.offset), None)
+            self._waiting.pop(Position.of(record), None)
 
     def _publish_dead_letters(self) -> None:
         if not self._dead:
             return
-        self._give_up(self._dead)
+        self._dead_letters.publish(self._dead)
         for record, bad in self._dead:
             metrics.dead_letters.labels(bad.reason).inc()
             log.warning(
                 "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, bad.error
             )
-        self._settle([record for record, _ in self._dead])
+        records = [record for record, _ in self._dead]
+        self._settle(records)
+        self._dead_letters.settle(records)
         self._set_aside += len(self._dead)
         self._dead = []
 
@@ -194,15 +231,16 @@ class Worker:
 
     def _settle(self, records: Iterable[Record]) -> None:
         for record in records:
-            self._waiting.pop((record.topic, record.partition, record.offset), None)
+            self._waiting.pop(Position.of(record), None)
             self._offsets.settle([record])
 
-    def _forget(self, partitions: Partitions) -> None:
+    def _forget(self, partitions: Iterable[Partition]) -> None:
         """Drop what belongs to partitions that another replica reads now; it starts at our last commit."""
         lost = set(partitions)
         self._offsets.forget(lost)
-        self._waiting = {place: item for place, item in self._waiting.items() if place[:2] not in lost}
-        self._dead = [item for item in self._dead if (item[0].topic, item[0].partition) not in lost]
+        self._dead_letters.forget(lost)
+        self._waiting = {position: item for position, item in self._waiting.items() if position.partition not in lost}
+        self._dead = [item for item in self._dead if Partition.of(item.record) not in lost]
 
     def _postgres_answered(self) -> None:
         self._postgres_answers = True

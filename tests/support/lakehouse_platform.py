@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
-from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, aggregate_events
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.catalog import open_catalog
@@ -102,9 +103,9 @@ class LakehousePlatform:
 
     def publish(self, *events: dict[str, Any]) -> None:
         """Send valid events, and expect them in the tables from now on."""
-        publish_all(
-            self.producer,
-            [(self.topic(event["event_type"]), event["image_id"], json.dumps(event).encode()) for event in events],
+        Publisher(lambda: self.producer).publish_all(
+            OutgoingMessage(self.topic(event["event_type"]), event["image_id"], json.dumps(event).encode())
+            for event in events
         )
         for event in events:
             self.records[event["event_type"]] += 1

@@ -12,11 +12,14 @@ from typing import Any
 
 import orjson
 import psycopg2
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from psycopg2.extras import RealDictCursor
 
 from gourmetgram.events import ModerationRequest
-from gourmetgram.kafka import committed_offsets, create_consumer, create_producer, publish_all
+from gourmetgram.kafka.clients import create_consumer, create_producer
+from gourmetgram.kafka.offsets import committed_offsets
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.windows import COUNT_NAMES
 from risk_scoring_service.service import Configuration, Service
@@ -99,17 +102,17 @@ class Requests:
 
     def send(self, *messages: ModerationRequest | bytes | None) -> None:
         """Publish requests, or raw values, in order; requests are keyed by image."""
-        publish_all(self._producer, [self._outgoing(message) for message in messages])
+        self._publisher.publish_all([self._outgoing(message) for message in messages])
 
     @cached_property
-    def _producer(self) -> Producer:
-        return create_producer(self.settings, "tests")
+    def _publisher(self) -> Publisher:
+        return Publisher(lambda: create_producer(self.settings, "tests"))
 
-    def _outgoing(self, message: ModerationRequest | bytes | None) -> tuple[str, str | None, bytes]:
+    def _outgoing(self, message: ModerationRequest | bytes | None) -> OutgoingMessage:
         topic = self.settings.moderation_topic
         if isinstance(message, ModerationRequest):
-            return topic, message.image_id, message.to_json()
-        return topic, None, message  # type: ignore[return-value]
+            return OutgoingMessage(topic, message.image_id, message.to_json())
+        return OutgoingMessage(topic, None, message)  # type: ignore[arg-type]
 
     def committed(self) -> int:
         """How many records the group has committed, over all partitions."""
@@ -117,7 +120,7 @@ class Requests:
         try:
             topic = self.settings.moderation_topic
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            offsets = committed_offsets(consumer, [(topic, number) for number in partitions])
+            offsets = committed_offsets(consumer, [Partition(topic, number) for number in partitions])
             return sum(offset or 0 for offset in offsets.values())
         finally:
             consumer.close()

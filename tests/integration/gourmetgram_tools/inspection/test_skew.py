@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features.definition import FEATURE_NAMES
-from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.cli import skew as skew_command
 from gourmetgram_tools.cli.main import app
@@ -53,8 +54,8 @@ class Serving:
     def request(self, image_id: str, at: datetime, context: dict[str, Any] | None = None) -> None:
         """Ask for a score by hand."""
         request = ModerationRequest(str(uuid.uuid4()), image_id, "by hand", microseconds(at), context or {})
-        producer = create_producer(KafkaSettings.load(self.environment), "tests")
-        publish_all(producer, [(self.environment["MODERATION_TOPIC"], image_id, request.to_json())])
+        publisher = Publisher(lambda: create_producer(KafkaSettings.load(self.environment), "tests"))
+        publisher.publish_all([OutgoingMessage(self.environment["MODERATION_TOPIC"], image_id, request.to_json())])
 
     @contextmanager
     def at_work(self, consumer: ConsumerPlatform) -> Iterator[None]:
