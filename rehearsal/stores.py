@@ -9,6 +9,7 @@ import psycopg2
 import redis
 
 from gourmetgram.errors import PlatformError
+from gourmetgram.kafka.ranges import held_ranges
 from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.inspection import kafka_reading
 from rehearsal.errors import NotSeenError
@@ -102,7 +103,7 @@ def messages(topic: str) -> list[tuple[str, dict[str, Any]]]:
     """
     try:
         with kafka_reading.reader(_kafka()) as consumer:
-            within = kafka_reading.ranges(consumer, [topic])
+            within = held_ranges(consumer, [topic])
             return [
                 ((keyed.key or b"").decode(), json.loads(keyed.record.value or b"null"))
                 for keyed in kafka_reading.read(consumer, within)

@@ -1,23 +1,25 @@
 """The audit: read every store while the platform is at rest, and compare them to the event."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Engine
 
 from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram.lakehouse.catalog import table_versions
+from gourmetgram.moments import now_us
 from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.checks import Check, Note, run_checks, take_notes
 from gourmetgram_tools.inspection.derived import derive
-from gourmetgram_tools.inspection.kafka_reading import Place, Range, read, reader
+from gourmetgram_tools.inspection.kafka_reading import read, reader
 from gourmetgram_tools.inspection.kafka_records import load_dead_letters, load_events, load_requests
 from gourmetgram_tools.inspection.lakehouse import LakeReading, load_lakehouse
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import DEFAULT_DEADLINE_S, look, wait_for_rest
-from gourmetgram_tools.inspection.redis_state import connect as connect_redis
 from gourmetgram_tools.inspection.redis_state import load_redis
 from gourmetgram_tools.inspection.rows import load_rows
 from gourmetgram_tools.inspection.tables import StoreTables, open_tables
@@ -107,7 +109,7 @@ def audit(
 
 
 def load_stores(
-    tables: StoreTables, platform: Platform, engine: Engine, ends: Mapping[Place, Range], strict: bool
+    tables: StoreTables, platform: Platform, engine: Engine, ends: Mapping[Partition, OffsetRange], strict: bool
 ) -> LakeReading:
     """Read all stores, and work out what the checks need.
 
@@ -122,24 +124,22 @@ def load_stores(
         TransientError: a store is away.
     """
     kafka = platform.kafka
-    now_us = time.time_ns() // 1000
+    began_us = now_us()
     tables.define(strict=strict, consumer_group=platform.consumer_group, moderation_topic=kafka.moderation_topic)
-    bucket = platform.objects.s3_bucket_name
-    load_rows(tables, engine, bucket)
-    with connect_redis(platform.redis) as client:
-        load_redis(tables, client)
-    events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
+    load_rows(tables, engine, platform.objects.s3_bucket_name)
+    load_redis(tables, platform.redis)
+    events = _of_topics(ends, kafka.event_topics)
     tables.load("spans", ((*place, *span) for place, span in events.items()))
     with reader(kafka) as consumer:
-        partitions = sum(topic == kafka.kafka_topic_views for topic, _ in events)
+        partitions = len(_of_topics(ends, (kafka.kafka_topic_views,)))
         load_events(tables, read(consumer, events), partitions)
-        load_requests(tables, read(consumer, _of_topic(ends, kafka.moderation_topic)))
-        load_dead_letters(tables, read(consumer, _of_topic(ends, kafka.dead_letter_topic)))
-    objects.load_objects(tables, objects.connect(platform.objects), bucket)
+        load_requests(tables, read(consumer, _of_topics(ends, (kafka.moderation_topic,))))
+        load_dead_letters(tables, read(consumer, _of_topics(ends, (kafka.dead_letter_topic,))))
+    objects.load_objects(tables, platform.objects)
     lake = load_lakehouse(tables, platform.iceberg)
-    derive(tables, platform.rules, now_us)
+    derive(tables, platform.rules, began_us)
     return lake
 
 
-def _of_topic(ends: Mapping[Place, Range], topic: str) -> dict[Place, Range]:
-    return {place: span for place, span in ends.items() if place[0] == topic}
+def _of_topics(ends: Mapping[Partition, OffsetRange], topics: Collection[str]) -> dict[Partition, OffsetRange]:
+    return {partition: span for partition, span in ends.items() if partition.topic in topics}

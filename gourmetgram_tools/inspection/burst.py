@@ -16,11 +16,12 @@ from sqlalchemy.exc import OperationalError
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import PermanentError, PlatformError, TransientError
 from gourmetgram.events import parse_uuid
+from gourmetgram.moments import now_us
+from gourmetgram.redis_keys import IMAGE_ALERT, score_us
 from gourmetgram.settings import PROJECT_ROOT
-from gourmetgram_tools.inspection.platform import Platform, TriggerRules
-from gourmetgram_tools.inspection.redis_state import connect as connect_redis
-from gourmetgram_tools.inspection.redis_state import microseconds
-from gourmetgram_tools.inspection.triggers import COOL_DOWN_US
+from gourmetgram.windows import COOL_DOWN_US, TriggerSettings
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.redis_state import connected
 
 DECISION_DEADLINE_S: Final = 30.0
 _BURST_TIMEOUT_S: Final = 300.0
@@ -69,7 +70,7 @@ class Burst:
     decisions: list[Decided]
 
 
-def expected_triggers(plan: Plan, rules: TriggerRules) -> list[str]:
+def expected_triggers(plan: Plan, rules: TriggerSettings) -> list[str]:
     """Triggers that a burst sent at once must raise on an image that is not in their cool-down.
 
     Raises:
@@ -90,10 +91,9 @@ def expected_triggers(plan: Plan, rules: TriggerRules) -> list[str]:
 
 def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list[str]:
     """Those triggers that an image cannot raise again yet."""
-    now_us = time.time_ns() // 1000
-    with connect_redis(platform.redis) as client:
-        last = {trigger: str(client.get(f"image:{image_id}:alert:{trigger}") or "") for trigger in triggers}
-    return [trigger for trigger, t in last.items() if t and now_us < microseconds(t) + COOL_DOWN_US]
+    with connected(platform.redis) as client:
+        last = {trigger: str(client.get(IMAGE_ALERT % (image_id, trigger)) or "") for trigger in triggers}
+    return [trigger for trigger, t in last.items() if t and now_us() < score_us(t) + COOL_DOWN_US]
 
 
 def burst(

@@ -6,33 +6,35 @@ from operator import itemgetter
 from typing import Final
 
 from gourmetgram.events import LATE_AFTER_US, request_uuid
-from gourmetgram_tools.inspection.platform import TriggerRules
-from gourmetgram_tools.inspection.tables import StoreTables
-from gourmetgram_tools.inspection.triggers import (
+from gourmetgram.moments import HOUR_US, MINUTE_US, SECOND_US
+from gourmetgram.windows import (
     COOL_DOWN_US,
-    SECOND_US,
-    WINDOWS,
-    CountedEvent,
-    ImageEvents,
-    all_raised,
-    of_upload,
-    window_rules,
+    COUNTED_WINDOWS,
+    IDLE_TTL_S,
+    LONGEST_WINDOW,
+    MILESTONES,
+    UPLOAD_TRIGGER,
+    WINDOW_TTL_S,
+    TriggerSettings,
+    anchor_minutes,
+    anchor_trigger,
 )
+from gourmetgram_tools.inspection.tables import StoreTables
+from gourmetgram_tools.inspection.triggers import CountedEvent, ImageEvents, all_raised, of_upload
 
-HOUR_US: Final = 3600 * SECOND_US
-SWEPT_WITHIN_US: Final = 15 * 60 * SECOND_US
+SWEPT_WITHIN_US: Final = 15 * MINUTE_US
 """A running API has removed a picture without a row by then: it must be a minute old (ORPHAN_AFTER_SECONDS), a sweep
 comes every ten minutes, and the rest is for sweeps that are tried again."""
 
 _CONSTANTS: Final = {
     "hour_us": HOUR_US,
-    "total_ttl_us": 7 * 24 * HOUR_US,
-    "hour_set_ttl_us": 2 * HOUR_US,
+    "total_ttl_us": IDLE_TTL_S * SECOND_US,
+    "hour_set_ttl_us": WINDOW_TTL_S[LONGEST_WINDOW] * SECOND_US,
     "cool_down_us": COOL_DOWN_US,
     "late_after_us": LATE_AFTER_US,
     "swept_within_us": SWEPT_WITHIN_US,
     # A key is written a little after the broker has stored the event, and read a little after this audit began.
-    "slack_us": 60 * SECOND_US,
+    "slack_us": MINUTE_US,
 }
 
 # API v1 writes rows without events, and Kafka removes old records. So a row without an event is a difference only when
@@ -144,9 +146,6 @@ WHERE may_alert AND events >= CASE kind WHEN 'view' THEN view_threshold() WHEN '
   AND image_id NOT IN (SELECT image_id FROM seen_images WHERE scattered)
 ORDER BY image_id, kind, number
 """
-_OWN_TRIGGERS: Final = """
-SELECT DISTINCT trigger FROM request_records WHERE trigger = 'upload' OR starts_with(trigger, 'anchor_')
-"""
 _UPLOADS: Final = """
 SELECT image_id::VARCHAR, time_us, broker_us, event_id::VARCHAR FROM uploads JOIN seen_images USING (image_id)
 WHERE eligible AND NOT scattered
@@ -160,7 +159,7 @@ ORDER BY request_id
 """
 
 
-def derive(tables: StoreTables, rules: TriggerRules, now_us: int) -> None:
+def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
     """Work out what follows from the loaded tables.
 
     Args:
@@ -171,7 +170,10 @@ def derive(tables: StoreTables, rules: TriggerRules, now_us: int) -> None:
     tables.define(now_us=now_us, **_CONSTANTS)
     ((truncated, start_us),) = tables.rows(_COVERAGE)
     tables.define(truncated=truncated, start_us=start_us)
-    tables.load("counts", ((name, *window, position) for position, (name, window) in enumerate(WINDOWS.items())))
+    windows = enumerate(COUNTED_WINDOWS.items())
+    tables.load("counts", ((name, window.kind, window.width_us, place) for place, (name, window) in windows))
+    tables.load("window_triggers", ((rule.name,) for rule in rules.window_triggers()))
+    tables.load("milestone_marks", ((views,) for views in MILESTONES))
     tables.run(_EVENTS)
     tables.run(_MACROS)
     tables.run(_OTHERS)
@@ -180,11 +182,11 @@ def derive(tables: StoreTables, rules: TriggerRules, now_us: int) -> None:
     tables.load("foreign_requests", ((request_id,) for request_id in _foreign_requests(tables)))
 
 
-def _load_raised(tables: StoreTables, rules: TriggerRules) -> None:
+def _load_raised(tables: StoreTables, rules: TriggerSettings) -> None:
     """Work out when the window rules must have fired."""
     least: dict[str, int] = {}
-    for rule in window_rules(rules):
-        kind = WINDOWS[rule.counter][0]
+    for rule in rules.window_triggers():
+        kind = COUNTED_WINDOWS[rule.count_name].kind
         least[f"{kind}_threshold"] = min(rule.threshold, least.get(f"{kind}_threshold", rule.threshold))
     tables.define(**least)
     tables.load(
@@ -201,12 +203,13 @@ def _image_events(tables: StoreTables) -> Iterator[ImageEvents]:
         yield ImageEvents(image_id, kind, [CountedEvent(*row[2:]) for row in rows])
 
 
-def _load_of_uploads(tables: StoreTables, rules: TriggerRules, now_us: int) -> None:
+def _load_of_uploads(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
     """Work out the requests that uploads demand, and those that they would have demanded by an earlier setting."""
-    demanded = {f"anchor_{minutes}" for minutes in rules.rescore_at_minutes}
+    demanded = {anchor_trigger(minutes) for minutes in rules.rescore_at_minutes}
     if rules.trigger_on_upload:
-        demanded.add("upload")
-    triggers = demanded | {trigger for (trigger,) in tables.rows(_OWN_TRIGGERS)}
+        demanded.add(UPLOAD_TRIGGER)
+    asked = {trigger for (trigger,) in tables.rows("SELECT DISTINCT trigger FROM request_records")}
+    triggers = demanded | {trigger for trigger in asked if trigger == UPLOAD_TRIGGER or anchor_minutes(trigger)}
 
     def rows() -> Iterator[tuple[object, ...]]:
         for image_id, *event in tables.stream(_UPLOADS):

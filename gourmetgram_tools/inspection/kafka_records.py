@@ -12,9 +12,10 @@ import orjson
 
 from gourmetgram.events import BadMessage, Event, ModerationRequest, Record, parse_event, parse_request, parse_uuid
 from gourmetgram.features.definition import CATEGORIES, UNKNOWN_CATEGORY
-from gourmetgram.lakehouse.filters import from_us
+from gourmetgram.kafka.ranges import held_ranges
+from gourmetgram.moments import from_us
 from gourmetgram.settings import KafkaSettings
-from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of, ranges, read, reader, since
+from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of, read, reader, since
 from gourmetgram_tools.inspection.tables import StoreTables
 
 _ROW_ID_FIELD: Final = {"comment": "comment_id", "flag": "flag_id", "upload": "image_id"}
@@ -140,7 +141,7 @@ def read_image_records(settings: KafkaSettings, image_id: str, since_us: int) ->
         return keyed.key == needle or needle in (keyed.record.value or b"")
 
     with reader(settings) as consumer:
-        everything = ranges(consumer, settings.all_topics)
+        everything = held_ranges(consumer, settings.all_topics)
         home = partition_of(image_id, sum(topic == settings.kafka_topic_views for topic, _ in everything) or 1)
         topics = (*settings.event_topics, settings.moderation_topic)
         wanted = {place: span for place, span in everything.items() if place[1] == home and place[0] in topics}
@@ -157,7 +158,7 @@ def read_event_records(settings: KafkaSettings, event_id: str) -> list[EventReco
     """Every record of one event: all event topics are searched, because an id does not tell the partition."""
     needle = event_id.encode()
     with reader(settings) as consumer:
-        spans = ranges(consumer, settings.event_topics)
+        spans = held_ranges(consumer, settings.event_topics)
         found = [item for item in read(consumer, spans) if needle in (item.record.value or b"").lower()]
     return [event for event in _event_records(found) if event.event_id == event_id]
 

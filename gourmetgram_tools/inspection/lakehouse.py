@@ -14,11 +14,12 @@ from pyiceberg.table.snapshots import ancestors_of
 from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.audit import window_sums
 from gourmetgram.lakehouse.catalog import open_catalog, table_versions
-from gourmetgram.lakehouse.filters import at_or_after, between, equals, to_us
-from gourmetgram.lakehouse.progress import complete_through, events_progress, parse_time, summary_of
+from gourmetgram.lakehouse.filters import at_or_after, between, equals
+from gourmetgram.lakehouse.progress import complete_through, events_progress, summary_of
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES
 from gourmetgram.lakehouse.windows import WINDOW_US, processed_through
+from gourmetgram.moments import parse_utc, to_us
 from gourmetgram.settings import IcebergSettings
 from gourmetgram.training_data.names import EXTRACTED_AT, FIRST_FLAG, ROWS_KEPT, TRAINING_TABLE
 from gourmetgram_tools.inspection.kafka_records import EventRecord
@@ -244,7 +245,7 @@ def _load_training(tables: StoreTables, table: Table) -> None:
     summaries = map(summary_of, ancestors_of(table.current_snapshot(), table.metadata))
     kept = next((int(summary[ROWS_KEPT]) for summary in summaries if ROWS_KEPT in summary), -1)
     # Without a moment any deletion counts as one from before the extract.
-    extracted_us = to_us(parse_time(extracted_at)) if extracted_at else 2**62
+    extracted_us = to_us(parse_utc(extracted_at)) if extracted_at else 2**62
     tables.define(training_kept=kept, extracted_us=extracted_us)
     columns = ["image_id", "decision_point_minutes", "anchor_time"]
     if FIRST_FLAG not in table.schema().column_names:

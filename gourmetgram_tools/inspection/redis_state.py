@@ -1,6 +1,5 @@
 """Keys of images in Redis: of one image for a trace, or all of them as tables."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,18 +10,17 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from gourmetgram.clients import redis
 from gourmetgram.errors import TransientError
+from gourmetgram.events import parse_uuid
+from gourmetgram.redis_keys import IMAGE_KEYS, IMAGE_WINDOW, KEYS_OF_IMAGE, ImageKey, parse_image_key, score_us
 from gourmetgram.settings import RedisSettings
+from gourmetgram.windows import COUNTED_KINDS, WINDOW_US
 from gourmetgram_tools.inspection.tables import StoreTables
 
-_KEY: Final = re.compile(
-    r"image:(?P<image>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?:(?P<kind>view|comment|flag)s:(?P<window>1min|5min|1hr)"
-    r"|total_(?P<total>view|comment|flag)s|alert:(?P<alert>\w+)|(?P<metadata>metadata))"
-)
-_WINDOWS: Final = ("1min", "5min", "1hr")
 _BATCH: Final = 1000
-_LARGEST_US: Final = 2**62
-"""Anything larger was typed in by hand, and is the time or number of nothing."""
+_LARGEST: Final = 2**62
+_KIND_OF: Final = {plural: kind for kind, plural in COUNTED_KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -62,71 +60,68 @@ class _Content(NamedTuple):
 
 
 @contextmanager
-def connect(settings: RedisSettings) -> Iterator["Redis"]:
-    """A client that waits at most ten seconds for an answer.
+def connected(settings: RedisSettings) -> Iterator[Redis]:
+    """A client that returns texts.
 
     Raises:
         TransientError: Redis is away, or goes away within the block.
     """
     try:
-        with Redis(
-            host=settings.redis_host,
-            port=settings.redis_port,
-            db=settings.redis_db,
-            decode_responses=True,
-            socket_timeout=10,
-            socket_connect_timeout=5,
-        ) as client:
+        with redis.connect(settings, redis.TOOL, decode_responses=True) as client:
             yield client
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise TransientError(f"Redis did not answer: {error}") from error
 
 
-def microseconds(text_or_number: str | float) -> int:
-    """Unix seconds, as Redis holds them, in whole microseconds.
+def read_image_keys(settings: RedisSettings, image_id: str) -> list[RedisKey]:
+    """All keys of an image, by name.
 
     Raises:
-        ValueError: the text is no number, or too large for a time.
+        TransientError: Redis is away.
     """
-    seconds = float(text_or_number)
-    if not abs(seconds * 1_000_000) < _LARGEST_US:
-        raise ValueError(f"{text_or_number} is no time")
-    return round(seconds * 1_000_000)
+    with connected(settings) as client:
+        return [_summary(content) for content in sorted(_contents(client, KEYS_OF_IMAGE % image_id))]
 
 
-def read_image_keys(client: "Redis", image_id: str) -> list[RedisKey]:
-    """All keys of an image, by name."""
-    return [_summary(content) for content in sorted(_contents(client, f"image:{image_id}:*"))]
+def memberships(settings: RedisSettings, image_id: str, kind: str, event_id: str) -> list[Membership]:
+    """The windows that hold an event of a kind.
+
+    Raises:
+        TransientError: Redis is away.
+    """
+    found = []
+    with connected(settings) as client:
+        for key in [IMAGE_WINDOW % (image_id, plural, window) for window in WINDOW_US
+                    for counted, plural in COUNTED_KINDS.items() if counted == kind]:  # fmt: skip
+            for member, _score in client.zscan_iter(key, match=f"{kind}:*:{event_id[:8]}"):
+                found.append(Membership(key, str(member), int(client.ttl(key))))
+    return found
 
 
-def memberships(client: "Redis", image_id: str, kind: str, event_id: str) -> list[Membership]:
-    """The windows that hold an event of a kind (`view`, `comment` or `flag`)."""
-    return [
-        Membership(key, str(member), int(client.ttl(key)))
-        for key in (f"image:{image_id}:{kind}s:{width}" for width in _WINDOWS)
-        for member, _score in client.zscan_iter(key, match=f"{kind}:*:{event_id[:8]}")
-    ]
+def load_redis(tables: StoreTables, settings: RedisSettings) -> None:
+    """Fill the tables `redis_*` with all keys of images.
+
+    Raises:
+        TransientError: Redis is away.
+    """
+    with connected(settings) as client:
+        contents = _contents(client, IMAGE_KEYS)
+        while batch := list(islice(contents, _BATCH)):
+            rows: dict[str, list[tuple[object, ...]]] = {}
+            for content in batch:
+                key = parse_image_key(content.key)
+                if key is None or parse_uuid(key.image_id) is None:
+                    continue
+                try:
+                    table, found = _rows(key, content)
+                except (ValueError, OverflowError) as error:
+                    table, found = "redis_unreadable", [(f"{content.key}: {error}",)]
+                rows.setdefault(table, []).extend(found)
+            for table, found in rows.items():
+                tables.load(table, found)
 
 
-def load_redis(tables: StoreTables, client: "Redis") -> None:
-    """Fill the tables `redis_*` with all keys of images."""
-    contents = _contents(client, "image:*")
-    while batch := list(islice(contents, _BATCH)):
-        rows: dict[str, list[tuple[object, ...]]] = {}
-        for content in batch:
-            match = _KEY.fullmatch(content.key)
-            if match is None:
-                continue
-            try:
-                table, found = _rows(match, content)
-            except (ValueError, OverflowError) as error:
-                table, found = "redis_unreadable", [(f"{content.key}: {error}",)]
-            rows.setdefault(table, []).extend(found)
-        for table, found in rows.items():
-            tables.load(table, found)
-
-
-def _contents(client: "Redis", pattern: str) -> Iterator[_Content]:
+def _contents(client: Redis, pattern: str) -> Iterator[_Content]:
     """The keys of a pattern, a thousand a round trip; keys that expire meanwhile are left out."""
     keys = iter(dict.fromkeys(client.scan_iter(match=pattern, count=10 * _BATCH)))  # SCAN may return a key twice
     while batch := list(islice(keys, _BATCH)):
@@ -156,24 +151,33 @@ def _summary(content: _Content) -> RedisKey:
     return RedisKey(key, kind, length, ttl, value)
 
 
-def _rows(match: re.Match[str], content: _Content) -> tuple[str, list[tuple[object, ...]]]:
+def _rows(key: ImageKey, content: _Content) -> tuple[str, list[tuple[object, ...]]]:
     """The table of a key, and its rows there.
 
     Raises:
         ValueError: type or content of the key are not those of its name.
+        OverflowError: a time or number is too large.
     """
-    image_id, value = match["image"], content.value
-    wanted = "zset" if match["window"] else "hash" if match["metadata"] else "string"
+    kind = _KIND_OF.get(key.plural or "")
+    wanted = {"window": "zset", "metadata": "hash"}.get(key.sort, "string")
     if content.type != wanted:
         raise ValueError(f"a {content.type} instead of a {wanted}")
-    if match["window"]:
-        place = (image_id, match["kind"], match["window"])
-        return "redis_members", [(*place, member, microseconds(score)) for member, score in value]
-    if match["metadata"]:
-        return "redis_metadata", [(image_id, *field) for field in value.items()]
-    if match["total"]:
-        number = int(value)
-        if abs(number) > _LARGEST_US:
-            raise ValueError(f"{number} is no count")
-        return "redis_totals", [(image_id, match["total"], number)]
-    return "redis_alerts", [(image_id, match["alert"], microseconds(value))]
+    if key.sort == "window":
+        members = ((member, _fitting(score_us(score))) for member, score in content.value)
+        return "redis_members", [(key.image_id, kind, key.window, *member) for member in members]
+    if key.sort == "metadata":
+        return "redis_metadata", [(key.image_id, *field) for field in content.value.items()]
+    if key.sort == "total":
+        return "redis_totals", [(key.image_id, kind, _fitting(int(content.value)))]
+    return "redis_alerts", [(key.image_id, key.trigger, _fitting(score_us(content.value)))]
+
+
+def _fitting(number: int) -> int:
+    """The number itself.
+
+    Raises:
+        ValueError: it is larger than any time or count of the platform.
+    """
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{number} is no time or count")
+    return number

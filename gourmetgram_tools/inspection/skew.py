@@ -25,6 +25,7 @@ from gourmetgram.features import offline
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns
+from gourmetgram.kafka.ranges import held_ranges
 from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.progress import Offsets, events_progress
 from gourmetgram.moments import HOUR_US
@@ -38,7 +39,7 @@ from gourmetgram.training_data.inputs import (
     open_event_history,
     open_raw_files,
 )
-from gourmetgram_tools.inspection.kafka_reading import ranges, read, reader
+from gourmetgram_tools.inspection.kafka_reading import read, reader
 from gourmetgram_tools.inspection.kafka_records import requests_of
 
 Report = Callable[[str], None]
@@ -197,7 +198,7 @@ def _with_requests(
 ) -> list[_Scored]:
     found: dict[str, _Scored] = {}
     with reader(kafka) as consumer:
-        for record, request in requests_of(read(consumer, ranges(consumer, [kafka.moderation_topic]))):
+        for record, request in requests_of(read(consumer, held_ranges(consumer, [kafka.moderation_topic]))):
             vector = vectors.get(request.request_id)
             if vector is not None and request.request_id not in found:
                 # A request has its image as key, so its partition has the same number as that of the image's events.

@@ -60,6 +60,8 @@ CREATE TABLE lake_windows (
 CREATE TABLE training (image_id UUID, minutes INTEGER, anchor_us BIGINT, first_flag_fits BOOLEAN);
 -- Worked out by `triggers`
 CREATE TABLE counts (name VARCHAR, kind VARCHAR, width_us BIGINT, position INTEGER);
+CREATE TABLE window_triggers (trigger VARCHAR);
+CREATE TABLE milestone_marks (milestone INTEGER);
 CREATE TABLE raised (
     request_id UUID, image_id UUID, trigger VARCHAR, time_us BIGINT, broker_us BIGINT, sends_request BOOLEAN
 );

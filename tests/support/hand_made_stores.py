@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from gourmetgram.events import Record
+from gourmetgram.windows import TriggerSettings
 from gourmetgram_tools.inspection.checks import Check, run_checks
 from gourmetgram_tools.inspection.derived import derive
 from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of
 from gourmetgram_tools.inspection.kafka_records import load_events, load_requests
 from gourmetgram_tools.inspection.lakehouse import LakeReading
-from gourmetgram_tools.inspection.platform import TriggerRules
 from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 
 T0_US = 1_800_000_000_000_000
@@ -78,7 +78,7 @@ def hand_made_stores(
         load_requests(tables, requests)
         for table, rows in (fill or {}).items():
             tables.load(table, rows)
-        derive(tables, TriggerRules(), now_us)
+        derive(tables, TriggerSettings(), now_us)
         yield tables
 
 

@@ -11,9 +11,9 @@ import pytest
 import redis as redis_library
 from sqlalchemy import Engine, create_engine
 
+from gourmetgram.clients import s3
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings
 from gourmetgram.topics import ensure_topics
-from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.audit import load_stores
 from gourmetgram_tools.inspection.lakehouse import LakeReading
 from gourmetgram_tools.inspection.platform import Platform
@@ -50,7 +50,7 @@ class Scene:
 
 
 def _bucket(environment: dict[str, str], name: str) -> None:
-    client = objects.connect(ObjectStoreSettings.load(environment))
+    client = s3.connect(ObjectStoreSettings.load(environment), s3.JOB)
     client.create_bucket(Bucket=name)
     client.close()
 

@@ -104,7 +104,7 @@ _ALERTS: Final = CheckQuery(
             SELECT image_id, trigger, max(time_us) AS t, max_by(broker_us, time_us) AS broker_us
             FROM raised GROUP BY image_id, trigger
          ),
-         found AS (FROM redis_alerts WHERE trigger IN ('viral', 'suspicious', 'flagged', 'popular'))
+         found AS (FROM redis_alerts SEMI JOIN window_triggers USING (trigger))
     """,
     numbers="""
     SELECT greatest((SELECT count(*) FROM last WHERE is_young(broker_us, cool_down_us())),
@@ -139,7 +139,7 @@ _MILESTONES: Final = CheckQuery(
             FROM starts JOIN (FROM activity WHERE kind = 'view') USING (image_id)
          ),
          reached AS (
-            SELECT DISTINCT image_id, milestone FROM runs CROSS JOIN (SELECT unnest([10, 100, 1000]) AS milestone)
+            SELECT DISTINCT image_id, milestone FROM runs CROSS JOIN milestone_marks
             WHERE views >= milestone AND image_id IN (SELECT image_id FROM images) AND is_complete(image_id)
          ),
          found AS (SELECT DISTINCT * FROM milestones WHERE is_complete(image_id))

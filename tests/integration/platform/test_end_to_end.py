@@ -13,10 +13,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from gourmetgram.clients import s3
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.cli.target import Target, environment, platform_of, selected_platform
-from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.audit import AuditResult, audit
 from gourmetgram_tools.inspection.burst import Plan, burst
 from gourmetgram_tools.inspection.platform import Platform
@@ -138,7 +138,7 @@ def test_the_commands_print_one_json_document_and_end_with_the_right_code(site, 
 
 
 def test_an_orphan_object_makes_the_command_fail(site, platform):
-    client = objects.connect(platform.objects)
+    client = s3.connect(platform.objects, s3.JOB)
     client.put_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg", Body=b"x")
     try:
         done = CliRunner().invoke(app, ["audit", *site.options])

@@ -3,23 +3,24 @@
 import pytest
 
 from gourmetgram.errors import TransientError
-from gourmetgram_tools.inspection.kafka_reading import Range
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram_tools.inspection.quiescence import Look, advice, lag, wait_for_rest
 
 
 def test_lag_counts_what_is_there_and_not_committed():
     spans = {
-        ("views", 0): Range(0, 10),
-        ("views", 1): Range(5, 5),
-        ("views", 2): Range(4, 9),
-        ("views", 3): Range(0, 0),
+        Partition("views", 0): OffsetRange(0, 10),
+        Partition("views", 1): OffsetRange(5, 5),
+        Partition("views", 2): OffsetRange(4, 9),
+        Partition("views", 3): OffsetRange(0, 0),
     }
     assert lag(spans, {}) == 15
-    assert lag(spans, {("views", 0): 10, ("views", 2): 2}) == 5
+    assert lag(spans, {Partition("views", 0): 10, Partition("views", 2): 2}) == 5
 
 
 def look(end: int, outbox: int = 0) -> Look:
-    return Look({("views", 0): Range(0, end)}, 0, 0, outbox)
+    return Look({Partition("views", 0): OffsetRange(0, end)}, 0, 0, outbox)
 
 
 def rest(looks: list[Look], deadline: float = float("inf")) -> Look:

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.lakehouse.filters import from_us
+from gourmetgram.moments import from_us
+from gourmetgram.windows import TriggerSettings
 from gourmetgram_tools.cli.audit_view import print_audit
 from gourmetgram_tools.cli.trace_view import print_trace, relative
 from gourmetgram_tools.inspection.audit import AuditResult
@@ -17,7 +18,6 @@ from gourmetgram_tools.inspection.burst import Plan, expected_triggers
 from gourmetgram_tools.inspection.checks import Check, Note
 from gourmetgram_tools.inspection.kafka_records import EventRecord, ImageRecords, RequestRecord
 from gourmetgram_tools.inspection.lakehouse import LakeImage, LakeTrainingRow, LakeWindow
-from gourmetgram_tools.inspection.platform import TriggerRules
 from gourmetgram_tools.inspection.redis_state import RedisKey
 from gourmetgram_tools.inspection.rows import CommentRow, DecisionRow, ImageRow, ImageRows
 from gourmetgram_tools.inspection.timeline import build_timeline, milliseconds, notable
@@ -152,7 +152,7 @@ def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
 
 
 def test_a_burst_expects_the_triggers_whose_thresholds_it_reaches():
-    rules = TriggerRules()
+    rules = TriggerSettings()
     assert expected_triggers(Plan(), rules) == ["viral", "flagged"]
     assert expected_triggers(Plan(views=99, comments=10, flags=1), rules) == ["suspicious"]
     with pytest.raises(PermanentError, match="below every threshold"):

@@ -5,14 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import request_uuid
-from gourmetgram_tools.inspection.platform import TriggerRules
+from gourmetgram.moments import SECOND_US
+from gourmetgram.windows import COUNTED_WINDOWS, TriggerSettings, WindowTrigger
 from gourmetgram_tools.inspection.triggers import (
-    SECOND_US,
-    WINDOWS,
     CountedEvent,
     ImageEvents,
     Raised,
-    WindowRule,
     all_raised,
     of_upload,
     raised_by,
@@ -20,7 +18,7 @@ from gourmetgram_tools.inspection.triggers import (
 
 T0 = 1_800_000_000 * SECOND_US
 IMAGE = "11111111-1111-4111-8111-111111111111"
-FLAGGED = WindowRule("flagged", "flags_5min", 2, True)
+FLAGGED = WindowTrigger("flagged", "flags_5min", 2, True)
 HOUR = 3600
 
 
@@ -30,7 +28,7 @@ def event(seconds: float, *, delay_s: float = 0.01) -> CountedEvent:
     return CountedEvent(time_us, time_us + round(delay_s * SECOND_US), f"event-{seconds:g}")
 
 
-def times(events: list[CountedEvent], rule: WindowRule = FLAGGED) -> list[float]:
+def times(events: list[CountedEvent], rule: WindowTrigger = FLAGGED) -> list[float]:
     return [(raised.time_us - T0) / SECOND_US for raised in raised_by(IMAGE, events, rule)]
 
 
@@ -65,9 +63,9 @@ def test_each_image_and_each_kind_has_its_own_count():
     other = IMAGE.replace("1111-4111", "1112-4111")
     one_each = [ImageEvents(IMAGE, "flag", [event(0)]), ImageEvents(other, "flag", [event(0)]),
                 ImageEvents(IMAGE, "comment", [event(0)])]  # fmt: skip
-    assert list(all_raised(one_each, TriggerRules())) == []
+    assert list(all_raised(one_each, TriggerSettings())) == []
     two = [one_each[0], ImageEvents(other, "flag", [event(0), event(1)]), one_each[2]]
-    assert [(rule.trigger, raised.image_id) for rule, raised in all_raised(two, TriggerRules())] == [("flagged", other)]
+    assert [(rule.name, raised.image_id) for rule, raised in all_raised(two, TriggerSettings())] == [("flagged", other)]
 
 
 @given(
@@ -85,7 +83,7 @@ def test_the_recomputation_agrees_with_counting_by_hand(points, threshold):
         if count >= threshold and not cool and newest_event.broker_us - newest_event.time_us <= 3600 * SECOND_US:
             expected.append((t, newest_event.event_id))
             last = t
-    rule = WindowRule("flagged", "flags_5min", threshold, True)
+    rule = WindowTrigger("flagged", "flags_5min", threshold, True)
     assert [(raised.time_us, raised.event_id) for raised in raised_by(IMAGE, events, rule)] == expected
 
 
@@ -104,6 +102,6 @@ def test_an_upload_that_is_history_makes_none():
 
 
 def test_the_counts_of_a_context_are_those_of_the_contract():
-    assert set(WINDOWS) == {
+    assert set(COUNTED_WINDOWS) == {
         "views_5min", "views_1hr", "comments_1min", "comments_5min", "comments_1hr", "flags_5min", "flags_1hr",
     }  # fmt: skip
