@@ -6,7 +6,7 @@ from gourmetgram.events import Record
 from gourmetgram.kafka.partitions import Partition
 
 
-class Offsets:
+class SettledOffsets:
     """Next offsets to commit: per partition, the first one that is not settled.
 
     A pending request does not hold up later ones, but it holds back the commit: after a restart everything from it on

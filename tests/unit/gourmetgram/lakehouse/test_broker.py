@@ -87,7 +87,10 @@ class LosesRecords:
     """A consumer whose broker deletes a range after its first record."""
 
     def __init__(self) -> None:
-        self._messages = [Message("views", 0, 10), Message("views", 0, 11, error=KafkaError(KafkaError._AUTO_OFFSET_RESET))]
+        self._messages = [
+            Message("views", 0, 10),
+            Message("views", 0, 11, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)),
+        ]
 
     def assign(self, _partitions: list[TopicPartition]) -> None: ...
 
