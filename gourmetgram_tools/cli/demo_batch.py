@@ -24,7 +24,7 @@ from gourmetgram_tools.cli.skew import measured
 from gourmetgram_tools.cli.skew_view import print_skew
 from gourmetgram_tools.cli.trace_view import print_lake_image
 from gourmetgram_tools.comparison.report import write_report
-from gourmetgram_tools.inspection.burst import Plan
+from gourmetgram_tools.inspection.burst import BurstPlan
 from gourmetgram_tools.inspection.lakehouse import read_lake_image
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import look, wait_for_rest
@@ -131,7 +131,7 @@ class BatchHalf:
     def _burst_in_mode(self, mode: str) -> None:
         self._site.use_mode(mode)
         self._wait_for_model()
-        show_burst(self._console, self._platform, self._variables, Plan())
+        show_burst(self._console, self._platform, self._variables, BurstPlan())
 
     def _wait_for_model(self) -> None:
         """Wait until the scorer has the published model."""

@@ -24,8 +24,6 @@ from gourmetgram_tools.inspection.redis_state import load_redis
 from gourmetgram_tools.inspection.rows import load_rows
 from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 
-Report = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class AuditResult:
@@ -69,7 +67,7 @@ def audit(
     *,
     deadline_s: float = DEFAULT_DEADLINE_S,
     strict: bool = False,
-    report: Report = lambda _text: None,
+    report: Callable[[str], None] = lambda _text: None,
 ) -> AuditResult:
     """Compare the stores of a platform.
 

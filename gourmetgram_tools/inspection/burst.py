@@ -28,15 +28,13 @@ _BURST_TIMEOUT_S: Final = 300.0
 _IMAGE_LINE: Final = re.compile(r"Simulating viral burst for image: ([0-9a-f-]{36})")
 _POLL_S: Final = 0.02
 
-Report = Callable[[str], None]
-
 
 class NoDecisionError(PlatformError):
     """A decision that must follow did not come in time."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class BurstPlan:
     """How much of what the burst sends, in this order. `image_id` None = a fresh upload."""
 
     views: int = 110
@@ -70,7 +68,7 @@ class Burst:
     decisions: list[Decided]
 
 
-def expected_triggers(plan: Plan, rules: TriggerSettings) -> list[str]:
+def expected_triggers(plan: BurstPlan, rules: TriggerSettings) -> list[str]:
     """Triggers that a burst sent at once must raise on an image that is not in their cool-down.
 
     Raises:
@@ -99,10 +97,10 @@ def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list
 def burst(
     platform: Platform,
     environment: Mapping[str, str],
-    plan: Plan,
+    plan: BurstPlan,
     *,
     deadline_s: float = DECISION_DEADLINE_S,
-    report: Report = lambda _line: None,
+    report: Callable[[str], None] = lambda _line: None,
 ) -> Burst:
     """Send a burst and wait for the decisions that it must lead to.
 
@@ -136,7 +134,7 @@ def burst(
     return Burst(image_id, sent_s, decisions)
 
 
-def _variables(environment: Mapping[str, str], plan: Plan) -> dict[str, str]:
+def _variables(environment: Mapping[str, str], plan: BurstPlan) -> dict[str, str]:
     variables = {
         **environment,
         "GENERATOR_MODE": "simulate_viral",
@@ -182,7 +180,7 @@ def generator(variables: Mapping[str, str], *, quiet: bool = False) -> Iterator[
             process.stderr.close()
 
 
-def run_generator(variables: Mapping[str, str], report: Report) -> str:
+def run_generator(variables: Mapping[str, str], report: Callable[[str], None]) -> str:
     """Run the generator's burst to its end.
 
     Returns:

@@ -10,7 +10,7 @@ from gourmetgram_tools.inspection.kafka_records import EventRecord, RequestRecor
 from gourmetgram_tools.inspection.lakehouse import LakeEvent, read_lake_event
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.redis_state import Membership, memberships
-from gourmetgram_tools.inspection.rows import CommentRow, DecisionRow, FlagRow, ImageRow, OutboxRow
+from gourmetgram_tools.inspection.rows import CommentRow, DecisionRow, FlagRow, ImageRow, WaitingEvent
 from gourmetgram_tools.inspection.trace import Trace, trace
 
 _LONGEST_WINDOW_S: Final = 3600
@@ -34,7 +34,7 @@ class EventTrace:
     event_id: str
     image_id: str
     kind: str
-    outbox: OutboxRow | None
+    outbox: WaitingEvent | None
     records: list[EventRecord]
     row: ImageRow | CommentRow | FlagRow | None
     windows: list[Membership]

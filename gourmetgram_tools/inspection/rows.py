@@ -99,7 +99,7 @@ class DecisionRow:
 
 
 @dataclass(frozen=True)
-class OutboxRow:
+class WaitingEvent:
     """An event that waits for the relay."""
 
     event_id: str
@@ -118,7 +118,7 @@ class ImageRows:
     flags: list[FlagRow]
     milestones: list[MilestoneRow]
     decisions: list[DecisionRow]
-    outbox: list[OutboxRow]
+    outbox: list[WaitingEvent]
 
 
 _IMAGE: Final = """
@@ -215,7 +215,7 @@ def read_image_rows(connection: Connection, image_id: str) -> ImageRows:
         flags=[FlagRow(*row) for row in fetch(_FLAGS)],
         milestones=[MilestoneRow(*row) for row in fetch(_MILESTONES)],
         decisions=[DecisionRow(*row) for row in fetch(_DECISIONS)],
-        outbox=[OutboxRow(*row) for row in fetch(_OUTBOX)],
+        outbox=[WaitingEvent(*row) for row in fetch(_OUTBOX)],
     )
 
 

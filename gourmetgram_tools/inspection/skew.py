@@ -42,8 +42,6 @@ from gourmetgram.training_data.inputs import (
 from gourmetgram_tools.inspection.kafka_reading import read, reader
 from gourmetgram_tools.inspection.kafka_records import requests_of
 
-Report = Callable[[str], None]
-
 # Features that follow from window counts: not defined for a request that came without them.
 WINDOW_FEATURES: Final = (
     "views_5min",
@@ -141,7 +139,10 @@ class _Scored(NamedTuple):
 
 
 def measure_skew(
-    postgres: PostgresSettings, kafka: KafkaSettings, catalog: Catalog, report: Report = lambda _text: None
+    postgres: PostgresSettings,
+    kafka: KafkaSettings,
+    catalog: Catalog,
+    report: Callable[[str], None] = lambda _text: None,
 ) -> SkewResult:
     """Compare every stored vector with its offline twin.
 

@@ -69,7 +69,7 @@ CREATE TABLE of_uploads (request_id UUID, image_id UUID, trigger VARCHAR, time_u
 CREATE TABLE foreign_requests (request_id UUID);
 """
 
-Value = int | str | bool
+TableValue = int | str | bool
 
 
 class StoreTables:
@@ -87,7 +87,7 @@ class StoreTables:
         """Run statements without a result."""
         self._engine.execute(statements)
 
-    def define(self, **values: Value) -> None:
+    def define(self, **values: TableValue) -> None:
         """Make values known to queries: `define(now_us=5)` is read as `now_us()`."""
         for name, value in values.items():
             literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else f"{value}"
@@ -117,7 +117,7 @@ class StoreTables:
         finally:
             self._engine.unregister("loading")
 
-    def rows(self, query: str, parameters: dict[str, Value] | None = None) -> list[Any]:
+    def rows(self, query: str, parameters: dict[str, TableValue] | None = None) -> list[Any]:
         """All rows of a query's result; parameters that it does not name are left out."""
         named = {name: value for name, value in (parameters or {}).items() if f"${name}" in query}
         return self._engine.execute(query, named).fetchall()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gourmetgram_tools.inspection.tables import StoreTables, Value
+from gourmetgram_tools.inspection.tables import StoreTables, TableValue
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CheckQuery:
     numbers: str
     differences: str
     given: str = ""
-    parameters: dict[str, Value] = field(default_factory=dict)
+    parameters: dict[str, TableValue] = field(default_factory=dict)
 
     def run(self, tables: StoreTables) -> Check:
         """Compare the stores."""

@@ -14,7 +14,7 @@ from gourmetgram.windows import TriggerSettings
 from gourmetgram_tools.cli.audit_view import print_audit
 from gourmetgram_tools.cli.trace_view import print_trace, relative
 from gourmetgram_tools.inspection.audit import AuditResult
-from gourmetgram_tools.inspection.burst import Plan, expected_triggers
+from gourmetgram_tools.inspection.burst import BurstPlan, expected_triggers
 from gourmetgram_tools.inspection.checks import Check, Note
 from gourmetgram_tools.inspection.kafka_records import EventRecord, ImageRecords, RequestRecord
 from gourmetgram_tools.inspection.lakehouse import LakeImage, LakeTrainingRow, LakeWindow
@@ -153,7 +153,7 @@ def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
 
 def test_a_burst_expects_the_triggers_whose_thresholds_it_reaches():
     rules = TriggerSettings()
-    assert expected_triggers(Plan(), rules) == ["viral", "flagged"]
-    assert expected_triggers(Plan(views=99, comments=10, flags=1), rules) == ["suspicious"]
+    assert expected_triggers(BurstPlan(), rules) == ["viral", "flagged"]
+    assert expected_triggers(BurstPlan(views=99, comments=10, flags=1), rules) == ["suspicious"]
     with pytest.raises(PermanentError, match="below every threshold"):
-        expected_triggers(Plan(views=1, comments=1, flags=1), rules)
+        expected_triggers(BurstPlan(views=1, comments=1, flags=1), rules)
