@@ -14,10 +14,10 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
+from gourmetgram.clients import s3
 from gourmetgram.collector import freeze_heap
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, process_environment
 from gourmetgram.topics import ensure_topics
-from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 from tests.support.memory import files_in_memory, in_memory
@@ -150,7 +150,7 @@ def s3_environment(stack: Stack, unique_name: UniqueName) -> dict[str, str]:
     """Variables of `ObjectStoreSettings` with an empty bucket for this test module."""
     variables = {name: value for name, value in stack.environment().items() if name.startswith(("AWS_", "S3_"))}
     bucket = unique_name("images")
-    client = objects.connect(ObjectStoreSettings.load(variables))
+    client = s3.connect(ObjectStoreSettings.load(variables), s3.JOB)
     client.create_bucket(Bucket=bucket)
     client.close()
     return {**variables, "S3_BUCKET_NAME": bucket}

@@ -23,10 +23,10 @@ def burst(
     # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
     from gourmetgram_tools.cli.burst_view import show_burst
     from gourmetgram_tools.cli.output import page
-    from gourmetgram_tools.inspection.burst import Plan, expected_triggers
+    from gourmetgram_tools.inspection.burst import BurstPlan, expected_triggers
 
     platform = selected_platform(context, stack, target)
-    plan = Plan(views, comments, flags, image)
+    plan = BurstPlan(views, comments, flags, image)
     expected_triggers(plan, platform.rules)
     variables = running_environment(context, stack, target, (*SERVERS, API))
     show_burst(page(), platform, variables, plan, deadline)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gourmetgram_tools.cli.console import errors
 from gourmetgram_tools.cli.trace_view import print_trace
-from gourmetgram_tools.inspection.burst import DECISION_DEADLINE_S, Burst, Plan
+from gourmetgram_tools.inspection.burst import DECISION_DEADLINE_S, Burst, BurstPlan
 from gourmetgram_tools.inspection.burst import burst as send_burst
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.timeline import milliseconds
@@ -20,7 +20,7 @@ def show_burst(
     console: Console,
     platform: Platform,
     variables: dict[str, str],
-    plan: Plan,
+    plan: BurstPlan,
     deadline_s: float = DECISION_DEADLINE_S,
 ) -> str:
     """Send a burst, and print its decisions with their times, and its trace.

@@ -24,10 +24,10 @@ from gourmetgram_tools.cli.skew import measured
 from gourmetgram_tools.cli.skew_view import print_skew
 from gourmetgram_tools.cli.trace_view import print_lake_image
 from gourmetgram_tools.comparison.report import write_report
-from gourmetgram_tools.inspection.burst import Plan
+from gourmetgram_tools.inspection.burst import BurstPlan
+from gourmetgram_tools.inspection.lakehouse import read_lake_image
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import look, wait_for_rest
-from gourmetgram_tools.inspection.trace_lakehouse import read_lake_image
 
 AGGREGATION: Final = "redpanda_event_aggregation"
 TRAINING: Final = "moderation_training"
@@ -131,7 +131,7 @@ class BatchDemo:
     def _burst_in_mode(self, mode: str) -> None:
         self._site.use_mode(mode)
         self._wait_for_model()
-        show_burst(self._console, self._platform, self._variables, Plan())
+        show_burst(self._console, self._platform, self._variables, BurstPlan())
 
     def _wait_for_model(self) -> None:
         """Wait until the scorer has the published model."""

@@ -18,8 +18,8 @@ from gourmetgram_tools.cli.demo_site import Site, site_of
 from gourmetgram_tools.cli.output import page
 from gourmetgram_tools.cli.stack import links
 from gourmetgram_tools.cli.target import Target, environment, selected_platform
-from gourmetgram_tools.inspection.burst import Plan, generator
-from gourmetgram_tools.inspection.counts import Counts, read_counts
+from gourmetgram_tools.inspection.burst import BurstPlan, generator
+from gourmetgram_tools.inspection.counts import PlatformCounts, read_counts
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.local.services import inherited_environment
 
@@ -79,7 +79,7 @@ def run_demo(demo: Demo) -> None:
     heading(f"{demo.seconds:g} seconds of traffic: users upload, view, comment and flag")
     _traffic(console, variables, platform, demo.seconds)
     heading("One image goes viral, is judged by the rules, and its way through every store")
-    image_id = show_burst(console, platform, variables, Plan())
+    image_id = show_burst(console, platform, variables, BurstPlan())
     with site.traffic_paused():
         batch = BatchDemo(console, heading, site, platform, variables)
         skewed = 0 if demo.real_time_only else batch.run(image_id, demo.html)
@@ -125,7 +125,7 @@ def _traffic(console: Console, site_variables: dict[str, str], platform: Platfor
     console.print(_growth(before, read_counts(platform)))
 
 
-def _growth(before: Counts, now: Counts) -> str:
+def _growth(before: PlatformCounts, now: PlatformCounts) -> str:
     return ", ".join(
         f"{after - then:,} {name}" for (name, then), after in zip(before.items(), now.values(), strict=True)
     )

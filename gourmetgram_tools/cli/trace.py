@@ -22,8 +22,8 @@ def trace(
     from gourmetgram_tools.cli.output import page, print_json
     from gourmetgram_tools.cli.trace_view import print_event, print_trace
     from gourmetgram_tools.inspection.event_trace import parse_event_id, trace_event
+    from gourmetgram_tools.inspection.rows import check_image_id
     from gourmetgram_tools.inspection.trace import trace as trace_image
-    from gourmetgram_tools.inspection.trace_rows import check_image_id
 
     if image_id is None and event is None:
         raise PermanentError("Give the id of an image, or `--event` with the id of an event.")

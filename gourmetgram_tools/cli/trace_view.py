@@ -13,12 +13,12 @@ from rich.text import Text
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection.event_trace import EventTrace
+from gourmetgram_tools.inspection.kafka_records import RequestRecord
+from gourmetgram_tools.inspection.lakehouse import LakeEvent, LakeImage, LakeWindow
+from gourmetgram_tools.inspection.redis_state import RedisKey
+from gourmetgram_tools.inspection.rows import DecisionRow
 from gourmetgram_tools.inspection.timeline import MANY, Moment, distinct, milliseconds
 from gourmetgram_tools.inspection.trace import Trace
-from gourmetgram_tools.inspection.trace_kafka import RequestRecord
-from gourmetgram_tools.inspection.trace_lakehouse import LakeEvent, LakeImage, LakeWindow
-from gourmetgram_tools.inspection.trace_redis import RedisKey
-from gourmetgram_tools.inspection.trace_rows import DecisionRow
 
 _STORE_STYLES: Final = {"PostgreSQL": "cyan", "Kafka": "magenta", "Redis": "red", "MinIO": "yellow", "Iceberg": "blue"}
 _VERDICT_STYLES: Final = {"SAFE": "green", "REVIEW": "yellow", "FLAG": "bold red"}

@@ -1,30 +1,28 @@
 """The audit: read every store while the platform is at rest, and compare them to the event."""
 
-import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Engine
 
 from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram.lakehouse.catalog import table_versions
+from gourmetgram.moments import now_us
 from gourmetgram_tools.inspection import objects
-from gourmetgram_tools.inspection.checks import Check, Facts, Note, notes, run_checks
-from gourmetgram_tools.inspection.checks.facts import coverage
-from gourmetgram_tools.inspection.history import History
-from gourmetgram_tools.inspection.kafka_reading import Place, Range, read, reader
-from gourmetgram_tools.inspection.lakehouse import read_lakehouse
+from gourmetgram_tools.inspection.checks import Check, Note, run_checks, take_notes
+from gourmetgram_tools.inspection.derived import derive
+from gourmetgram_tools.inspection.kafka_reading import read, reader
+from gourmetgram_tools.inspection.kafka_records import load_dead_letters, load_events, load_requests
+from gourmetgram_tools.inspection.lakehouse import LakeReading, load_lakehouse
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import DEFAULT_DEADLINE_S, look, wait_for_rest
-from gourmetgram_tools.inspection.redis_state import connect as connect_redis
-from gourmetgram_tools.inspection.redis_state import read_redis
-from gourmetgram_tools.inspection.requests import DeadLetter, Requests, dead_letter_of
-from gourmetgram_tools.inspection.rows import read_rows
-
-Report = Callable[[str], None]
+from gourmetgram_tools.inspection.redis_state import load_redis
+from gourmetgram_tools.inspection.rows import load_rows
+from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def audit(
     *,
     deadline_s: float = DEFAULT_DEADLINE_S,
     strict: bool = False,
-    report: Report = lambda _text: None,
+    report: Callable[[str], None] = lambda _text: None,
 ) -> AuditResult:
     """Compare the stores of a platform.
 
@@ -90,80 +88,56 @@ def audit(
             before = wait_for_rest(lambda: look(platform, engine), started + deadline_s, report)
             waited = time.monotonic() - started
             report("reading the stores")
-            facts = read_facts(platform, engine, before.ends, strict)
-            # Something arrived while the stores were being read: what was read does not belong together.
-            if before == look(platform, engine) and facts.lakehouse.versions == table_versions(platform.iceberg):
-                break
-        report("comparing")
-        checks = tuple(run_checks(facts))
-        return AuditResult(
-            checks=checks,
-            notes=tuple(notes(facts)),
-            skipped=facts.lakehouse.skipped(),
-            events=facts.history.events.total(),
-            waited_s=waited,
-            read_s=time.monotonic() - started - waited,
-        )
+            with open_tables() as tables:
+                lake = load_stores(tables, platform, engine, before.ends, strict)
+                # Something arrived while the stores were being read: what was read does not belong together.
+                if before != look(platform, engine) or lake.versions != table_versions(platform.iceberg):
+                    continue
+                report("comparing")
+                return AuditResult(
+                    checks=tuple(run_checks(tables, lake)),
+                    notes=tuple(take_notes(tables)),
+                    skipped=lake.skipped(),
+                    events=tables.rows("SELECT count(*) FROM events")[0][0],
+                    waited_s=waited,
+                    read_s=time.monotonic() - started - waited,
+                )
     finally:
         engine.dispose()
 
 
-def read_facts(platform: Platform, engine: Engine, ends: Mapping[Place, Range], strict: bool) -> Facts:
-    """Read all stores.
+def load_stores(
+    tables: StoreTables, platform: Platform, engine: Engine, ends: Mapping[Partition, OffsetRange], strict: bool
+) -> LakeReading:
+    """Read all stores, and work out what the checks need.
 
     Args:
-        platform: where they are.
+        tables: where to; empty.
+        platform: where the stores are.
         engine: its database.
         ends: which records of each partition to read.
         strict: see `audit`.
+
+    Raises:
+        TransientError: a store is away.
     """
     kafka = platform.kafka
-    now_us = time.time_ns() // 1000
-    events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
-    partitions = sum(topic == kafka.kafka_topic_views for topic, _ in events)
-    rows = read_rows(engine)
-    with connect_redis(platform.redis) as client:
-        state = read_redis(client)
-    with reader(kafka) as consumer, _without_garbage_collection():
-        number = sum(span.end - span.start for span in events.values())
-        history = History.of(read(consumer, events), partitions, number)
-        requests = Requests.of(read(consumer, _of_topic(ends, kafka.moderation_topic)))
-        letters: list[DeadLetter] = []
-        for keyed in read(consumer, _of_topic(ends, kafka.dead_letter_topic)):
-            letter = dead_letter_of(keyed.record.value)
-            if letter is not None:
-                letters.append(letter)
-    bucket = platform.objects.s3_bucket_name
-    return Facts(
-        history=history,
-        requests=requests,
-        dead_letters=letters,
-        rows=rows,
-        redis=state,
-        objects=objects.list_objects(objects.connect(platform.objects), bucket),
-        bucket=bucket,
-        moderation_topic=kafka.moderation_topic,
-        consumer_group=platform.consumer_group,
-        rules=platform.rules,
-        event_ranges=events,
-        lakehouse=read_lakehouse(platform.iceberg, history, events),
-        coverage=coverage(history, events, rows, now_us),
-        now_us=now_us,
-        strict=strict,
-    )
+    began_us = now_us()
+    tables.define(strict=strict, consumer_group=platform.consumer_group, moderation_topic=kafka.moderation_topic)
+    load_rows(tables, engine, platform.objects.s3_bucket_name)
+    load_redis(tables, platform.redis)
+    events = _of_topics(ends, kafka.event_topics)
+    tables.load("spans", ((*place, *span) for place, span in events.items()))
+    with reader(kafka) as consumer:
+        partitions = len(_of_topics(ends, (kafka.kafka_topic_views,)))
+        load_events(tables, read(consumer, events), partitions)
+        load_requests(tables, read(consumer, _of_topics(ends, (kafka.moderation_topic,))))
+        load_dead_letters(tables, read(consumer, _of_topics(ends, (kafka.dead_letter_topic,))))
+    objects.load_objects(tables, platform.objects)
+    lake = load_lakehouse(tables, platform.iceberg)
+    derive(tables, platform.rules, began_us)
+    return lake
 
 
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Millions of small objects, all kept and none in a cycle: looking for cycles would take a quarter of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _of_topic(ends: Mapping[Place, Range], topic: str) -> dict[Place, Range]:
-    return {place: span for place, span in ends.items() if place[0] == topic}
+def _of_topics(ends: Mapping[Partition, OffsetRange], topics: Collection[str]) -> dict[Partition, OffsetRange]:
+    return {partition: span for partition, span in ends.items() if partition.topic in topics}

@@ -16,18 +16,17 @@ from sqlalchemy.exc import OperationalError
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import PermanentError, PlatformError, TransientError
 from gourmetgram.events import parse_uuid
+from gourmetgram.moments import now_us
+from gourmetgram.redis_keys import IMAGE_ALERT, score_us
 from gourmetgram.settings import PROJECT_ROOT
-from gourmetgram_tools.inspection.platform import Platform, TriggerRules
-from gourmetgram_tools.inspection.redis_state import connect as connect_redis
-from gourmetgram_tools.inspection.redis_state import microseconds
-from gourmetgram_tools.inspection.triggers import COOL_DOWN_US
+from gourmetgram.windows import COOL_DOWN_US, TriggerSettings
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.redis_state import connected
 
 DECISION_DEADLINE_S: Final = 30.0
 _BURST_TIMEOUT_S: Final = 300.0
 _IMAGE_LINE: Final = re.compile(r"Simulating viral burst for image: ([0-9a-f-]{36})")
 _POLL_S: Final = 0.02
-
-Report = Callable[[str], None]
 
 
 class NoDecisionError(PlatformError):
@@ -35,7 +34,7 @@ class NoDecisionError(PlatformError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BurstPlan:
     """How much of what the burst sends, in this order. `image_id` None = a fresh upload."""
 
     views: int = 110
@@ -69,7 +68,7 @@ class Burst:
     decisions: list[Decided]
 
 
-def expected_triggers(plan: Plan, rules: TriggerRules) -> list[str]:
+def expected_triggers(plan: BurstPlan, rules: TriggerSettings) -> list[str]:
     """Triggers that a burst sent at once must raise on an image that is not in their cool-down.
 
     Raises:
@@ -90,19 +89,18 @@ def expected_triggers(plan: Plan, rules: TriggerRules) -> list[str]:
 
 def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list[str]:
     """Those triggers that an image cannot raise again yet."""
-    now_us = time.time_ns() // 1000
-    with connect_redis(platform.redis) as client:
-        last = {trigger: client.get(f"image:{image_id}:alert:{trigger}") for trigger in triggers}
-    return [trigger for trigger, t in last.items() if t is not None and now_us < microseconds(t) + COOL_DOWN_US]
+    with connected(platform.redis) as client:
+        last = {trigger: str(client.get(IMAGE_ALERT % (image_id, trigger)) or "") for trigger in triggers}
+    return [trigger for trigger, t in last.items() if t and now_us() < score_us(t) + COOL_DOWN_US]
 
 
 def burst(
     platform: Platform,
     environment: Mapping[str, str],
-    plan: Plan,
+    plan: BurstPlan,
     *,
     deadline_s: float = DECISION_DEADLINE_S,
-    report: Report = lambda _line: None,
+    report: Callable[[str], None] = lambda _line: None,
 ) -> Burst:
     """Send a burst and wait for the decisions that it must lead to.
 
@@ -136,7 +134,7 @@ def burst(
     return Burst(image_id, sent_s, decisions)
 
 
-def _variables(environment: Mapping[str, str], plan: Plan) -> dict[str, str]:
+def _variables(environment: Mapping[str, str], plan: BurstPlan) -> dict[str, str]:
     variables = {
         **environment,
         "GENERATOR_MODE": "simulate_viral",
@@ -182,7 +180,7 @@ def generator(variables: Mapping[str, str], *, quiet: bool = False) -> Iterator[
             process.stderr.close()
 
 
-def run_generator(variables: Mapping[str, str], report: Report) -> str:
+def run_generator(variables: Mapping[str, str], report: Callable[[str], None]) -> str:
     """Run the generator's burst to its end.
 
     Returns:

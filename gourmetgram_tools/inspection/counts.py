@@ -9,7 +9,7 @@ from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram_tools.inspection.platform import Platform
 
-Counts = dict[str, int]
+PlatformCounts = dict[str, int]
 
 _STATEMENT: Final = text("""
     SELECT (SELECT count(*) FROM users) AS users,
@@ -20,7 +20,7 @@ _STATEMENT: Final = text("""
            (SELECT count(*) FROM moderation) AS decisions""")
 
 
-def read_counts(platform: Platform) -> Counts:
+def read_counts(platform: Platform) -> PlatformCounts:
     """Users, uploads, views, comments, flags and decisions so far.
 
     Raises:

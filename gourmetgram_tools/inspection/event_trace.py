@@ -4,26 +4,16 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.events import EVENT_KINDS, parse_uuid, request_uuid
+from gourmetgram.events import parse_uuid, request_uuid
+from gourmetgram.windows import COUNTED_KINDS
+from gourmetgram_tools.inspection.kafka_records import EventRecord, RequestRecord, read_event_records
+from gourmetgram_tools.inspection.lakehouse import LakeEvent, read_lake_event
 from gourmetgram_tools.inspection.platform import Platform
-from gourmetgram_tools.inspection.redis_state import connect as connect_redis
+from gourmetgram_tools.inspection.redis_state import Membership, memberships
+from gourmetgram_tools.inspection.rows import CommentRow, DecisionRow, FlagRow, ImageRow, WaitingEvent
 from gourmetgram_tools.inspection.trace import Trace, trace
-from gourmetgram_tools.inspection.trace_kafka import EventRecord, RequestRecord, read_event_records
-from gourmetgram_tools.inspection.trace_lakehouse import LakeEvent, read_lake_event
-from gourmetgram_tools.inspection.trace_redis import memberships
-from gourmetgram_tools.inspection.trace_rows import CommentRow, DecisionRow, FlagRow, ImageRow, OutboxRow
 
-_WINDOW_OF: Final = {"view": "views", "comment": "comments", "flag": "flags"}
 _LONGEST_WINDOW_S: Final = 3600
-
-
-@dataclass(frozen=True)
-class Membership:
-    """A window in Redis that holds the event."""
-
-    key: str
-    member: str
-    ttl_s: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class EventTrace:
     event_id: str
     image_id: str
     kind: str
-    outbox: OutboxRow | None
+    outbox: WaitingEvent | None
     records: list[EventRecord]
     row: ImageRow | CommentRow | FlagRow | None
     windows: list[Membership]
@@ -106,7 +96,7 @@ def trace_event(platform: Platform, event: str, image: str | None = None) -> Eve
         outbox=outbox,
         records=records,
         row=_row(whole, records[0].row_id if records else None),
-        windows=_windows(platform, whole.image_id, kind, event_id),
+        windows=memberships(platform.redis, whole.image_id, kind, event_id),
         iceberg=read_lake_event(platform.iceberg, records[0]) if records else None,
         triggered=triggered,
         counted_in=counted_in,
@@ -124,7 +114,7 @@ def _triggered(whole: Trace, event_id: str) -> list[RequestRecord]:
 
 def _counted_in(whole: Trace, records: list[EventRecord]) -> list[RequestRecord]:
     """Requests whose longest window holds the event, among the records that they say they read."""
-    if not records or not records[0].actor_eligible or records[0].kind not in _WINDOW_OF:
+    if not records or not records[0].actor_eligible or records[0].kind not in COUNTED_KINDS:
         return []
     event = records[0]
     found = []
@@ -142,11 +132,3 @@ def _row(whole: Trace, row_id: str | None) -> ImageRow | CommentRow | FlagRow | 
     if whole.rows.image:
         candidates.append(whole.rows.image)
     return next((row for row in candidates if row.id == row_id), None)
-
-
-def _windows(platform: Platform, image_id: str, kind: str, event_id: str) -> list[Membership]:
-    if kind not in _WINDOW_OF or kind not in EVENT_KINDS:
-        return []
-    with connect_redis(platform.redis) as client:
-        found = memberships(client, image_id, _WINDOW_OF[kind], kind, event_id[:8])
-    return [Membership(*each) for each in found]

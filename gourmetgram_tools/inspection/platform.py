@@ -1,9 +1,7 @@
 """Where a platform's stores are, and the rules its consumer works by."""
 
 from collections.abc import Mapping
-from typing import Annotated, NamedTuple, Self
-
-from pydantic import BeforeValidator, Field
+from typing import NamedTuple, Self
 
 from gourmetgram.settings import (
     IcebergSettings,
@@ -13,24 +11,7 @@ from gourmetgram.settings import (
     RedisSettings,
     Settings,
 )
-
-
-def _minutes(value: object) -> object:
-    """Turn `5,30` into `(5, 30)`."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-class TriggerRules(Settings):
-    """The stream consumer's thresholds, by which the audit works out the requests that must exist."""
-
-    viral_threshold_views_5min: Annotated[int, Field(ge=1)] = 100
-    suspicious_threshold_comments_1min: Annotated[int, Field(ge=1)] = 10
-    flagged_threshold_flags_5min: Annotated[int, Field(ge=1)] = 2
-    popular_threshold_views_1hr: Annotated[int, Field(ge=1)] = 50
-    trigger_on_upload: bool = False
-    rescore_at_minutes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_minutes)] = ()
+from gourmetgram.windows import TriggerSettings
 
 
 class _Api(Settings):
@@ -59,7 +40,7 @@ class Platform(NamedTuple):
     api_url: str
     consumer_group: str
     scorer_group: str
-    rules: TriggerRules
+    rules: TriggerSettings
 
     @classmethod
     def from_environment(
@@ -84,5 +65,5 @@ class Platform(NamedTuple):
             api_url=_Api.load(variables).generator_api_url,
             consumer_group=_Group.load(consumer).kafka_consumer_group,
             scorer_group=_Group.load(scorer).kafka_consumer_group,
-            rules=TriggerRules.load(consumer),
+            rules=TriggerSettings.load(consumer),
         )

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer
 from sqlalchemy import Engine
 
 from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.kafka.offsets import committed_offsets
 from gourmetgram.kafka.partitions import Partition
-from gourmetgram_tools.inspection.kafka_reading import Place, Range, ranges, reader
+from gourmetgram.kafka.ranges import OffsetRange, held_ranges
+from gourmetgram_tools.inspection.kafka_reading import reader
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.rows import outbox_size
 
@@ -34,7 +34,7 @@ class Look:
         outbox: events that wait for the relay.
     """
 
-    ends: Mapping[Place, Range]
+    ends: Mapping[Partition, OffsetRange]
     consumer_lag: int
     scorer_lag: int
     outbox: int
@@ -58,21 +58,17 @@ def look(platform: Platform, engine: Engine) -> Look:
     kafka = platform.kafka
     outbox = outbox_size(engine)
     with reader(kafka, platform.consumer_group) as consumer:
-        ends = ranges(consumer, kafka.all_topics)
-        events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
-        consumer_lag = lag(events, _committed(consumer, events))
+        ends = held_ranges(consumer, kafka.all_topics)
+        events = {partition: span for partition, span in ends.items() if partition.topic in kafka.event_topics}
+        consumer_lag = lag(events, committed_offsets(consumer, events))
     with reader(kafka, platform.scorer_group) as scorer:
         # Asked again: the consumer's lag above may have become zero by sending a request.
-        requests = ranges(scorer, [kafka.moderation_topic])
-        scorer_lag = lag(requests, _committed(scorer, requests))
+        requests = held_ranges(scorer, [kafka.moderation_topic])
+        scorer_lag = lag(requests, committed_offsets(scorer, requests))
     return Look({**ends, **requests}, consumer_lag, scorer_lag, outbox)
 
 
-def _committed(consumer: Consumer, places: Mapping[Place, Range]) -> dict[Place, int | None]:
-    return dict(committed_offsets(consumer, [Partition(*place) for place in places]).items())
-
-
-def lag(within: Mapping[Place, Range], done: Mapping[Place, int | None]) -> int:
+def lag(within: Mapping[Partition, OffsetRange], done: Mapping[Partition, int | None]) -> int:
     """How many records a group has not committed yet."""
     behind = 0
     for place, span in within.items():
@@ -132,10 +128,10 @@ def advice(previous: Look | None, current: Look) -> str:
     )
 
 
-def _grown(before: Mapping[Place, Range], after: Mapping[Place, Range]) -> str:
+def _grown(before: Mapping[Partition, OffsetRange], after: Mapping[Partition, OffsetRange]) -> str:
     topics: dict[str, int] = {}
     for place, span in after.items():
-        grown = span.end - before.get(place, Range(0, 0)).end
+        grown = span.end - before.get(place, OffsetRange(0, 0)).end
         if grown:
             topics[place[0]] = topics.get(place[0], 0) + grown
     return ", ".join(f"{number} new in {topic}" for topic, number in sorted(topics.items()))

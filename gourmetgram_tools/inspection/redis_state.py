@@ -1,9 +1,8 @@
-"""What Redis holds of the images: totals, windows, alerts, metadata."""
+"""Keys of images in Redis: of one image for a trace, or all of them as tables."""
 
-import re
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -11,117 +10,174 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from gourmetgram.clients import redis
 from gourmetgram.errors import TransientError
+from gourmetgram.events import parse_uuid
+from gourmetgram.redis_keys import IMAGE_KEYS, IMAGE_WINDOW, KEYS_OF_IMAGE, ImageKey, parse_image_key, score_us
 from gourmetgram.settings import RedisSettings
+from gourmetgram.windows import COUNTED_KINDS, WINDOW_US
+from gourmetgram_tools.inspection.tables import StoreTables
 
-_KEY: Final = re.compile(
-    r"image:(?P<image>[0-9a-f-]{36}):(?:(?P<kind>views|comments|flags):(?P<window>1min|5min|1hr)"
-    r"|total_(?P<total>views|comments|flags)|alert:(?P<alert>\w+)|(?P<metadata>metadata))"
-)
 _BATCH: Final = 1000
-
-Members = dict[str, int]
-"""Members of a window and their scores in microseconds."""
-
-
-class Window(NamedTuple):
-    """Which window: of an image, `views`, `comments` or `flags`, and `1min`, `5min` or `1hr`."""
-
-    image_id: str
-    kind: str
-    width: str
+_LARGEST: Final = 2**62
+_KIND_OF: Final = {plural: kind for kind, plural in COUNTED_KINDS.items()}
 
 
-@dataclass
-class RedisState:
-    """All keys of images.
+@dataclass(frozen=True)
+class RedisKey:
+    """A key of an image.
 
     Attributes:
-        totals: by image and `views`, `comments` or `flags`.
-        windows: members of each sorted set.
-        alerts: t of the last alert in microseconds, by image and trigger.
-        metadata: the hash of each image.
-        unreadable: keys whose type or content is not what it should be.
+        type: Redis's name of the type.
+        length: members of a set, fields of a hash, characters of a string.
+        ttl_s: seconds until it expires; None = never.
+        value: content of a string or hash; of a sorted set, its oldest and newest member.
     """
 
-    totals: dict[tuple[str, str], int] = field(default_factory=dict)
-    windows: dict[Window, Members] = field(default_factory=dict)
-    alerts: dict[tuple[str, str], int] = field(default_factory=dict)
-    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
+    key: str
+    type: str
+    length: int
+    ttl_s: int | None
+    value: str | dict[str, str] | None
 
 
-def connect(settings: RedisSettings) -> "Redis":
-    """A client that waits at most ten seconds for an answer."""
-    return Redis(
-        host=settings.redis_host,
-        port=settings.redis_port,
-        db=settings.redis_db,
-        decode_responses=True,
-        socket_timeout=10,
-        socket_connect_timeout=5,
-    )
+@dataclass(frozen=True)
+class Membership:
+    """A window in Redis that holds an event."""
+
+    key: str
+    member: str
+    ttl_s: int
 
 
-def read_redis(client: "Redis") -> RedisState:
-    """Read all keys of images, a thousand a round trip.
+class _Content(NamedTuple):
+    """All that a key holds: text of a string, fields of a hash, members and scores of a sorted set."""
+
+    key: str
+    type: str
+    ttl_s: int | None
+    value: Any
+
+
+@contextmanager
+def connected(settings: RedisSettings) -> Iterator[Redis]:
+    """A client that returns texts.
+
+    Raises:
+        TransientError: Redis is away, or goes away within the block.
+    """
+    try:
+        with redis.connect(settings, redis.TOOL, decode_responses=True) as client:
+            yield client
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise TransientError(f"Redis did not answer: {error}") from error
+
+
+def read_image_keys(settings: RedisSettings, image_id: str) -> list[RedisKey]:
+    """All keys of an image, by name.
 
     Raises:
         TransientError: Redis is away.
     """
-    state = RedisState()
-    try:
-        keys = client.scan_iter(match="image:*", count=_BATCH)
-        while batch := list(islice(_known(keys), _BATCH)):
-            for (key, match), value in zip(batch, _values(client, batch), strict=True):
-                _take(state, key, match, value)
-    except (RedisConnectionError, RedisTimeoutError) as error:
-        raise TransientError(f"Redis did not answer: {error}") from error
-    return state
+    with connected(settings) as client:
+        return [_summary(content) for content in sorted(_contents(client, KEYS_OF_IMAGE % image_id))]
 
 
-def microseconds(text_or_number: str | float) -> int:
-    """Unix seconds, as Redis holds them, in whole microseconds."""
-    return round(float(text_or_number) * 1_000_000)
+def memberships(settings: RedisSettings, image_id: str, kind: str, event_id: str) -> list[Membership]:
+    """The windows that hold an event of a kind.
+
+    Raises:
+        TransientError: Redis is away.
+    """
+    found = []
+    with connected(settings) as client:
+        for key in [IMAGE_WINDOW % (image_id, plural, window) for window in WINDOW_US
+                    for counted, plural in COUNTED_KINDS.items() if counted == kind]:  # fmt: skip
+            for member, _score in client.zscan_iter(key, match=f"{kind}:*:{event_id[:8]}"):
+                found.append(Membership(key, str(member), int(client.ttl(key))))
+    return found
 
 
-def _known(keys: Iterator[str]) -> Iterator[tuple[str, re.Match[str]]]:
-    seen: set[str] = set()  # SCAN may return a key twice
-    for key in keys:
-        match = _KEY.fullmatch(key)
-        if match and key not in seen:
-            seen.add(key)
-            yield key, match
+def load_redis(tables: StoreTables, settings: RedisSettings) -> None:
+    """Fill the tables `redis_*` with all keys of images.
+
+    Raises:
+        TransientError: Redis is away.
+    """
+    with connected(settings) as client:
+        contents = _contents(client, IMAGE_KEYS)
+        while batch := list(islice(contents, _BATCH)):
+            rows: dict[str, list[tuple[object, ...]]] = {}
+            for content in batch:
+                key = parse_image_key(content.key)
+                if key is None or parse_uuid(key.image_id) is None:
+                    continue
+                try:
+                    table, found = _rows(key, content)
+                except (ValueError, OverflowError) as error:
+                    table, found = "redis_unreadable", [(f"{content.key}: {error}",)]
+                rows.setdefault(table, []).extend(found)
+            for table, found in rows.items():
+                tables.load(table, found)
 
 
-def _values(client: "Redis", batch: list[tuple[str, re.Match[str]]]) -> list[Any]:
-    pipeline = client.pipeline(transaction=False)
-    for key, match in batch:
-        if match["window"]:
-            pipeline.zrange(key, 0, -1, withscores=True)
-        elif match["metadata"]:
-            pipeline.hgetall(key)
-        else:
-            pipeline.get(key)
-    return pipeline.execute(raise_on_error=False)
+def _contents(client: Redis, pattern: str) -> Iterator[_Content]:
+    """The keys of a pattern, a thousand a round trip; keys that expire meanwhile are left out."""
+    keys = iter(dict.fromkeys(client.scan_iter(match=pattern, count=10 * _BATCH)))  # SCAN may return a key twice
+    while batch := list(islice(keys, _BATCH)):
+        asking = client.pipeline(transaction=False)
+        for key in batch:
+            asking.type(key)
+            asking.ttl(key)
+        answers = asking.execute()
+        for key, kind in zip(batch, answers[::2], strict=True):
+            if kind == "zset":
+                asking.zrange(key, 0, -1, withscores=True)
+            elif kind == "hash":
+                asking.hgetall(key)
+            else:
+                asking.get(key)
+        values = asking.execute(raise_on_error=False)
+        for key, kind, ttl, value in zip(batch, answers[::2], answers[1::2], values, strict=True):
+            if kind != "none" and value is not None:
+                yield _Content(key, kind, ttl if ttl >= 0 else None, None if isinstance(value, Exception) else value)
 
 
-def _take(state: RedisState, key: str, match: re.Match[str], value: Any) -> None:  # noqa: ANN401 - any reply
-    # The same few texts in hundreds of thousands of keys: one object each.
-    image_id = sys.intern(match["image"])
-    if not value and value != "0":
-        return  # expired between the scan and the reading
-    try:
-        if isinstance(value, Exception):
-            raise ValueError(str(value))
-        if match["window"]:
-            window = Window(image_id, sys.intern(match["kind"]), sys.intern(match["window"]))
-            state.windows[window] = {member: microseconds(score) for member, score in value}
-        elif match["metadata"]:
-            state.metadata[image_id] = {sys.intern(name): text for name, text in value.items()}
-        elif match["total"]:
-            state.totals[image_id, sys.intern(match["total"])] = int(value)
-        else:
-            state.alerts[image_id, match["alert"]] = microseconds(value)
-    except (ValueError, OverflowError) as error:
-        state.unreadable.append(f"{key}: {error}")
+def _summary(content: _Content) -> RedisKey:
+    key, kind, ttl, value = content
+    length = len(value or ())
+    if kind == "zset":
+        value = {"oldest": value[0][0], "newest": value[-1][0]} if value else None
+    return RedisKey(key, kind, length, ttl, value)
+
+
+def _rows(key: ImageKey, content: _Content) -> tuple[str, list[tuple[object, ...]]]:
+    """The table of a key, and its rows there.
+
+    Raises:
+        ValueError: type or content of the key are not those of its name.
+        OverflowError: a time or number is too large.
+    """
+    kind = _KIND_OF.get(key.plural or "")
+    wanted = {"window": "zset", "metadata": "hash"}.get(key.sort, "string")
+    if content.type != wanted:
+        raise ValueError(f"a {content.type} instead of a {wanted}")
+    if key.sort == "window":
+        members = ((member, _fitting(score_us(score))) for member, score in content.value)
+        return "redis_members", [(key.image_id, kind, key.window, *member) for member in members]
+    if key.sort == "metadata":
+        return "redis_metadata", [(key.image_id, *field) for field in content.value.items()]
+    if key.sort == "total":
+        return "redis_totals", [(key.image_id, kind, _fitting(int(content.value)))]
+    return "redis_alerts", [(key.image_id, key.trigger, _fitting(score_us(content.value)))]
+
+
+def _fitting(number: int) -> int:
+    """The number itself.
+
+    Raises:
+        ValueError: it is larger than any time or count of the platform.
+    """
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{number} is no time or count")
+    return number

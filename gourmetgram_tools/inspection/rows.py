@@ -1,175 +1,267 @@
-"""What PostgreSQL holds, as far as other stores must agree with it: one consistent snapshot."""
+"""Rows of PostgreSQL: of one image for a trace, or all that other stores must agree with as tables."""
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from datetime import datetime
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
-from gourmetgram.errors import TransientError
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.events import parse_uuid
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
 from gourmetgram.windows import COUNT_NAMES
-from gourmetgram_tools.inspection.event_log import Ids, id_texts, uuid_bytes
+from gourmetgram_tools.inspection.objects import object_key
+from gourmetgram_tools.inspection.tables import StoreTables
 
+MIN_PREFIX: Final = 8
 _BATCH: Final = 5_000
-_MICROSECONDS: Final = "(EXTRACT(EPOCH FROM {}) * 1000000)::bigint"
 
 
-class ImageRow(NamedTuple):
-    """An image. Times in microseconds since the epoch; `uploader_eligible`: its events may be learned from."""
+@dataclass(frozen=True)
+class UserRow:
+    """The uploader."""
 
+    id: str
+    username: str
+    year_of_birth: int | None
+    is_test_account: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """The image."""
+
+    id: str
+    user_id: str
     s3_url: str
     source: str
-    created_at_us: int
-    deleted_at_us: int | None
+    category: str | None
+    caption: str | None
     views: int
-    uploader_eligible: bool
+    created_at: datetime
+    deleted_at: datetime | None
 
 
-class ActionRow(NamedTuple):
-    """A comment or a flag, and the image it is about."""
+@dataclass(frozen=True)
+class CommentRow:
+    """A comment on the image."""
 
-    image_id: str
-    created_at_us: int
+    id: str
+    user_id: str
+    content: str
+    actor_eligible: bool
+    moderator_hidden: bool
+    created_at: datetime
+    deleted_at: datetime | None
 
 
-class DecisionRow(NamedTuple):
-    """A stored decision; `counts` are those of its features that come from the request's context."""
+@dataclass(frozen=True)
+class FlagRow:
+    """A flag on the image or on one of its comments."""
 
-    target_id: str
+    id: str
+    user_id: str
+    comment_id: str | None
+    reason: str
+    review_status: str
+    actor_eligible: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class MilestoneRow:
+    """A number of views that the image has reached."""
+
+    value: int
+    reached_at: datetime | None
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """A decision about the image."""
+
+    id: str
+    request_id: str | None
     trigger: str | None
-    counts: dict[str, float | None]
+    risk_score: float
+    recommendation: str | None
+    inference_mode: str
+    model_version: str | None
+    model_score: float | None
+    policy_version: str
+    rationale: str | None
+    features: dict[str, float] | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
-class ActionRows:
-    """Rows that were written with an event, in columns: hundreds of thousands of objects would take 100 MB.
+class WaitingEvent:
+    """An event that waits for the relay."""
 
-    Attributes:
-        ids: their ids.
-        images: image ids; `image` is an index of this list.
-    """
-
-    ids: Ids
-    images: Sequence[str]
-    image: NDArray[np.int32]
-    created_us: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[str, str, int]]) -> Self:
-        """Read rows of id, image id and time of creation (microseconds)."""
-        ids, image, created_us = bytearray(), array("i"), array("q")
-        numbers: dict[str, int] = {}
-        for row_id, image_id, time_us in rows:
-            ids += uuid_bytes(row_id)
-            image.append(numbers.setdefault(image_id, len(numbers)))
-            created_us.append(time_us)
-        return cls(
-            np.frombuffer(ids, "V16"),
-            list(numbers),
-            np.frombuffer(image, np.int32),
-            np.frombuffer(created_us, np.int64),
-        )
-
-    def chosen(self, mask: NDArray[np.bool_]) -> Iterator[tuple[str, ActionRow]]:
-        """Id and content of some of the rows."""
-        for index in np.flatnonzero(mask).tolist():
-            (row_id,) = id_texts(self.ids[index : index + 1])
-            yield row_id, ActionRow(self.images[self.image[index]], int(self.created_us[index]))
+    event_id: str
+    topic: str
+    event_type: str | None
+    created_at: datetime
 
 
 @dataclass(frozen=True)
-class Rows:
-    """All rows, and how many events wait in the outbox.
+class ImageRows:
+    """All rows about one image, each list in the order of time."""
 
-    Attributes:
-        decisions: by the id of their request.
-        decisions_by_hand: ids of decisions that answer no request.
-        milestones: image id and value of every view milestone.
-        outbox_first_us: when the oldest waiting event was written.
-    """
-
-    images: dict[str, ImageRow]
-    comments: ActionRows
-    flags: ActionRows
-    decisions: dict[str, DecisionRow]
-    decisions_by_hand: list[str]
-    milestones: set[tuple[str, int]]
-    outbox: list[str]
-    outbox_first_us: int | None
+    image: ImageRow | None
+    uploader: UserRow | None
+    comments: list[CommentRow]
+    flags: list[FlagRow]
+    milestones: list[MilestoneRow]
+    decisions: list[DecisionRow]
+    outbox: list[WaitingEvent]
 
 
-CONTEXT_FEATURES: Final = tuple(name for name in COUNT_NAMES if name != "comments_1min")
-"""The counts of a context that are features under the same name."""
+_IMAGE: Final = """
+    SELECT id::text, user_id::text, s3_url, source, category, caption, COALESCE(views, 0), created_at, deleted_at
+    FROM images WHERE id = :id"""
+_USER: Final = """
+    SELECT u.id::text, u.username, u.year_of_birth, u.is_test_account, u.created_at
+    FROM users u JOIN images i ON i.user_id = u.id WHERE i.id = :id"""
+_COMMENTS: Final = """
+    SELECT id::text, user_id::text, content, actor_eligible, moderator_hidden, created_at, deleted_at
+    FROM comments WHERE image_id = :id ORDER BY created_at, id"""
+_FLAGS: Final = """
+    SELECT id::text, user_id::text, comment_id::text, reason, review_status, actor_eligible, created_at
+    FROM flags WHERE image_id = :id OR comment_id IN (SELECT id FROM comments WHERE image_id = :id)
+    ORDER BY created_at, id"""
+_MILESTONES: Final = """
+    SELECT milestone_value, reached_at FROM image_milestones
+    WHERE image_id = :id AND milestone_type = 'views' ORDER BY milestone_value"""
+_DECISIONS: Final = """
+    SELECT id::text, inference_request_id::text, trigger_type, risk_score, recommendation, inference_mode,
+           model_version, model_score, policy_version, rationale, features, created_at
+    FROM moderation WHERE target_type = 'image' AND target_id = :id ORDER BY created_at, id"""
+_OUTBOX: Final = """
+    SELECT event_id::text, topic, payload ->> 'event_type', created_at
+    FROM event_outbox WHERE message_key = :text_id AND published_at IS NULL ORDER BY sequence"""
 
-_IMAGES = f"""
+_MICROSECONDS: Final = "(EXTRACT(EPOCH FROM {}) * 1000000)::bigint"
+_ALL_IMAGES: Final = f"""
     SELECT i.id::text, s3_url, source, {_MICROSECONDS.format("i.created_at")}, {_MICROSECONDS.format("deleted_at")},
            COALESCE(views, 0), {ACTOR_ELIGIBLE_SQL.format(event_time="i.created_at")}
     FROM images i JOIN users u ON u.id = i.user_id"""  # noqa: S608 - no outside text
-_COMMENTS = f"SELECT id::text, image_id::text, {_MICROSECONDS.format('created_at')} FROM comments"  # noqa: S608
-_FLAGS = f"""
-    SELECT f.id::text, COALESCE(f.image_id, c.image_id)::text, {_MICROSECONDS.format("f.created_at")}
-    FROM flags f LEFT JOIN comments c ON c.id = f.comment_id"""  # noqa: S608
-_DECISIONS = f"""
-    SELECT id::text, inference_request_id::text, target_id::text, trigger_type,
-           {", ".join(f"(features ->> '{name}')::float" for name in CONTEXT_FEATURES)}
-    FROM moderation"""  # noqa: S608
-_MILESTONES = "SELECT image_id::text, milestone_value FROM image_milestones WHERE milestone_type = 'views'"
-_OUTBOX = f"""
-    SELECT event_id::text, {_MICROSECONDS.format("created_at")}
-    FROM event_outbox WHERE published_at IS NULL ORDER BY sequence"""  # noqa: S608
+_COUNTS: Final = ", ".join(f"'{name}', features -> '{name}'" for name in COUNT_NAMES if name != "comments_1min")
+_ALL_OTHERS: Final = {
+    "actions": f"""
+    SELECT 'comment', id::text, image_id::text, {_MICROSECONDS.format("created_at")} FROM comments
+    UNION ALL
+    SELECT 'flag', f.id::text, COALESCE(f.image_id, c.image_id)::text, {_MICROSECONDS.format("f.created_at")}
+    FROM flags f LEFT JOIN comments c ON c.id = f.comment_id""",  # noqa: S608
+    # The counts of a request's context that are features under the same name.
+    "decisions": f"""
+    SELECT id::text, inference_request_id::text, target_id::text, trigger_type, jsonb_build_object({_COUNTS})::text
+    FROM moderation""",  # noqa: S608
+    "milestones": "SELECT image_id::text, milestone_value FROM image_milestones WHERE milestone_type = 'views'",
+    "outbox": f"""
+    SELECT event_id::text, {_MICROSECONDS.format("created_at")}, sequence
+    FROM event_outbox WHERE published_at IS NULL""",  # noqa: S608
+}
+"""Statement of each table that needs no conversion."""
 
 
-def read_rows(engine: Engine) -> Rows:
-    """Read everything in one read-only snapshot.
+def check_image_id(text_or_prefix: str) -> str:
+    """An image's id, or the beginning of one, in lower case; no store is asked.
 
     Raises:
-        TransientError: the database is away.
+        PermanentError: too short, or no id at all.
+    """
+    wanted = text_or_prefix.strip().lower().removesuffix("...")
+    if parse_uuid(wanted) is None and (len(wanted) < MIN_PREFIX or not set(wanted) <= set("0123456789abcdef-")):
+        raise PermanentError(f"'{text_or_prefix}' is no image id: give the id, or its first {MIN_PREFIX} characters.")
+    return wanted
+
+
+def find_image_id(connection: Connection, text_or_prefix: str) -> str:
+    """The full id of an image, from itself or from a prefix of at least eight characters.
+
+    A full id is returned as it is: an image without a row may still have left traces elsewhere.
+
+    Raises:
+        PermanentError: too short, no image, or several.
+    """
+    wanted = check_image_id(text_or_prefix)
+    full = parse_uuid(wanted)
+    if full is not None:
+        return full
+    statement = text("SELECT id::text FROM images WHERE id::text LIKE :prefix || '%' ORDER BY id LIMIT 4")
+    found = [row[0] for row in connection.execute(statement, {"prefix": wanted})]
+    if not found:
+        raise PermanentError(f"No image's id begins with {wanted}.")
+    if len(found) > 1:
+        raise PermanentError(f"Several images begin with {wanted}: {', '.join(found[:3])}. Give more of the id.")
+    return str(found[0])
+
+
+def read_image_rows(connection: Connection, image_id: str) -> ImageRows:
+    """Read all rows about an image."""
+
+    def fetch(statement: str) -> list[Any]:
+        return list(connection.execute(text(statement), {"id": image_id, "text_id": image_id}).all())
+
+    return ImageRows(
+        image=next((ImageRow(*row) for row in fetch(_IMAGE)), None),
+        uploader=next((UserRow(*row) for row in fetch(_USER)), None),
+        comments=[CommentRow(*row) for row in fetch(_COMMENTS)],
+        flags=[FlagRow(*row) for row in fetch(_FLAGS)],
+        milestones=[MilestoneRow(*row) for row in fetch(_MILESTONES)],
+        decisions=[DecisionRow(*row) for row in fetch(_DECISIONS)],
+        outbox=[WaitingEvent(*row) for row in fetch(_OUTBOX)],
+    )
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A read-only connection that sees one snapshot of the database.
+
+    Raises:
+        TransientError: the database is away, or goes away within the block.
     """
     try:
-        with engine.connect().execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        ) as connection:
-            return _read(connection)
+        with engine.connect() as connection:
+            yield connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     except OperationalError as error:
         raise TransientError(f"PostgreSQL did not answer: {error.orig}") from error
 
 
 def outbox_size(engine: Engine) -> int:
-    """How many events wait for the relay."""
-    try:
-        with engine.connect() as connection:
-            return int(
-                connection.execute(text("SELECT count(*) FROM event_outbox WHERE published_at IS NULL")).scalar_one()
-            )
-    except OperationalError as error:
-        raise TransientError(f"PostgreSQL did not answer: {error.orig}") from error
+    """Number of events that wait for the relay.
+
+    Raises:
+        TransientError: the database is away.
+    """
+    with connected(engine) as connection:
+        return int(
+            connection.execute(text("SELECT count(*) FROM event_outbox WHERE published_at IS NULL")).scalar_one()
+        )
 
 
-def _read(connection: Connection) -> Rows:
-    def fetch(statement: str) -> Iterator[Any]:
-        # Batch by batch: the driver's copy of a whole table would take as much memory again.
-        return iter(connection.execution_options(yield_per=_BATCH).execute(text(statement)))
+def load_rows(tables: StoreTables, engine: Engine, bucket: str) -> None:
+    """Fill the tables of PostgreSQL's rows, from one snapshot.
 
-    decisions: dict[str, DecisionRow] = {}
-    by_hand: list[str] = []
-    for row_id, request_id, target_id, trigger, *counts in fetch(_DECISIONS):
-        if request_id is None:
-            by_hand.append(row_id)
-        else:
-            decisions[request_id] = DecisionRow(target_id, trigger, dict(zip(CONTEXT_FEATURES, counts, strict=True)))
-    outbox = list(fetch(_OUTBOX))
-    return Rows(
-        images={row[0]: ImageRow(*row[1:]) for row in fetch(_IMAGES)},
-        comments=ActionRows.of(fetch(_COMMENTS)),
-        flags=ActionRows.of(fetch(_FLAGS)),
-        decisions=decisions,
-        decisions_by_hand=by_hand,
-        milestones={(image_id, value) for image_id, value in fetch(_MILESTONES)},
-        outbox=[row[0] for row in outbox],
-        outbox_first_us=min((row[1] for row in outbox), default=None),
-    )
+    Args:
+        tables: where to.
+        engine: the database.
+        bucket: name of the bucket that holds the pictures.
+
+    Raises:
+        TransientError: the database is away.
+    """
+    with connected(engine) as connection:
+
+        def fetch(statement: str) -> Iterator[Any]:
+            # Batch by batch: the driver's copy of a whole table would take as much memory again.
+            return iter(connection.execution_options(yield_per=_BATCH).execute(text(statement)))
+
+        tables.load("images", ((row[0], object_key(row[1], bucket), *row[2:]) for row in fetch(_ALL_IMAGES)))
+        for table, statement in _ALL_OTHERS.items():
+            tables.load(table, fetch(statement))

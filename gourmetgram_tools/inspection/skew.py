@@ -25,6 +25,7 @@ from gourmetgram.features import offline
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns
+from gourmetgram.kafka.ranges import held_ranges
 from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.progress import Offsets, events_progress
 from gourmetgram.moments import HOUR_US
@@ -38,10 +39,8 @@ from gourmetgram.training_data.inputs import (
     open_event_history,
     open_raw_files,
 )
-from gourmetgram_tools.inspection.kafka_reading import ranges, read, reader
-from gourmetgram_tools.inspection.requests import Requests
-
-Report = Callable[[str], None]
+from gourmetgram_tools.inspection.kafka_reading import read, reader
+from gourmetgram_tools.inspection.kafka_records import requests_of
 
 # Features that follow from window counts: not defined for a request that came without them.
 WINDOW_FEATURES: Final = (
@@ -140,7 +139,10 @@ class _Scored(NamedTuple):
 
 
 def measure_skew(
-    postgres: PostgresSettings, kafka: KafkaSettings, catalog: Catalog, report: Report = lambda _text: None
+    postgres: PostgresSettings,
+    kafka: KafkaSettings,
+    catalog: Catalog,
+    report: Callable[[str], None] = lambda _text: None,
 ) -> SkewResult:
     """Compare every stored vector with its offline twin.
 
@@ -195,15 +197,15 @@ def _vector(features: Mapping[str, float]) -> NDArray[np.float32]:
 def _with_requests(
     vectors: Mapping[str, NDArray[np.float32]], kafka: KafkaSettings, result: SkewResult
 ) -> list[_Scored]:
+    found: dict[str, _Scored] = {}
     with reader(kafka) as consumer:
-        requests = Requests.of(read(consumer, ranges(consumer, [kafka.moderation_topic])))
-    known = [request_id for request_id in vectors if request_id in requests.by_id]
-    _skip(result, REQUEST_GONE, len(vectors) - len(known))
-    # A request has its image as key, so it stands in the partition of the same number as the image's events.
-    return [
-        _Scored(requests.by_id[request_id], requests.places[request_id][0][0], vectors[request_id])
-        for request_id in known
-    ]
+        for record, request in requests_of(read(consumer, held_ranges(consumer, [kafka.moderation_topic]))):
+            vector = vectors.get(request.request_id)
+            if vector is not None and request.request_id not in found:
+                # A request has its image as key, so its partition has the same number as that of the image's events.
+                found[request.request_id] = _Scored(request, record.partition, vector)
+    _skip(result, REQUEST_GONE, len(vectors) - len(found))
+    return [found[request_id] for request_id in vectors if request_id in found]
 
 
 def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
+from gourmetgram_tools.inspection.kafka_records import EventRecord, ImageRecords
 from gourmetgram_tools.inspection.objects import StoredObject
-from gourmetgram_tools.inspection.trace_kafka import EventRecord, ImageRecords
-from gourmetgram_tools.inspection.trace_redis import RedisKey
-from gourmetgram_tools.inspection.trace_rows import ImageRows
+from gourmetgram_tools.inspection.redis_state import RedisKey
+from gourmetgram_tools.inspection.rows import ImageRows
 
 MANY: Final = 12
 """Up to this many events of a kind are all shown, of more only the first, the 10th, the 100th … and the last."""

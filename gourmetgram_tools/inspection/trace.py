@@ -2,22 +2,18 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy.exc import OperationalError
-
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.errors import TransientError
+from gourmetgram.moments import EPOCH, to_us
 from gourmetgram_tools.inspection import objects
-from gourmetgram_tools.inspection.objects import StoredObject, object_key
+from gourmetgram_tools.inspection.kafka_records import ImageRecords, read_image_records
+from gourmetgram_tools.inspection.lakehouse import LakeImage, read_lake_image
+from gourmetgram_tools.inspection.objects import StoredObject
 from gourmetgram_tools.inspection.platform import Platform
-from gourmetgram_tools.inspection.redis_state import connect as connect_redis
+from gourmetgram_tools.inspection.redis_state import RedisKey, read_image_keys
+from gourmetgram_tools.inspection.rows import ImageRows, connected, find_image_id, read_image_rows
 from gourmetgram_tools.inspection.timeline import Moment, build_timeline, distinct, notable
-from gourmetgram_tools.inspection.trace_kafka import ImageRecords, read_image_records
-from gourmetgram_tools.inspection.trace_lakehouse import LakeImage, read_lake_image
-from gourmetgram_tools.inspection.trace_redis import RedisKey, read_image_keys
-from gourmetgram_tools.inspection.trace_rows import ImageRow, ImageRows, find_image_id, read_image_rows
 
 
 @dataclass(frozen=True)
@@ -74,29 +70,16 @@ def trace(platform: Platform, image: str) -> Trace:
     """
     engine = create_worker_engine(platform.postgres, "gourmetgram-trace")
     try:
-        with engine.connect() as connection:
+        with connected(engine) as connection:
             image_id = find_image_id(connection, image)
             rows = read_image_rows(connection, image_id)
-    except OperationalError as error:
-        raise TransientError(f"PostgreSQL did not answer: {error.orig}") from error
     finally:
         engine.dispose()
-    since = rows.image.created_at if rows.image else datetime.fromtimestamp(0, UTC)
+    since = rows.image.created_at if rows.image else EPOCH
     with ThreadPoolExecutor(4) as pool:
-        records = pool.submit(read_image_records, platform.kafka, image_id, round(since.timestamp() * 1_000_000))
-        keys = pool.submit(_keys, platform, image_id)
-        picture = pool.submit(_picture, platform, rows.image)
+        records = pool.submit(read_image_records, platform.kafka, image_id, to_us(since))
+        keys = pool.submit(read_image_keys, platform.redis, image_id)
+        picture = pool.submit(objects.describe, platform.objects, rows.image.s3_url) if rows.image else None
         iceberg = pool.submit(read_lake_image, platform.iceberg, image_id, since)
-        found = (picture.result(), records.result(), keys.result())
+        found = (picture.result() if picture else None, records.result(), keys.result())
         return Trace(image_id, rows, *found, iceberg.result(), build_timeline(rows, *found))
-
-
-def _keys(platform: Platform, image_id: str) -> list[RedisKey]:
-    with connect_redis(platform.redis) as client:
-        return read_image_keys(client, image_id)
-
-
-def _picture(platform: Platform, image: ImageRow | None) -> StoredObject | None:
-    bucket = platform.objects.s3_bucket_name
-    key = object_key(image.s3_url, bucket) if image else None
-    return objects.describe(objects.connect(platform.objects), bucket, key) if key else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram_tools.local import ports
-from gourmetgram_tools.local.progress import Progress
+from gourmetgram_tools.local.progress import StepProgress
 from tests.lab import checkout
 from tests.lab.commands import check, run
 from tests.lab.expectations import RehearsalError
@@ -74,7 +74,7 @@ class Request:
     rounds: int
 
 
-def rehearse(request: Request, progress: Progress, report_step: Callable[[Result], None]) -> bool:
+def rehearse(request: Request, progress: StepProgress, report_step: Callable[[Result], None]) -> bool:
     """Prepare, walk, report, and remove the rehearsal's containers and volumes.
 
     Args:

@@ -12,6 +12,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 
 from gourmetgram.errors import PlatformError
+from gourmetgram.kafka.ranges import held_ranges
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.settings import IcebergSettings, KafkaSettings
 from gourmetgram_tools.inspection import kafka_reading
@@ -96,7 +97,7 @@ def topics() -> dict[str, int]:
 def messages(topic: str) -> list[tuple[str, dict[str, Any]]]:
     """Key and content of every message of a topic."""
     with kafka_reading.reader(_KAFKA) as consumer:
-        within = kafka_reading.ranges(consumer, [topic])
+        within = held_ranges(consumer, [topic])
         return [
             ((keyed.key or b"").decode(), json.loads(keyed.record.value or b"null"))
             for keyed in kafka_reading.read(consumer, within)

@@ -23,8 +23,8 @@ from api_v1.app import create_app as create_v1
 from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
+from gourmetgram.clients import s3
 from gourmetgram.settings import ObjectStoreSettings
-from gourmetgram_tools.inspection import objects
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
@@ -139,7 +139,7 @@ class Api:
     @cached_property
     def s3(self) -> Any:
         """A client of the object store, which any thread may use."""
-        return objects.connect(ObjectStoreSettings.load(self.environment))
+        return s3.connect(ObjectStoreSettings.load(self.environment), s3.JOB)
 
     def object_keys(self) -> list[str]:
         """Keys of all objects in the bucket."""

@@ -11,10 +11,14 @@ import pytest
 import redis as redis_library
 from sqlalchemy import Engine, create_engine
 
+from gourmetgram.clients import s3
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings
 from gourmetgram.topics import ensure_topics
-from gourmetgram_tools.inspection import objects
+from gourmetgram_tools.inspection.audit import load_stores
+from gourmetgram_tools.inspection.lakehouse import LakeReading
 from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.quiescence import look
+from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 from tests.support.small_platform import SmallPlatform, lively_image
@@ -46,7 +50,7 @@ class Scene:
 
 
 def _bucket(environment: dict[str, str], name: str) -> None:
-    client = objects.connect(ObjectStoreSettings.load(environment))
+    client = s3.connect(ObjectStoreSettings.load(environment), s3.JOB)
     client.create_bucket(Bucket=name)
     client.close()
 
@@ -102,3 +106,11 @@ def new_scene(small: SmallPlatform) -> Scene:
     image_id = lively_image(small)
     small.settle()
     return Scene(small, image_id)
+
+
+@contextmanager
+def loaded(scene: Scene, strict: bool = False) -> Iterator[tuple[StoreTables, LakeReading]]:
+    """The tables that the audit makes of the stores as they are now."""
+    ends = look(scene.platform, scene.engine).ends
+    with open_tables() as tables:
+        yield tables, load_stores(tables, scene.platform, scene.engine, ends, strict)

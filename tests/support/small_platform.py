@@ -13,12 +13,13 @@ import redis as redis_library
 from confluent_kafka import Producer, TopicPartition
 from sqlalchemy import Engine, text
 
+from gourmetgram.clients import s3
 from gourmetgram.events import request_uuid
 from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.publish import OutgoingMessage
+from gourmetgram.kafka.ranges import held_ranges
 from gourmetgram.windows import COUNT_NAMES
-from gourmetgram_tools.inspection import objects
-from gourmetgram_tools.inspection.kafka_reading import ranges, reader
+from gourmetgram_tools.inspection.kafka_reading import reader
 from gourmetgram_tools.inspection.platform import Platform
 from tests.support.publishing import publish_all
 
@@ -33,7 +34,7 @@ class SmallPlatform:
         self.engine = engine
         self.redis = redis
         self.producer: Producer = create_producer(platform.kafka, "small-platform")
-        self.s3 = objects.connect(platform.objects)
+        self.s3 = s3.connect(platform.objects, s3.JOB)
         self.now = datetime.now(UTC).replace(microsecond=125_000) - timedelta(minutes=30)
         self.decisions: list[str] = []
 
@@ -171,7 +172,9 @@ class SmallPlatform:
         kafka = self.platform.kafka
         with reader(kafka) as consumer:
             # More than there is in any partition: everything published so far has been read.
-            return dict.fromkeys(kafka.event_topics, max(s.end for s in ranges(consumer, kafka.event_topics).values()))
+            return dict.fromkeys(
+                kafka.event_topics, max(s.end for s in held_ranges(consumer, kafka.event_topics).values())
+            )
 
     def settle(self) -> None:
         """Commit the ends of all topics for both groups: the services have read everything."""
@@ -181,7 +184,7 @@ class SmallPlatform:
             (self.platform.scorer_group, (kafka.moderation_topic,)),
         ):
             with reader(kafka, group) as consumer:
-                ends = ranges(consumer, topics)
+                ends = held_ranges(consumer, topics)
                 offsets = [TopicPartition(topic, number, span.end) for (topic, number), span in ends.items()]
                 consumer.commit(offsets=offsets, asynchronous=False)
 

@@ -1,21 +1,31 @@
-"""The audit's checks: pure functions of what was read from the stores."""
+"""The audit's checks: a name, a statement, and queries on the stores' tables that find its differences."""
 
 from typing import Final
 
-from gourmetgram_tools.inspection.checks.decision_checks import DECISION_CHECKS
+from gourmetgram_tools.inspection.checks.check import Check, Note
 from gourmetgram_tools.inspection.checks.event_checks import EVENT_CHECKS
-from gourmetgram_tools.inspection.checks.facts import Check, Facts, Note
-from gourmetgram_tools.inspection.checks.lakehouse_checks import lakehouse_checks
-from gourmetgram_tools.inspection.checks.notes import notes
-from gourmetgram_tools.inspection.checks.object_checks import OBJECT_CHECKS
+from gourmetgram_tools.inspection.checks.lakehouse_checks import LAKEHOUSE_CHECKS, TRAINING_CHECKS
+from gourmetgram_tools.inspection.checks.notes import take_notes
 from gourmetgram_tools.inspection.checks.redis_checks import REDIS_CHECKS
 from gourmetgram_tools.inspection.checks.request_checks import REQUEST_CHECKS
+from gourmetgram_tools.inspection.lakehouse import LakeReading
+from gourmetgram_tools.inspection.tables import StoreTables
 
-__all__ = ["Check", "Facts", "Note", "notes", "run_checks"]
+__all__ = ["Check", "Note", "run_checks", "take_notes"]
 
-_CHECKS: Final = (*EVENT_CHECKS, *OBJECT_CHECKS, *REDIS_CHECKS, *REQUEST_CHECKS, *DECISION_CHECKS)
+_CHECKS: Final = (*EVENT_CHECKS, *REDIS_CHECKS, *REQUEST_CHECKS)
 
 
-def run_checks(facts: Facts) -> list[Check]:
-    """All checks, in the order in which data flows through the stores."""
-    return [*(check(facts) for check in _CHECKS), *lakehouse_checks(facts)]
+def run_checks(tables: StoreTables, lake: LakeReading) -> list[Check]:
+    """All checks, in the order in which data flows through the stores; those of Iceberg as its tables allow.
+
+    Args:
+        tables: loaded, with everything that `derive` works out.
+        lake: which Iceberg tables there are.
+    """
+    queries = [*_CHECKS]
+    if lake.has_events:
+        queries += LAKEHOUSE_CHECKS
+    if lake.has_training:
+        queries += TRAINING_CHECKS
+    return [query.run(tables) for query in queries]

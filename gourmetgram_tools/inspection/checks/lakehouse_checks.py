@@ -1,176 +1,175 @@
 """Iceberg: the tables say what Kafka and PostgreSQL say, up to the offsets that `events` stands for."""
 
-from collections.abc import Iterator, Mapping
+from typing import Final
 
-import numpy as np
+from gourmetgram_tools.inspection.checks.check import CheckQuery
 
-from gourmetgram.events import EventKind
-from gourmetgram.lakehouse.schemas import WINDOW_TABLES
-from gourmetgram.training_data.names import TRAINING_TABLE
-from gourmetgram_tools.inspection.checks.facts import Check, Facts, check
-from gourmetgram_tools.inspection.event_log import Ids, id_texts, ids_of
-from gourmetgram_tools.inspection.lake_training import TrainingImage, TrainingRows
-from gourmetgram_tools.inspection.lakehouse import Lakehouse
+# Each record or row with a fault. Neighbours with the same fault become one sentence: of surplus rows by their offsets,
+# else by their place among the records of the partition.
+_FAULTS: Final = """
+    WITH compared AS (
+            SELECT topic, partition, "offset", due.kind IS NULL AS surplus, lake_events.topic IS NULL AS missing,
+                   list_filter([
+                       CASE WHEN due.event_id IS DISTINCT FROM lake_events.event_id THEN 'event_id' END,
+                       CASE WHEN due.kind IS DISTINCT FROM lake_events.kind THEN 'event_type' END,
+                       CASE WHEN due.image_id IS DISTINCT FROM lake_events.image_id THEN 'image_id' END,
+                       CASE WHEN due.eligible IS DISTINCT FROM lake_events.eligible THEN 'actor_eligible' END,
+                       CASE WHEN due.time_us IS DISTINCT FROM lake_events.time_us THEN 'event_time' END
+                   ], lambda name: name IS NOT NULL) AS columns
+            FROM due FULL JOIN lake_events USING (topic, partition, "offset")
+         ),
+         faults AS (
+            SELECT topic, partition, "offset", 1 AS place, 'missing in event_aggregations.events' AS fault
+            FROM compared WHERE missing
+            UNION ALL
+            SELECT topic, partition, "offset", 2, 'in event_aggregations.events more than once'
+            FROM lake_events GROUP BY topic, partition, "offset" HAVING count(*) > 1
+            UNION
+            SELECT topic, partition, "offset", 3, 'in event_aggregations.events with another ' || unnest(columns)
+            FROM compared WHERE NOT missing AND NOT surplus
+            UNION
+            SELECT topic, partition, "offset", 4,
+                   'in event_aggregations.events, but no readable record below its offsets'
+            FROM compared LEFT JOIN spans USING (topic, partition) WHERE surplus AND "offset" >= coalesce(first, 0)
+         ),
+         positions AS (
+            SELECT topic, partition, "offset",
+                   row_number() OVER (PARTITION BY topic, partition ORDER BY "offset") AS position
+            FROM due SEMI JOIN faults USING (topic, partition)
+         ),
+         neighbours AS (
+            SELECT faults.*, coalesce(position, "offset") - row_number() OVER (
+                PARTITION BY topic, partition, place, fault ORDER BY "offset"
+            ) AS island
+            FROM faults LEFT JOIN positions USING (topic, partition, "offset")
+         )
+    SELECT place, fault, topic, partition, min("offset") AS first, topic || '/' || partition || '@' || first
+           || CASE WHEN count(*) = 1 THEN ' is '
+                   ELSE ' to @' || max("offset") || ', ' || count(*) || ' records, are ' END || fault AS sentence
+    FROM neighbours GROUP BY topic, partition, place, fault, island
+"""
+_OFFSETS: Final = """
+    SELECT 0, '', topic, partition, 0, CASE
+        WHEN last_end IS NULL
+        THEN 'event_aggregations.events has read ' || topic || '/' || partition || ' up to ' || next_offset
+             || ', but Kafka has no such partition'
+        WHEN next_offset > last_end
+        THEN 'event_aggregations.events has read ' || topic || '/' || partition || ' up to ' || next_offset
+             || ', but it ends at ' || last_end || ': the topic was recreated'
+        ELSE 'Kafka has removed ' || topic || '/' || partition || '@' || next_offset || ' to @' || (first - 1)
+             || ' before event_aggregations.events read it' END
+    FROM lake_offsets LEFT JOIN spans USING (topic, partition)
+    WHERE last_end IS NULL OR next_offset > last_end OR next_offset < first
+"""
+_EVENTS: Final = CheckQuery(
+    "iceberg events",
+    "events holds each readable record once",
+    numbers="""
+    SELECT (SELECT count(*) FROM due),
+           (SELECT count(*) FROM lake_events JOIN spans USING (topic, partition) WHERE "offset" >= first)
+    """,
+    differences=f"SELECT sentence FROM ({_FAULTS} UNION ALL {_OFFSETS}) ORDER BY place, fault, topic, partition, first",  # noqa: S608
+)
 
+_WINDOWS: Final = CheckQuery(
+    "iceberg windows",
+    "sum of event_count = distinct events",
+    numbers="SELECT sum(distinct_events), sum(events) FROM lake_sums",
+    differences="""
+    SELECT sentence FROM (
+        SELECT 1 AS place, position, name || ' does not exist' AS sentence FROM lake_sums WHERE gone
+        UNION ALL
+        SELECT 1, position,
+               name || ' is older than event_aggregations.events: task write_' || kind || '_windows has yet to run'
+        FROM lake_sums WHERE NOT is_current
+        UNION ALL
+        SELECT 1, position, name || ' has ' || repeated || ' rows beyond the first of their image and window'
+        FROM lake_sums WHERE repeated > 0
+        UNION ALL
+        SELECT 2, position, name || ': sum of event_count is ' || events || ', but there are ' || distinct_events
+               || ' distinct events'
+        FROM lake_sums WHERE events != distinct_events
+    ) ORDER BY place, position
+    """,
+)
 
-def lakehouse_checks(facts: Facts) -> list[Check]:
-    """Those that the existing tables allow: none before the first aggregation."""
-    lakehouse = facts.lakehouse.found
-    if lakehouse is None:
-        return []
-    checks = [records(facts, lakehouse), windows(lakehouse), eligible_windows(lakehouse), rows(facts, lakehouse)]
-    if lakehouse.training is not None:
-        checks.append(training_rows(facts, lakehouse, lakehouse.training))
-    return checks
+_ELIGIBLE: Final = CheckQuery(
+    "iceberg eligible",
+    "sum of eligible_count = those by eligible actors",
+    numbers="SELECT sum(distinct_eligible), sum(eligible) FROM lake_sums",
+    differences="""
+    SELECT name || ': sum of eligible_count is ' || eligible || ', but there are ' || distinct_eligible
+           || ' events by eligible actors'
+    FROM lake_sums WHERE eligible != distinct_eligible ORDER BY position
+    """,
+)
 
+_ROWS: Final = CheckQuery(
+    "iceberg rows",
+    "each aggregated event has its row, and back",
+    given="""
+    WITH wanted AS (
+            SELECT DISTINCT kind, row_id FROM due SEMI JOIN platform_rows USING (kind, row_id)
+         ),
+         found AS (SELECT DISTINCT kind, row_id FROM lake_events WHERE row_id IS NOT NULL)
+    """,
+    numbers="SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM found)",
+    differences="""
+    SELECT sentence FROM (
+        SELECT kind, 1 AS place, row_id, CASE kind WHEN 'upload' THEN 'image' ELSE kind END || ' ' || row_id
+               || ' has no event in event_aggregations.events' AS sentence
+        FROM wanted ANTI JOIN found USING (kind, row_id)
+        UNION ALL
+        SELECT kind, 2, row_id, 'event_aggregations.events has an event of '
+               || CASE kind WHEN 'upload' THEN 'image' ELSE kind END || ' ' || row_id || ', which has no row'
+        FROM found ANTI JOIN platform_rows USING (kind, row_id)
+    ) ORDER BY kind, place, row_id
+    """,
+)
 
-def records(facts: Facts, lakehouse: Lakehouse) -> Check:
-    """Every readable record below the offsets is one row of `events`, with the same content."""
-    return check(
-        "iceberg events",
-        "events holds each readable record once",
-        lakehouse.records.expected,
-        lakehouse.records.rows,
-        (*_offset_differences(facts, lakehouse), *lakehouse.records.differences()),
-    )
+# A flag makes the label. Users and images that changed after the extract cannot show in its rows.
+_TRAINING: Final = CheckQuery(
+    "training rows",
+    "one row an image and anchor, all usable",
+    numbers="SELECT count(DISTINCT (image_id, minutes)), count(*) FROM training",
+    differences="""
+    WITH anchors AS (
+            SELECT image_id, min(anchor_us - minutes * 60000000) AS first_upload_us, max(anchor_us) AS last_anchor_us,
+                   max(anchor_us - minutes * 60000000) AS last_upload_us
+            FROM training GROUP BY image_id
+         ),
+         of_images AS (FROM anchors JOIN images USING (image_id))
+    SELECT 'moderation.training_data has ' || problem FROM (
+        SELECT 1 AS place, NULL AS image_id, 0 AS minutes,
+               count(*) || ' rows, but its snapshot says ' || training_kept() AS problem
+        FROM training HAVING training_kept() >= 0 AND count(*) != training_kept()
+        UNION ALL
+        SELECT 2, image_id, minutes, count(*) || ' rows of image ' || image_id || ' at ' || minutes || ' minutes'
+        FROM training GROUP BY image_id, minutes HAVING count(*) > 1
+        UNION ALL
+        SELECT 3, image_id, minutes, 'a row of image ' || image_id || ' at ' || minutes || ' minutes whose '
+               || 'first_flagged_at does not fit its label, or lies outside (anchor_time, label_observed_until]'
+        FROM training WHERE NOT first_flag_fits
+        UNION ALL
+        SELECT 4, image_id, 1, 'a row of image ' || image_id || ' at an anchor after ' || complete_through()
+               || ', up to where the events are complete'
+        FROM anchors WHERE last_anchor_us > complete_through_us()
+        UNION ALL
+        SELECT 4, image_id, 2, 'rows of image ' || image_id || ', which has no row'
+        FROM anchors ANTI JOIN images USING (image_id)
+        UNION ALL
+        SELECT 4, image_id, 3, 'anchors of image ' || image_id || ' that do not follow from its upload'
+        FROM of_images WHERE first_upload_us != created_us OR last_upload_us != created_us
+        UNION ALL
+        SELECT 4, image_id, 4, 'rows of image ' || image_id || ', whose uploader is a test account or may be under 18 '
+               || '(when that changed today, the next run of moderation_training removes them)'
+        FROM of_images WHERE NOT eligible
+        UNION ALL
+        SELECT 4, image_id, 5, 'rows of image ' || image_id || ', which was deleted before they were made'
+        FROM of_images WHERE deleted_us <= extracted_us()
+    ) ORDER BY place, image_id, minutes
+    """,
+)
 
-
-def _offset_differences(facts: Facts, lakehouse: Lakehouse) -> Iterator[str]:
-    for topic, partitions in sorted(lakehouse.offsets.items()):
-        for partition, offset in sorted(partitions.items()):
-            span = facts.event_ranges.get((topic, partition))
-            name = f"{topic}/{partition}"
-            if span is None:
-                yield f"event_aggregations.events has read {name} up to {offset}, but Kafka has no such partition"
-            elif offset > span.end:
-                yield (
-                    f"event_aggregations.events has read {name} up to {offset}, but it ends at {span.end}: "
-                    "the topic was recreated"
-                )
-            elif offset < span.start:
-                yield f"Kafka has removed {name}@{offset} to @{span.start - 1} before event_aggregations.events read it"
-
-
-def windows(lakehouse: Lakehouse) -> Check:
-    """Each event is counted in one window."""
-    expected = {kind: _count(lakehouse, kind) for kind in WINDOW_TABLES}
-    actual = {kind: table.total.events if table.total else 0 for kind, table in lakehouse.windows.items()}
-
-    def differences() -> Iterator[str]:
-        for kind, table in lakehouse.windows.items():
-            name = WINDOW_TABLES[kind]
-            if table.total is None:
-                yield f"{name} does not exist"
-                continue
-            if not table.is_current:
-                yield f"{name} is older than event_aggregations.events: task write_{kind}_windows has yet to run"
-            if table.total.repeated:
-                yield f"{name} has {table.total.repeated} rows beyond the first of their image and window"
-        yield from _sum_differences("event_count", "distinct events", expected, actual)
-
-    return check("iceberg windows", "sum of event_count = distinct events", *_sums(expected, actual), differences())
-
-
-def eligible_windows(lakehouse: Lakehouse) -> Check:
-    """The same of the events by eligible actors."""
-    expected = {kind: _count(lakehouse, kind, eligible=True) for kind in WINDOW_TABLES}
-    actual = {kind: table.total.eligible if table.total else 0 for kind, table in lakehouse.windows.items()}
-    return check(
-        "iceberg eligible",
-        "sum of eligible_count = those by eligible actors",
-        *_sums(expected, actual),
-        _sum_differences("eligible_count", "events by eligible actors", expected, actual),
-    )
-
-
-def _count(lakehouse: Lakehouse, kind: EventKind, *, eligible: bool = False) -> int:
-    counted = lakehouse.counts.get(kind)
-    if counted is None:
-        return 0
-    return counted.eligible if eligible else counted.events
-
-
-def _sums(expected: Mapping[EventKind, int], actual: Mapping[EventKind, int]) -> tuple[int, int]:
-    return sum(expected.values()), sum(actual.values())
-
-
-def _sum_differences(
-    column: str, noun: str, expected: Mapping[EventKind, int], actual: Mapping[EventKind, int]
-) -> Iterator[str]:
-    for kind, number in expected.items():
-        if actual[kind] != number:
-            yield f"{WINDOW_TABLES[kind]}: sum of {column} is {actual[kind]}, but there are {number} {noun}"
-
-
-def rows(facts: Facts, lakehouse: Lakehouse) -> Check:
-    """Rows of PostgreSQL and the events in Iceberg, by their ids."""
-    expected = actual = 0
-    differences: list[str] = []
-    for kind, row_ids in _row_ids(facts).items():
-        wanted = np.intersect1d(lakehouse.expected_row_ids[kind], row_ids, assume_unique=True)
-        found = lakehouse.records.row_ids(kind)
-        noun = "image" if kind == "upload" else kind
-        expected += len(wanted)
-        actual += len(found)
-        missing = np.setdiff1d(wanted, found, assume_unique=True)
-        surplus = np.setdiff1d(found, row_ids, assume_unique=True)
-        differences.extend(f"{noun} {row} has no event in event_aggregations.events" for row in id_texts(missing))
-        differences.extend(
-            f"event_aggregations.events has an event of {noun} {row}, which has no row" for row in id_texts(surplus)
-        )
-    return check("iceberg rows", "each aggregated event has its row, and back", expected, actual, differences)
-
-
-def _row_ids(facts: Facts) -> dict[EventKind, Ids]:
-    return {
-        "upload": ids_of(facts.rows.images),
-        "comment": facts.rows.comments.ids,
-        "flag": facts.rows.flags.ids,
-    }
-
-
-def training_rows(facts: Facts, lakehouse: Lakehouse, training: TrainingRows) -> Check:
-    """One row per image and decision point, of images that may be used, at anchors whose history is complete."""
-
-    def differences() -> Iterator[str]:
-        if training.kept is not None and training.kept != training.rows:
-            yield f"{TRAINING_TABLE} has {training.rows} rows, but its snapshot says {training.kept}"
-        for image_id, minutes, number in training.repeated:
-            yield f"{TRAINING_TABLE} has {number} rows of image {image_id} at {minutes} minutes"
-        for image_id, minutes in training.mislabelled:
-            yield (
-                f"{TRAINING_TABLE} has a row of image {image_id} at {minutes} minutes whose first_flagged_at does not "
-                "fit its label, or lies outside (anchor_time, label_observed_until]"
-            )
-        for image_id, image in training.images.items():
-            yield from _image_differences(facts, lakehouse, training, image_id, image)
-
-    keys = training.rows - sum(number - 1 for *_, number in training.repeated)
-    return check("training rows", "one row an image and anchor, all usable", keys, training.rows, differences())
-
-
-def _image_differences(
-    facts: Facts, lakehouse: Lakehouse, training: TrainingRows, image_id: str, image: TrainingImage
-) -> Iterator[str]:
-    row = facts.rows.images.get(image_id)
-    until_us = round(lakehouse.complete_through.timestamp() * 1_000_000)
-    if image.last_anchor_us > until_us:
-        yield (
-            f"{TRAINING_TABLE} has a row of image {image_id} at an anchor after "
-            f"{lakehouse.complete_through.isoformat()}, up to where the events are complete"
-        )
-    if row is None:
-        yield f"{TRAINING_TABLE} has rows of image {image_id}, which has no row"
-        return
-    if image.uploads_us != (row.created_at_us,):
-        yield f"{TRAINING_TABLE} has anchors of image {image_id} that do not follow from its upload"
-    if not row.uploader_eligible:
-        yield (
-            f"{TRAINING_TABLE} has rows of image {image_id}, whose uploader is a test account or may be under 18 "
-            "(when that changed today, the next run of moderation_training removes them)"
-        )
-    extracted_at = training.extracted_at
-    if row.deleted_at_us is not None and (
-        extracted_at is None or row.deleted_at_us <= extracted_at.timestamp() * 1_000_000
-    ):
-        yield f"{TRAINING_TABLE} has rows of image {image_id}, which was deleted before they were made"
+LAKEHOUSE_CHECKS: Final = (_EVENTS, _WINDOWS, _ELIGIBLE, _ROWS)
+TRAINING_CHECKS: Final = (_TRAINING,)

@@ -1,163 +1,113 @@
 """Redis: totals, windows and metadata are those that the events demand."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import chain
 from typing import Final
 
-from gourmetgram.events import EventKind
-from gourmetgram.features.definition import CATEGORIES, UNKNOWN_CATEGORY
-from gourmetgram_tools.inspection.checks.facts import Check, Facts, check
-from gourmetgram_tools.inspection.event_log import Accepted, AcceptedEvents
-from gourmetgram_tools.inspection.history import Upload
-from gourmetgram_tools.inspection.redis_state import Members, Window, microseconds
-from gourmetgram_tools.inspection.triggers import SECOND_US, since_gaps
+from gourmetgram_tools.inspection.checks.check import CheckQuery
 
-KINDS: Final[Mapping[str, EventKind]] = {"views": "view", "comments": "comment", "flags": "flag"}
-HOUR_US: Final = 3600 * SECOND_US
-TOTAL_TTL_US: Final = 7 * 24 * HOUR_US
-HOUR_SET_TTL_US: Final = 2 * HOUR_US
-# A key is written a little after the broker has stored the event, and read a little after this audit began.
-SLACK_US: Final = 60 * SECOND_US
-
-
-def totals(facts: Facts) -> Check:
-    """`total_*` count distinct events by eligible actors since the key's last expiry."""
-    expected = {}
-    for image_id, image in facts.history.images.items():
-        for name, kind in KINDS.items():
-            if image.accepted[kind]:
-                expected[image_id, name] = since_gaps(image.accepted[kind], TOTAL_TTL_US)[-1]
-    return check(
-        "totals",
-        "total_* = distinct events by eligible actors",
-        sum(map(len, expected.values())),
-        sum(facts.redis.totals.values()),
-        _total_differences(facts, expected),
+_TOTALS: Final = CheckQuery(
+    "totals",
+    "total_* = distinct events by eligible actors",
+    numbers="""
+    SELECT (SELECT sum(total) FROM activity WHERE kind != 'upload'), (SELECT sum(number) FROM redis_totals)
+    """,
+    differences="""
+    WITH compared AS (
+        SELECT image_id, 'image:' || image_id || ':total_' || kind || 's' AS key, number, total, last_broker_us
+        FROM (FROM activity WHERE kind != 'upload') FULL JOIN redis_totals USING (image_id, kind)
     )
+    SELECT sentence FROM (
+        SELECT key, key || ' is missing; ' || total || ' events' AS sentence FROM compared
+        WHERE number IS NULL AND is_young(last_broker_us, total_ttl_us())
+        UNION ALL
+        SELECT key, key || ' is ' || number || '; ' || total || ' events' FROM compared
+        WHERE number < total OR (number > total AND is_complete(image_id))
+        UNION ALL
+        SELECT key, key || ' is ' || number || '; no events' FROM compared
+        WHERE total IS NULL AND is_complete(image_id)
+    ) ORDER BY key
+    """,
+)
 
+# An expired set is missing for a good reason.
+_WINDOWS: Final = CheckQuery(
+    "windows",
+    "1hr windows hold just their hour's events",
+    given="""
+    WITH found AS (FROM redis_members WHERE width = '1hr'),
+         sets AS (SELECT DISTINCT image_id, kind, true AS present FROM found),
+         required AS (
+            SELECT 'image:' || image_id || ':' || kind || 's:1hr' AS key, member, present IS NULL AS unset,
+                   score_us IS NOT NULL AS held
+            FROM hour_members LEFT JOIN sets USING (image_id, kind) LEFT JOIN found USING (image_id, kind, member)
+            WHERE present OR young
+         ),
+         surplus AS (
+            SELECT image_id, 'image:' || image_id || ':' || kind || 's:' || width AS key, member, score_us, time_us
+            FROM redis_members LEFT JOIN (
+                SELECT DISTINCT image_id, kind, member, time_us
+                FROM counted JOIN redis_members USING (image_id, kind)
+                WHERE member = member_of(kind, time_us, event_id)
+            ) AS real USING (image_id, kind, member)
+         )
+    """,
+    numbers="SELECT count(*), count(*) FILTER (held) FROM required",
+    differences="""
+    SELECT sentence FROM (
+        SELECT 1 AS place, key, '' AS member, key || ' is missing; ' || count(*) || ' events in its hour' AS sentence
+        FROM required WHERE unset GROUP BY key
+        UNION ALL
+        SELECT 1, key, member, key || ' lacks ' || member FROM required WHERE NOT unset AND NOT held
+        UNION ALL
+        SELECT 2, key, member, key || ' holds ' || member || ', which is no event of the image'
+        FROM surplus WHERE time_us IS NULL AND is_complete(image_id)
+        UNION ALL
+        SELECT 2, key, member, key || ' holds ' || member || ' with the score of another time'
+        FROM surplus WHERE score_us != time_us AND is_complete(image_id)
+        UNION ALL
+        SELECT 3, '', '', 'unreadable key ' || problem FROM redis_unreadable
+    ) ORDER BY ALL
+    """,
+)
 
-def _total_differences(facts: Facts, expected: Mapping[tuple[str, str], Sequence[Accepted]]) -> Iterator[str]:
-    actual = facts.redis.totals
-    for (image_id, name), events in expected.items():
-        key = f"image:{image_id}:total_{name}"
-        value = actual.get((image_id, name))
-        if value is None:
-            if is_young(events[-1], TOTAL_TTL_US, facts.now_us):
-                yield f"{key} is missing; {len(events)} events"
-        elif value < len(events) or (value > len(events) and facts.is_complete(image_id)):
-            yield f"{key} is {value}; {len(events)} events"
-    for (image_id, name), value in actual.items():
-        if (image_id, name) not in expected and facts.is_complete(image_id):
-            yield f"image:{image_id}:total_{name} is {value}; no events"
+_METADATA: Final = CheckQuery(
+    "metadata",
+    "metadata is that of the upload event",
+    given="""
+    WITH wanted AS (FROM uploads WHERE eligible),
+         hashes AS (
+            SELECT image_id, max(content) FILTER (field = 'category') AS category,
+                   max(content) FILTER (field = 'caption_length') AS caption_length,
+                   max(content) FILTER (field = 'user_id') AS user_id,
+                   max(content) FILTER (field = 'uploaded_at') AS uploaded_at
+            FROM redis_metadata GROUP BY image_id
+         ),
+         both_known AS (
+            SELECT image_id, time_us, uploaded_at, unnest([
+                {'place': 1, 'name': 'category', 'found': hashes.category, 'wanted': wanted.category},
+                {'place': 2, 'name': 'caption_length', 'found': hashes.caption_length, 'wanted': wanted.caption_length},
+                {'place': 3, 'name': 'user_id', 'found': hashes.user_id, 'wanted': wanted.user_id}
+            ]) AS field
+            FROM wanted JOIN hashes USING (image_id)
+         )
+    """,
+    numbers="SELECT (SELECT count(*) FROM wanted), (SELECT count(*) FROM hashes)",
+    differences="""
+    SELECT 'image:' || image_id || ':metadata ' || problem FROM (
+        SELECT image_id, 0 AS place, 'is missing' AS problem
+        FROM wanted ANTI JOIN hashes USING (image_id) WHERE is_young(broker_us, total_ttl_us())
+        UNION ALL
+        SELECT image_id, field.place, 'has ' || field.name || '=' || coalesce('''' || field.found || '''', 'None')
+               || ' instead of ''' || field.wanted || ''''
+        FROM both_known WHERE field.found IS DISTINCT FROM field.wanted
+        UNION ALL
+        SELECT image_id, 4, 'has another time in uploaded_at than the event'
+        FROM wanted JOIN hashes USING (image_id)
+        WHERE try_cast(round(try_cast(uploaded_at AS DOUBLE) * 1000000) AS BIGINT) IS DISTINCT FROM time_us
+        UNION ALL
+        SELECT image_id, 5, 'has no upload by an eligible user'
+        FROM hashes ANTI JOIN wanted USING (image_id) WHERE is_complete(image_id)
+    ) ORDER BY image_id, place
+    """,
+)
 
-
-def is_young(event: Accepted, ttl_us: int, now_us: int) -> bool:
-    """Whether a key that an event wrote cannot have expired yet."""
-    return event.broker_time_us > now_us - ttl_us + SLACK_US
-
-
-def member_of(kind: EventKind, event: Accepted) -> str:
-    """The event's member in its windows."""
-    seconds, micros = divmod(event.time_us, SECOND_US)
-    return f"{kind}:{seconds}.{micros:06d}:{event.event_id[:8]}"
-
-
-def windows(facts: Facts) -> Check:
-    """The `1hr` sets hold the events of their last hour, and no window holds anything that is no event."""
-    expected = actual = 0
-    differences: list[str] = []
-    for image_id, image in facts.history.images.items():
-        for name, kind in KINDS.items():
-            events = image.accepted[kind]
-            if not events:
-                continue
-            found = facts.redis.windows.get(Window(image_id, name, "1hr"))
-            required = _last_hour(kind, events)
-            if found is None:
-                if is_young(events[-1], HOUR_SET_TTL_US, facts.now_us):
-                    expected += len(required)
-                    differences.append(f"image:{image_id}:{name}:1hr is missing; {len(required)} events in its hour")
-                continue
-            expected += len(required)
-            actual += sum(member in found for member in required)
-            missing = required.keys() - found.keys()
-            differences.extend(f"image:{image_id}:{name}:1hr lacks {member}" for member in sorted(missing))
-    differences.extend(_surplus_members(facts))
-    differences.extend(f"unreadable key {text}" for text in facts.redis.unreadable)
-    return check("windows", "1hr windows hold just their hour's events", expected, actual, differences)
-
-
-def _last_hour(kind: EventKind, events: AcceptedEvents) -> Members:
-    """Members that a `1hr` set must hold: the last hour of event time, as far as the set cannot have expired within."""
-    after_us = int(events.times.max()) - HOUR_US
-    alive = since_gaps(events, HOUR_US)[-1]
-    return {member_of(kind, event): event.time_us for event in alive.since(after_us)}
-
-
-def _surplus_members(facts: Facts) -> Iterator[str]:
-    for window, members in facts.redis.windows.items():
-        image = facts.history.images.get(window.image_id)
-        if not facts.is_complete(window.image_id):
-            continue
-        kind = KINDS[window.kind]
-        # A popular image has more events than its windows have members: only those that could be one are looked at.
-        events = image.accepted[kind].at(_times_of(members)) if image else ()
-        real = {member_of(kind, event): event.time_us for event in events}
-        key = f"image:{window.image_id}:{window.kind}:{window.width}"
-        for member, score_us in members.items():
-            if member not in real:
-                yield f"{key} holds {member}, which is no event of the image"
-            elif score_us != real[member]:
-                yield f"{key} holds {member} with the score of another time"
-
-
-def _times_of(members: Members) -> set[int]:
-    """The event times that members have as scores or in their names."""
-    times = set(members.values())
-    for member in members:
-        time = member.split(":")[1:2]
-        with suppress(ValueError, OverflowError):
-            times.update(map(microseconds, time))
-    # Anything larger was typed in by hand, and is the time of no event.
-    return {time_us for time_us in times if abs(time_us) < 2**62}
-
-
-def metadata(facts: Facts) -> Check:
-    """The hash of each image that an eligible user uploaded."""
-    expected = {image_id: upload for image_id, upload in facts.history.uploads.items() if upload.eligible}
-    actual = facts.redis.metadata
-
-    def differences() -> Iterator[str]:
-        for image_id, upload in expected.items():
-            found = actual.get(image_id)
-            if found is None:
-                if is_young(upload.event, TOTAL_TTL_US, facts.now_us):
-                    yield f"image:{image_id}:metadata is missing"
-            else:
-                yield from _metadata_differences(image_id, upload, found)
-        for image_id in actual.keys() - expected.keys():
-            if facts.is_complete(image_id):
-                yield f"image:{image_id}:metadata has no upload by an eligible user"
-
-    return check(
-        "metadata", "metadata is that of the upload event", len(expected), len(actual), list(chain(differences()))
-    )
-
-
-def _metadata_differences(image_id: str, upload: Upload, found: Mapping[str, str]) -> Iterator[str]:
-    category = upload.category.strip() if isinstance(upload.category, str) else None
-    caption = upload.caption if isinstance(upload.caption, str) else ""
-    wanted = {
-        "category": category if category in CATEGORIES else UNKNOWN_CATEGORY,
-        "caption_length": str(len(caption)),
-        "user_id": str(upload.user_id or ""),
-    }
-    for field, value in wanted.items():
-        if found.get(field) != value:
-            yield f"image:{image_id}:metadata has {field}={found.get(field)!r} instead of {value!r}"
-    if microseconds(found.get("uploaded_at") or 0) != upload.event.time_us:
-        yield f"image:{image_id}:metadata has another time in uploaded_at than the event"
-
-
-REDIS_CHECKS = (totals, windows, metadata)
+REDIS_CHECKS: Final = (_TOTALS, _WINDOWS, _METADATA)

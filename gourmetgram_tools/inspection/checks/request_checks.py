@@ -1,178 +1,238 @@
-"""Requests, alerts and milestones: exactly those that the rules demand of the events."""
+"""Requests, alerts, milestones and decisions: exactly those that the rules demand of the events."""
 
-from collections.abc import Iterator, Mapping
+from typing import Final
 
-from gourmetgram.events import ModerationRequest, request_uuid
-from gourmetgram_tools.inspection.checks.facts import Check, Facts, check
-from gourmetgram_tools.inspection.checks.redis_checks import SLACK_US, TOTAL_TTL_US
-from gourmetgram_tools.inspection.history import ImageHistory
-from gourmetgram_tools.inspection.triggers import (
-    COOL_DOWN_US,
-    WINDOWS,
-    Raised,
-    all_raised,
-    count_as_of,
-    milestones,
-    of_upload,
-    window_rules,
+from gourmetgram_tools.inspection.checks.check import CheckQuery
+
+# A right upload or anchor request may have been made while the setting for it was on, or its time just came.
+_REQUESTS: Final = CheckQuery(
+    "requests",
+    "requests are those the rules demand",
+    given="""
+    WITH demanded AS (
+            SELECT request_id, image_id, trigger, time_us FROM raised WHERE sends_request AND is_complete(image_id)
+            UNION ALL
+            SELECT request_id, image_id, trigger, time_us FROM of_uploads WHERE demanded AND is_complete(image_id)
+         ),
+         seen AS (FROM requests WHERE is_comparable(image_id)),
+         surplus AS (
+            FROM seen ANTI JOIN demanded USING (request_id) ANTI JOIN of_uploads USING (request_id, time_us)
+            ANTI JOIN foreign_requests USING (request_id)
+         )
+    """,
+    numbers="""
+    SELECT (SELECT count(*) FROM demanded),
+           (SELECT count(*) FROM demanded SEMI JOIN seen USING (request_id)) + (SELECT count(*) FROM surplus)
+    """,
+    differences="""
+    SELECT 'request ' || request_id || ' (' || trigger || ' of image ' || image_id || ') ' || problem FROM (
+        SELECT 1 AS place, request_id, trigger, image_id, demanded.time_us, 'is missing' AS problem
+        FROM demanded ANTI JOIN seen USING (request_id)
+        UNION ALL
+        SELECT 1, request_id, demanded.trigger, demanded.image_id, demanded.time_us, 'is for another time'
+        FROM demanded JOIN seen USING (request_id) WHERE demanded.time_us != seen.time_us
+        UNION ALL
+        SELECT 2, request_id, trigger, image_id, time_us, 'follows from no event' FROM surplus
+    ) ORDER BY place, image_id, time_us, request_id
+    """,
 )
 
+# A count of a context: events below `read_to`, in (t - width, t]. A topic that `read_to` does not name counts nothing.
+_CONTEXTS: Final = CheckQuery(
+    "contexts",
+    "requests carry the counts of what they read",
+    given="""
+    WITH checked AS (
+            FROM requests SEMI JOIN seen_images USING (image_id)
+            WHERE json_type(context, '$.read_to') = 'OBJECT' AND is_comparable(image_id)
+         ),
+         offsets AS (
+            SELECT request_id, image_id, requests.time_us, topic,
+                   coalesce(try_cast(context ->> ('/read_to/' || topic) AS BIGINT), 0) AS read_to
+            FROM checked AS requests CROSS JOIN (SELECT DISTINCT topic FROM counted)
+         ),
+         events_counted AS (
+            SELECT request_id, name, count(*) AS number
+            FROM offsets JOIN counted USING (image_id, topic) JOIN counts USING (kind)
+            WHERE counted.time_us > offsets.time_us - width_us AND counted.time_us <= offsets.time_us
+              AND "offset" < read_to
+            GROUP BY request_id, name
+         ),
+         compared AS (
+            SELECT request_id, image_id, name, position, coalesce(number, 0) AS number,
+                   context ->> ('/' || name) AS claimed, json_type(context, '/' || name) AS type
+            FROM checked CROSS JOIN counts LEFT JOIN events_counted USING (request_id, name)
+         ),
+         wrong AS (
+            SELECT request_id, image_id, string_agg(
+                name || '=' || coalesce(claimed, 'None') || ' instead of ' || number, ', ' ORDER BY position
+            ) AS counts
+            FROM compared WHERE try_cast(claimed AS DOUBLE) IS DISTINCT FROM number OR type = 'VARCHAR'
+            GROUP BY request_id, image_id
+         )
+    """,
+    numbers="SELECT (SELECT count(*) FROM checked), (SELECT count(*) FROM checked ANTI JOIN wrong USING (request_id))",
+    differences="""
+    SELECT 'request ' || request_id || ' of image ' || image_id || ': ' || counts FROM wrong ORDER BY request_id
+    """,
+)
 
-def expected_requests(facts: Facts) -> dict[str, Raised]:
-    """The requests that must exist, by id; anchors only once their time has passed by a minute."""
-    expected = {
-        raised.request_id: raised for rule, raised in all_raised(facts.history, facts.rules) if rule.sends_request
-    }
-    triggers = [f"anchor_{minutes}" for minutes in facts.rules.rescore_at_minutes]
-    if facts.rules.trigger_on_upload:
-        triggers.append("upload")
-    for image_id, upload in facts.history.uploads.items():
-        for trigger in triggers:
-            raised = of_upload(image_id, upload, trigger)
-            if raised and raised.time_us <= facts.now_us - SLACK_US:
-                expected[raised.request_id] = raised
-    return {key: raised for key, raised in expected.items() if facts.is_complete(raised.image_id)}
-
-
-def by_consumer(facts: Facts, request: ModerationRequest) -> bool:
-    """Whether the stream consumer made a request: it says what it has read, or its id follows from an event."""
-    if "read_to" in request.context:
-        return True
-    image = facts.history.images.get(request.image_id)
-    if image is None:
-        return False
-    causes = [None, *(event.event_id for events in image.accepted.values() for event in events)]
-    return any(request_uuid(request.image_id, request.trigger, cause) == request.request_id for cause in causes)
-
-
-def requests(facts: Facts) -> Check:
-    """Expected requests, worked out from the raw events in offset order, and those in the topic."""
-    expected = expected_requests(facts)
-    seen = {key: item for key, item in facts.requests.by_id.items() if _comparable(facts, item)}
-    surplus = [item for key, item in seen.items() if key not in expected and not _of_earlier_setting(facts, item)]
-    surplus = [item for item in surplus if by_consumer(facts, item)]
-
-    def differences() -> Iterator[str]:
-        for key, raised in expected.items():
-            if key not in seen:
-                yield f"request {key} ({raised.trigger} of image {raised.image_id}) is missing"
-            elif seen[key].time_us != raised.time_us:
-                yield f"request {key} ({raised.trigger} of image {raised.image_id}) is for another time"
-        for item in surplus:
-            yield f"request {item.request_id} ({item.trigger} of image {item.image_id}) follows from no event"
-
-    return check(
-        "requests",
-        "requests are those the rules demand",
-        len(expected),
-        sum(key in seen for key in expected) + len(surplus),
-        differences(),
+_COPIES: Final = CheckQuery(
+    "request copies",
+    "a repeated request is the same",
+    given="""
+    WITH differing AS (
+        SELECT request_id FROM request_records AS again JOIN requests AS first USING (request_id)
+        WHERE (again.image_id, again.trigger, again.time_us, again.context)
+              != (first.image_id, first.trigger, first.time_us, first.context)
     )
+    """,
+    numbers="""
+    SELECT number, number - (SELECT count(*) FROM differing)
+    FROM (SELECT count(*) - count(DISTINCT request_id) AS number FROM request_records)
+    """,
+    differences="""
+    SELECT 'request ' || request_id || ' was sent again with another content' FROM differing ORDER BY request_id
+    """,
+)
 
+_ALERTS: Final = CheckQuery(
+    "alerts",
+    "alert keys hold the time of the last alert",
+    given="""
+    WITH last AS (
+            SELECT image_id, trigger, max(time_us) AS t, max_by(broker_us, time_us) AS broker_us
+            FROM raised GROUP BY image_id, trigger
+         ),
+         found AS (FROM redis_alerts SEMI JOIN window_triggers USING (trigger))
+    """,
+    numbers="""
+    SELECT greatest((SELECT count(*) FROM last WHERE is_young(broker_us, cool_down_us())),
+                    (SELECT count(*) FROM found SEMI JOIN last USING (image_id, trigger))),
+           (SELECT count(*) FROM found)
+    """,
+    differences="""
+    SELECT 'image:' || image_id || ':alert:' || trigger || problem FROM (
+        SELECT image_id, trigger, ' is missing' AS problem FROM last ANTI JOIN found USING (image_id, trigger)
+        WHERE is_young(broker_us, cool_down_us()) AND is_complete(image_id)
+        UNION ALL
+        SELECT image_id, trigger, printf(' is %.6f instead of %.6f', time_us / 1e6, t / 1e6)
+        FROM last JOIN found USING (image_id, trigger) WHERE time_us != t AND is_complete(image_id)
+        UNION ALL
+        SELECT image_id, trigger, ' follows from no event' FROM found ANTI JOIN last USING (image_id, trigger)
+        WHERE is_comparable(image_id)
+    ) ORDER BY image_id, trigger, problem
+    """,
+)
 
-def _comparable(facts: Facts, request: ModerationRequest) -> bool:
-    """Whether all events of the request's image are known, in a defined order."""
-    image = facts.history.images.get(request.image_id)
-    return facts.is_complete(request.image_id) and not (image and image.scattered)
+# The counter starts again after it has expired: the longest run of views decides.
+_MILESTONES: Final = CheckQuery(
+    "milestones",
+    "10th, 100th, 1000th view of each image",
+    given="""
+    WITH starts AS (
+            SELECT image_id, number FROM counted
+            WHERE kind = 'view' AND (idle_us IS NULL OR idle_us >= total_ttl_us())
+         ),
+         runs AS (
+            SELECT image_id, lead(number, 1, events + 1) OVER (PARTITION BY image_id ORDER BY number) - number AS views
+            FROM starts JOIN (FROM activity WHERE kind = 'view') USING (image_id)
+         ),
+         reached AS (
+            SELECT DISTINCT image_id, milestone FROM runs CROSS JOIN milestone_marks
+            WHERE views >= milestone AND image_id IN (SELECT image_id FROM images) AND is_complete(image_id)
+         ),
+         found AS (SELECT DISTINCT * FROM milestones WHERE is_complete(image_id))
+    """,
+    numbers="SELECT (SELECT count(*) FROM reached), (SELECT count(*) FROM found)",
+    differences="""
+    SELECT 'milestone ' || milestone || ' of image ' || image_id || problem FROM (
+        SELECT *, ' is missing' AS problem FROM reached ANTI JOIN found USING (image_id, milestone)
+        UNION ALL
+        SELECT *, ' was not reached' FROM found ANTI JOIN reached USING (image_id, milestone)
+    ) ORDER BY problem, image_id, milestone
+    """,
+)
 
+# A request needs no decision when it was dead-lettered, or its image was deleted at or before its time.
+_DECISIONS: Final = CheckQuery(
+    "decisions",
+    "one decision per request (or a reason)",
+    given="""
+    WITH exempt AS (
+            SELECT request_id FROM requests JOIN images USING (image_id) WHERE deleted_us <= time_us
+            UNION
+            SELECT request_id FROM request_records
+            SEMI JOIN (FROM dead_letters WHERE topic = moderation_topic()) USING (partition, "offset")
+         ),
+         required AS (FROM requests ANTI JOIN exempt USING (request_id)),
+         answered AS (FROM decisions WHERE request_id IS NOT NULL)
+    """,
+    numbers="""
+    SELECT (SELECT count(*) FROM required), (SELECT count(*) FROM answered ANTI JOIN exempt USING (request_id))
+    """,
+    differences="""
+    SELECT sentence FROM (
+        SELECT 1 AS place, request_id, 'request ' || request_id || ' (' || trigger || ' of image ' || image_id
+               || ') has no decision' AS sentence
+        FROM required ANTI JOIN answered USING (request_id)
+        UNION ALL
+        -- Kafka's retention removes requests, the row stays.
+        SELECT 2, request_id,
+               'decision on image ' || target_id || ' answers request ' || request_id || ', which is not in Kafka'
+        FROM answered ANTI JOIN requests USING (request_id) WHERE is_complete(target_id)
+    ) ORDER BY place, request_id
+    """,
+)
 
-def _of_earlier_setting(facts: Facts, request: ModerationRequest) -> bool:
-    """Whether it is a right upload or anchor request, made while the setting for it was on or its time just came."""
-    upload = facts.history.uploads.get(request.image_id)
-    raised = of_upload(request.image_id, upload, request.trigger) if upload else None
-    return raised is not None and (raised.request_id, raised.time_us) == (request.request_id, request.time_us)
+_DECIDED_AS_ASKED: Final = CheckQuery(
+    "decided as asked",
+    "decided on the request's trigger and counts",
+    given="""
+    WITH answered AS (
+            SELECT request_id, image_id, target_id, requests.trigger AS asked, decisions.trigger AS decided, has_counts,
+                   context, decisions.counts AS stored
+            FROM decisions JOIN requests USING (request_id)
+         ),
+         problems AS (
+            SELECT request_id, -2 AS position, 'image ' || target_id || ' instead of ' || image_id AS problem
+            FROM answered WHERE target_id != image_id
+            UNION ALL
+            SELECT request_id, -1, 'trigger ' || coalesce(decided, 'None') || ' instead of ' || asked
+            FROM answered WHERE decided IS DISTINCT FROM asked
+            UNION ALL
+            SELECT request_id, position,
+                   name || '=' || coalesce((stored ->> ('/' || name))::DOUBLE::VARCHAR, 'None') || ' instead of '
+                   || (context ->> ('/' || name))
+            FROM answered CROSS JOIN counts
+            WHERE has_counts AND name != 'comments_1min'
+              AND (stored ->> ('/' || name))::DOUBLE IS DISTINCT FROM (context ->> ('/' || name))::DOUBLE
+         )
+    """,
+    numbers="SELECT count(*), count(*) FILTER (request_id NOT IN (SELECT request_id FROM problems)) FROM answered",
+    differences="""
+    SELECT 'decision on request ' || request_id || ': ' || string_agg(problem, ', ' ORDER BY position) FROM problems
+    GROUP BY request_id ORDER BY request_id
+    """,
+)
 
+_BAD_REQUESTS: Final = CheckQuery(
+    "bad requests",
+    "each unreadable request has a dead letter",
+    given="""
+    WITH bad AS (SELECT DISTINCT topic, partition, "offset" FROM bad_records WHERE topic = moderation_topic())
+    """,
+    numbers="""
+    SELECT (SELECT count(*) FROM bad),
+           (SELECT count(*) FROM bad SEMI JOIN dead_letters USING (topic, partition, "offset"))
+    """,
+    differences="""
+    SELECT topic || '/' || partition || '@' || "offset" || ' has no dead letter'
+    FROM bad ANTI JOIN dead_letters USING (topic, partition, "offset") ORDER BY topic, partition, "offset"
+    """,
+)
 
-def contexts(facts: Facts) -> Check:
-    """A request carries the counts of the events below `read_to`, as of its time."""
-    checked = right = 0
-    differences = []
-    for request in facts.requests.by_id.values():
-        read_to = request.context.get("read_to")
-        image = facts.history.images.get(request.image_id)
-        if not isinstance(read_to, Mapping) or image is None or not _comparable(facts, request):
-            continue
-        checked += 1
-        wrong = _wrong_counts(request, image, read_to)
-        right += not wrong
-        if wrong:
-            differences.append(f"request {request.request_id} of image {request.image_id}: {', '.join(wrong)}")
-    return check("contexts", "requests carry the counts of what they read", checked, right, differences)
-
-
-def _wrong_counts(request: ModerationRequest, image: ImageHistory, read_to: Mapping[str, int]) -> list[str]:
-    wrong = []
-    for name in WINDOWS:
-        count = count_as_of(image, name, request.time_us, read_to)
-        if request.context.get(name) != count:
-            wrong.append(f"{name}={request.context.get(name)} instead of {count}")
-    return wrong
-
-
-def copies(facts: Facts) -> Check:
-    """A request may come again, but never changed."""
-    differing = facts.requests.differing
-    return check(
-        "request copies",
-        "a repeated request is the same",
-        facts.requests.copies,
-        facts.requests.copies - len(differing),
-        (f"request {request_id} was sent again with another content" for request_id in differing),
-    )
-
-
-def alerts(facts: Facts) -> Check:
-    """The state of the cool-downs."""
-    last: dict[tuple[str, str], Raised] = {}
-    for rule, raised in all_raised(facts.history, facts.rules):
-        last[raised.image_id, rule.trigger] = raised
-    names = {rule.trigger for rule in window_rules(facts.rules)}
-    actual = {key: t for key, t in facts.redis.alerts.items() if key[1] in names}
-
-    def differences() -> Iterator[str]:
-        for (image_id, trigger), raised in last.items():
-            found = actual.get((image_id, trigger))
-            key = f"image:{image_id}:alert:{trigger}"
-            if not facts.is_complete(image_id):
-                continue
-            if found is None and raised.broker_time_us > facts.now_us - COOL_DOWN_US + SLACK_US:
-                yield f"{key} is missing"
-            elif found is not None and found != raised.time_us:
-                yield f"{key} is {found / 1e6:.6f} instead of {raised.time_us / 1e6:.6f}"
-        for image_id, trigger in actual.keys() - last.keys():
-            image = facts.history.images.get(image_id)
-            if facts.is_complete(image_id) and not (image and image.scattered):
-                yield f"image:{image_id}:alert:{trigger} follows from no event"
-
-    alive = sum(raised.broker_time_us > facts.now_us - COOL_DOWN_US + SLACK_US for raised in last.values())
-    return check(
-        "alerts", "alert keys hold the time of the last alert", max(alive, len(actual.keys() & last.keys())),
-        len(actual), differences(),
-    )  # fmt: skip
-
-
-def view_milestones(facts: Facts) -> Check:
-    """Rows of image_milestones, and the views that reached them."""
-    expected = {
-        (image_id, value)
-        for image_id, image in facts.history.images.items()
-        if image_id in facts.rows.images and facts.is_complete(image_id)
-        for value in milestones(image.accepted["view"], TOTAL_TTL_US)
-    }
-    actual = {key for key in facts.rows.milestones if facts.is_complete(key[0])}
-    return check(
-        "milestones",
-        "10th, 100th, 1000th view of each image",
-        len(expected),
-        len(actual),
-        (
-            *(f"milestone {value} of image {image_id} is missing" for image_id, value in sorted(expected - actual)),
-            *(
-                f"milestone {value} of image {image_id} was not reached"
-                for image_id, value in sorted(actual - expected)
-            ),
-        ),
-    )
-
-
-REQUEST_CHECKS = (requests, contexts, copies, alerts, view_milestones)
+REQUEST_CHECKS: Final = (
+    *(_REQUESTS, _CONTEXTS, _COPIES, _ALERTS, _MILESTONES),
+    *(_DECISIONS, _DECIDED_AS_ASKED, _BAD_REQUESTS),
+)

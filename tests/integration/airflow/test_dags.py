@@ -21,9 +21,10 @@ from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.checkpoint import VARIABLE
 from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import EVENTS
-from gourmetgram_tools.inspection.audit import read_facts
-from gourmetgram_tools.inspection.checks.lakehouse_checks import lakehouse_checks
+from gourmetgram_tools.inspection.audit import load_stores
+from gourmetgram_tools.inspection.checks import run_checks
 from gourmetgram_tools.inspection.quiescence import look
+from gourmetgram_tools.inspection.tables import open_tables
 from gourmetgram_tools.local.airflow import ADMIN_PASSWORD, ADMIN_USER, AIRFLOW
 from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES
 from gourmetgram_tools.local.services import inherited_environment
@@ -184,10 +185,11 @@ def test_every_event_of_the_api_is_in_the_tables_once(ran):
     assert {kind: table.events for kind, table in windows.items()} == windowed
     engine = create_worker_engine(ran.platform.postgres, "airflow-test")
     try:
-        facts = read_facts(ran.platform, engine, look(ran.platform, engine).ends, strict=True)
+        with open_tables() as tables:
+            lake = load_stores(tables, ran.platform, engine, look(ran.platform, engine).ends, strict=True)
+            checks = [check for check in run_checks(tables, lake) if check.name.startswith(("iceberg", "training"))]
     finally:
         engine.dispose()
-    checks = lakehouse_checks(facts)
     assert [check for check in checks if not check.ok] == []
     assert [check.name for check in checks][-1] == "training rows"
     assert {check.name: check.actual for check in checks}["training rows"] >= 10

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import psycopg2
 import pytest
 
+from gourmetgram.clients import s3
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings
-from gourmetgram_tools.inspection import objects
 from tests.support.databases import create_database, drop_database
 from tests.support.waiting import wait_until
 
@@ -155,7 +155,7 @@ def test_the_ground_truth_is_in_the_file_only(past):
 
 
 def test_pictures_can_be_looked_at(past, s3_environment):
-    client = objects.connect(ObjectStoreSettings.load(s3_environment))
+    client = s3.connect(ObjectStoreSettings.load(s3_environment), s3.JOB)
     base = f"{s3_environment['S3_ENDPOINT_URL']}/{s3_environment['S3_BUCKET_NAME']}/"
     for (url,) in _query(past.database, "SELECT DISTINCT s3_url FROM images"):
         assert url.startswith(base)

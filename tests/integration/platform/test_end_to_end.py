@@ -13,12 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from gourmetgram.clients import s3
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.cli.target import Target, environment, platform_of, selected_platform
-from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.audit import AuditResult, audit
-from gourmetgram_tools.inspection.burst import Plan, burst
+from gourmetgram_tools.inspection.burst import BurstPlan, burst
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.trace import trace
 from gourmetgram_tools.local.services import inherited_environment
@@ -76,7 +76,7 @@ def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(p
     images = set()
     before = _decisions(audit(platform))
     for _ in range(3):
-        result = burst(platform, generator_environment, Plan(views=110, comments=8, flags=2))
+        result = burst(platform, generator_environment, BurstPlan(views=110, comments=8, flags=2))
         images.add(result.image_id)
         assert [(each.trigger, each.risk_score, each.recommendation) for each in result.decisions] == [
             ("viral", 0.0, "SAFE"),
@@ -97,8 +97,8 @@ def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(p
 
 
 def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(platform, generator_environment):
-    image_id = burst(platform, generator_environment, Plan()).image_id
-    comments_only = Plan(views=0, comments=10, flags=0, image_id=image_id)
+    image_id = burst(platform, generator_environment, BurstPlan()).image_id
+    comments_only = BurstPlan(views=0, comments=10, flags=0, image_id=image_id)
     decided = burst(platform, generator_environment, comments_only).decisions
     assert [each.trigger for each in decided] == ["suspicious"]
     # The comments reach ten a minute; views and flags stay in their cool-down.
@@ -138,7 +138,7 @@ def test_the_commands_print_one_json_document_and_end_with_the_right_code(site, 
 
 
 def test_an_orphan_object_makes_the_command_fail(site, platform):
-    client = objects.connect(platform.objects)
+    client = s3.connect(platform.objects, s3.JOB)
     client.put_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg", Body=b"x")
     try:
         done = CliRunner().invoke(app, ["audit", *site.options])

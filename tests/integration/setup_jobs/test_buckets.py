@@ -7,9 +7,9 @@ import time
 import pytest
 
 from gourmetgram import buckets
+from gourmetgram.clients import s3
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings, process_environment
-from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.local.stack import Stack
 
 pytestmark = pytest.mark.servers
@@ -31,7 +31,7 @@ def run(stack: Stack, **variables: str) -> tuple[int, str, str]:
 
 
 def names(stack: Stack) -> set[str]:
-    client = objects.connect(ObjectStoreSettings.load(stack.environment()))
+    client = s3.connect(ObjectStoreSettings.load(stack.environment()), s3.JOB)
     found = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     client.close()
     return found

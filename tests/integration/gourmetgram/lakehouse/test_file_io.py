@@ -7,12 +7,12 @@ import pytest
 from cachetools import LRUCache
 from pyiceberg.table import Table
 
+from gourmetgram.clients import s3
 from gourmetgram.lakehouse import file_io
 from gourmetgram.lakehouse.catalog import catalog_properties
 from gourmetgram.lakehouse.file_io import LakeFileIO
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
-from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.local.stack import Stack
 from tests.support.lakehouse_platform import LakehousePlatform
 
@@ -26,7 +26,7 @@ class Bucket:
 
     def __init__(self, variables: dict[str, str], name: str) -> None:
         self.name = name
-        self.client = objects.connect(ObjectStoreSettings.load(variables))
+        self.client = s3.connect(ObjectStoreSettings.load(variables), s3.JOB)
 
     def put(self, key: str, body: bytes) -> str:
         self.client.put_object(Bucket=self.name, Key=key, Body=body)

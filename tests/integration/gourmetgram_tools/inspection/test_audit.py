@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -10,23 +9,24 @@ from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Record, dead_letter, request_uuid
 from gourmetgram.kafka.clients import client_config
-from gourmetgram_tools.inspection.audit import audit, read_facts
-from gourmetgram_tools.inspection.checks import Check, Facts, run_checks
-from gourmetgram_tools.inspection.checks.object_checks import SWEPT_WITHIN_US, pictures
+from gourmetgram_tools.inspection.audit import audit
+from gourmetgram_tools.inspection.checks import Check, run_checks
+from gourmetgram_tools.inspection.derived import SWEPT_WITHIN_US
 from gourmetgram_tools.inspection.quiescence import StillMovingError, look
-from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
+from tests.support.inspection_fixtures import (
+    Scene,
+    loaded,
+    scene_fixture,  # noqa: F401
+    small_platform_fixture,  # noqa: F401
+)
 
 pytestmark = pytest.mark.servers
 
 
 def failed(scene: Scene, strict: bool = False) -> dict[str, Check]:
     """Checks with differences, by name."""
-    return {check.name: check for check in run_checks(facts_of(scene, strict)) if not check.ok}
-
-
-def facts_of(scene: Scene, strict: bool = False) -> Facts:
-    """What the audit reads."""
-    return read_facts(scene.platform, scene.engine, look(scene.platform, scene.engine).ends, strict)
+    with loaded(scene, strict) as (tables, lake):
+        return {check.name: check for check in run_checks(tables, lake) if not check.ok}
 
 
 def only(scene: Scene, name: str) -> str:
@@ -219,10 +219,16 @@ def test_a_picture_whose_upload_was_interrupted_a_moment_ago_is_only_a_note(scen
 def test_a_picture_that_no_api_has_swept_in_time_is_a_difference(scene):
     key = f"{uuid.uuid4()}.png"
     scene.small.s3.put_object(Bucket=scene.platform.objects.s3_bucket_name, Key=key, Body=b"x")
-    facts = facts_of(scene)
-    (found,) = pictures(replace(facts, now_us=facts.objects[key] + SWEPT_WITHIN_US)).differences
-    assert found == f"object {key} belongs to no image"
-    assert pictures(replace(facts, now_us=facts.objects[key] + SWEPT_WITHIN_US - 1)).ok
+    with loaded(scene) as (tables, lake):
+
+        def pictures_after(passed_us: int) -> tuple[str, ...]:
+            tables.define(now_us=stored_us + passed_us)
+            (check,) = (check for check in run_checks(tables, lake) if check.name == "pictures")
+            return check.differences
+
+        ((stored_us,),) = tables.rows("SELECT stored_us FROM objects WHERE key = $key", {"key": key})
+        assert pictures_after(SWEPT_WITHIN_US) == (f"object {key} belongs to no image",)
+        assert pictures_after(SWEPT_WITHIN_US - 1) == ()
 
 
 def test_a_second_picture_of_an_image_is_never_swept_and_so_a_difference(scene):

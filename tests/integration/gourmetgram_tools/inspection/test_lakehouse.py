@@ -1,6 +1,5 @@
 """The audit compares the Iceberg tables, too: nothing on a clean history, and each planted fault in its own check."""
 
-import dataclasses
 import json
 import re
 import uuid
@@ -29,16 +28,15 @@ from gourmetgram.training_data.load import load
 from gourmetgram.training_data.names import TRAINING_TABLE
 from gourmetgram.training_data.transform import transform
 from gourmetgram_tools.cli.trace_view import print_event
-from gourmetgram_tools.inspection.audit import audit, read_facts
+from gourmetgram_tools.inspection.audit import audit
 from gourmetgram_tools.inspection.checks import Check, run_checks
-from gourmetgram_tools.inspection.checks.facts import Facts
 from gourmetgram_tools.inspection.event_trace import trace_event
-from gourmetgram_tools.inspection.kafka_reading import Range
 from gourmetgram_tools.inspection.quiescence import look
 from gourmetgram_tools.inspection.trace import trace
 from gourmetgram_tools.local.stack import Stack
 from tests.support.inspection_fixtures import (
     Scene,
+    loaded,
     new_scene,
     new_small_platform,
     scene_fixture,  # noqa: F401
@@ -84,13 +82,10 @@ def clean_fixture(stack: Stack, unique_name: Callable[[str], str]) -> Iterator[S
         yield scene
 
 
-def read(scene: Scene) -> Facts:
-    return read_facts(scene.platform, scene.engine, look(scene.platform, scene.engine).ends, strict=False)
-
-
 def failed(scene: Scene) -> dict[str, Check]:
     """Checks with differences, by name."""
-    return {check.name: check for check in run_checks(read(scene)) if not check.ok}
+    with loaded(scene) as (tables, lake):
+        return {check.name: check for check in run_checks(tables, lake) if not check.ok}
 
 
 def only(scene: Scene, name: str) -> str:
@@ -317,19 +312,25 @@ def test_records_that_kafka_removed_before_they_were_aggregated_are_found(aggreg
 
 
 def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(clean):
-    facts = read(clean)
     views = clean.platform.kafka.kafka_topic_views
-    partition, end = next((p, s.end) for (t, p), s in facts.event_ranges.items() if t == views and s.end)
-    shorter = {**facts.event_ranges, (views, partition): Range(0, end - 2)}
-    gone = {key: span for key, span in facts.event_ranges.items() if key != (views, partition)}
-    by_name = {check.name: check for check in run_checks(dataclasses.replace(facts, event_ranges=shorter))}
-    assert by_name["iceberg events"].differences == (
-        f"event_aggregations.events has read {views}/{partition} up to 12, but it ends at 10: the topic was recreated",
-    )
-    by_name = {check.name: check for check in run_checks(dataclasses.replace(facts, event_ranges=gone))}
-    assert by_name["iceberg events"].differences == (
-        f"event_aggregations.events has read {views}/{partition} up to 12, but Kafka has no such partition",
-    )
+    with loaded(clean) as (tables, lake):
+
+        def differences() -> tuple[str, ...]:
+            return next(check for check in run_checks(tables, lake) if check.name == "iceberg events").differences
+
+        ((partition, end),) = tables.rows("SELECT partition, last_end FROM spans WHERE topic = $views AND last_end > 0",
+                                          {"views": views})  # fmt: skip
+        tables.run(f"UPDATE lake_offsets SET next_offset = 14 WHERE topic = '{views}' AND partition = {partition}")
+        assert differences() == (
+            f"event_aggregations.events has read {views}/{partition} up to 14, but it ends at {end}: "
+            "the topic was recreated",
+        )
+        tables.run(
+            f"UPDATE lake_offsets SET partition = 9, next_offset = 12 WHERE topic = '{views}' AND next_offset = 14"
+        )
+        assert (
+            f"event_aggregations.events has read {views}/9 up to 12, but Kafka has no such partition" in differences()
+        )
 
 
 def test_training_rows_of_images_that_may_not_be_used_are_found(clean):

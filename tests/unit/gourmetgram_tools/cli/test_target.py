@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from gourmetgram.errors import SettingsError
+from gourmetgram.windows import TriggerSettings
 from gourmetgram_tools.cli import target
 from gourmetgram_tools.cli.target import Target, environment, local_stack, selected_platform
-from gourmetgram_tools.inspection.platform import TriggerRules
 from gourmetgram_tools.local.errors import StackError
 
 CONTEXT = SimpleNamespace(obj="default")
@@ -34,7 +34,7 @@ def test_compose_means_the_published_ports_with_the_lab_s_passwords(docker):
         "gourmetgram-stream-consumer",
         "gourmetgram-moderation",
     )
-    assert platform.rules == TriggerRules()
+    assert platform.rules == TriggerSettings()
 
 
 def test_compose_takes_passwords_and_thresholds_from_its_env_file(docker):

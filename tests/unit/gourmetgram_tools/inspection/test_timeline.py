@@ -9,18 +9,19 @@ import pytest
 from rich.console import Console
 
 from gourmetgram.errors import PermanentError
+from gourmetgram.moments import from_us
+from gourmetgram.windows import TriggerSettings
 from gourmetgram_tools.cli.audit_view import print_audit
 from gourmetgram_tools.cli.trace_view import print_trace, relative
 from gourmetgram_tools.inspection.audit import AuditResult
-from gourmetgram_tools.inspection.burst import Plan, expected_triggers
+from gourmetgram_tools.inspection.burst import BurstPlan, expected_triggers
 from gourmetgram_tools.inspection.checks import Check, Note
-from gourmetgram_tools.inspection.platform import TriggerRules
+from gourmetgram_tools.inspection.kafka_records import EventRecord, ImageRecords, RequestRecord
+from gourmetgram_tools.inspection.lakehouse import LakeImage, LakeTrainingRow, LakeWindow
+from gourmetgram_tools.inspection.redis_state import RedisKey
+from gourmetgram_tools.inspection.rows import CommentRow, DecisionRow, ImageRow, ImageRows
 from gourmetgram_tools.inspection.timeline import build_timeline, milliseconds, notable
 from gourmetgram_tools.inspection.trace import Trace
-from gourmetgram_tools.inspection.trace_kafka import EventRecord, ImageRecords, RequestRecord, moment
-from gourmetgram_tools.inspection.trace_lakehouse import LakeImage, LakeTrainingRow, LakeWindow
-from gourmetgram_tools.inspection.trace_redis import RedisKey
-from gourmetgram_tools.inspection.trace_rows import CommentRow, DecisionRow, ImageRow, ImageRows
 
 IMAGE = "11111111-1111-4111-8111-111111111111"
 T0 = datetime(2027, 1, 15, 8, tzinfo=UTC)
@@ -102,8 +103,8 @@ def test_delays_are_milliseconds_until_they_are_long():
 
 
 def test_microseconds_become_exact_times():
-    assert moment(1_800_000_000_123_457) == datetime(2027, 1, 15, 8, 0, 0, 123_457, tzinfo=UTC)
-    assert moment(-1) == datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    assert from_us(1_800_000_000_123_457) == datetime(2027, 1, 15, 8, 0, 0, 123_457, tzinfo=UTC)
+    assert from_us(-1) == datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 LAKE = LakeImage(
@@ -151,8 +152,8 @@ def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
 
 
 def test_a_burst_expects_the_triggers_whose_thresholds_it_reaches():
-    rules = TriggerRules()
-    assert expected_triggers(Plan(), rules) == ["viral", "flagged"]
-    assert expected_triggers(Plan(views=99, comments=10, flags=1), rules) == ["suspicious"]
+    rules = TriggerSettings()
+    assert expected_triggers(BurstPlan(), rules) == ["viral", "flagged"]
+    assert expected_triggers(BurstPlan(views=99, comments=10, flags=1), rules) == ["suspicious"]
     with pytest.raises(PermanentError, match="below every threshold"):
-        expected_triggers(Plan(views=1, comments=1, flags=1), rules)
+        expected_triggers(BurstPlan(views=1, comments=1, flags=1), rules)
