@@ -33,9 +33,9 @@ def _lines(lab: Lab) -> str:
     id8 = lab.notes["simulated"][:8]
     seen = [
         lab.wait_log(
-            "stream_consumer", [f"VIRAL CONTENT ALERT! LabImage {id8}", f"Published moderation request for {id8}"], 15
+            "stream_consumer", [f"VIRAL CONTENT ALERT! Image {id8}", f"Published moderation request for {id8}"], 15
         ),
-        lab.wait_log("risk_scoring_service", [f"LabImage {id8}... → probability=", f"decision for {id8}"], 15),
+        lab.wait_log("risk_scoring_service", [f"Image {id8}... → probability=", f"decision for {id8}"], 15),
     ]
     return "\n".join(seen)
 

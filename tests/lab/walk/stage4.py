@@ -106,10 +106,10 @@ def _requests(lab: Lab) -> str:
 def _consumer_lines(lab: Lab) -> str:
     id8 = lab.notes["image"][:8]
     pieces = (
-        f"🔥 VIRAL CONTENT ALERT! LabImage {id8}... received 100 views in 5 minutes (threshold: 100)",
-        f"🚩 FLAGGED CONTENT ALERT! LabImage {id8}... received 2 flags in 5 minutes (threshold: 2)",
-        f"⭐ POPULAR POST! LabImage {id8}... received 50 views in 1 hour",
-        f"🎯 MILESTONE REACHED! LabImage {id8}... hit 100 total views",
+        f"🔥 VIRAL CONTENT ALERT! Image {id8}... received 100 views in 5 minutes (threshold: 100)",
+        f"🚩 FLAGGED CONTENT ALERT! Image {id8}... received 2 flags in 5 minutes (threshold: 2)",
+        f"⭐ POPULAR POST! Image {id8}... received 50 views in 1 hour",
+        f"🎯 MILESTONE REACHED! Image {id8}... hit 100 total views",
         f"Published moderation request for {id8}... (trigger: viral)",
     )
     return lab.wait_log("stream_consumer", pieces, 15)
@@ -119,7 +119,7 @@ def _scorer_lines(lab: Lab) -> str:
     image = lab.notes["image"]
     pieces = (
         f"Received moderation request for image {image} (trigger: viral)",
-        f"[HEURISTIC] LabImage {image[:8]}... → probability=0.60, recommendation=REVIEW",
+        f"[HEURISTIC] Image {image[:8]}... → probability=0.60, recommendation=REVIEW",
         f"Stored moderation decision for {image[:8]}...",
     )
     return lab.wait_log("risk_scoring_service", pieces, 15)
