@@ -10,7 +10,13 @@ from tests.support.sources import Prose, comments, docstrings, parse, source_fil
 
 _FILE = re.compile(r"(?<![\w/.*{<-])((?:[\w.-]+/)*[\w-]+\.(?:py|lua|sql|md|yaml|ipynb|sh|j2|toml))\b(?![/*{(])")
 _RULE = re.compile(r"\brules? (\d+)(?: and (\d+))? of docs/rules\.md")
-MADE_AT_RUN_TIME = {"verify_pipeline.py", "start-notebook.sh", "query.sql"}
+MADE_AT_RUN_TIME = {
+    ".rehearsal/report.md",
+    "versions/revision_0002.py",
+    "verify_pipeline.py",
+    "start-notebook.sh",
+    "query.sql",
+}
 """Names of files that exist in a container or are written by a program."""
 
 
