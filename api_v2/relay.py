@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import asyncpg
-from prometheus_client import Counter, Gauge
 
+from api_v2.metrics import BROKER_CONNECTED, EVENTS_PENDING, EVENTS_PUBLISHED
 from api_v2.publisher import OutboxEvent, OutboxPublisher
 from gourmetgram.database.pool import CONNECTION_LOST, Connection, Database, deadline_after, describe, now
 from gourmetgram.errors import TransientError
@@ -47,10 +47,6 @@ WHERE published_at IS NULL AND sequence > $1 AND topic <> ALL($3::text[]) ORDER 
 """
 _DELETE: Final = "DELETE FROM event_outbox WHERE sequence = ANY($1::bigint[])"
 _COUNT: Final = "SELECT count(*) AS pending FROM event_outbox WHERE published_at IS NULL"
-
-_PUBLISHED = Counter("gourmetgram_outbox_published_total", "Events confirmed by the broker", ["topic"])
-_PENDING = Gauge("gourmetgram_outbox_pending", "Events that wait in the outbox")
-_CONNECTED = Gauge("gourmetgram_outbox_broker_connected", "1 while the broker answers")
 
 
 class Floor:
@@ -242,7 +238,7 @@ class Relay:
         self._resting.tried({row.topic for row in rows}, self._publisher.failed, now())
         for topic, number in CounterOf(row.topic for row in confirmed).items():
             self._published[topic] += number
-            _PUBLISHED.labels(topic).inc(number)
+            EVENTS_PUBLISHED.labels(topic).inc(number)
         return confirmed
 
     async def _monitor(self) -> None:
@@ -265,7 +261,7 @@ class Relay:
         if connected != self._connected:
             log.info("The broker %s", "answers" if connected else "does not answer; events wait in the outbox")
         self._connected = connected
-        _CONNECTED.set(connected)
+        BROKER_CONNECTED.set(connected)
 
     async def _count_pending(self) -> None:
         try:
@@ -275,7 +271,7 @@ class Relay:
             return
         self._postgres_answers = True
         self._pending = rows[0]["pending"]
-        _PENDING.set(self._pending)
+        EVENTS_PENDING.set(self._pending)
 
 
 def _contiguous_end(rows: Sequence[OutboxEvent], confirmed: Sequence[OutboxEvent]) -> int | None:

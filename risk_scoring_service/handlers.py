@@ -147,7 +147,7 @@ class Handler:
                 self._unknown(item, outcome)
             elif fact.deleted_us is not None and fact.deleted_us <= item.request.time_us:
                 log.info("Image %s was deleted before it was to be judged; no decision", item.request.image_id)
-                metrics.deleted_images.inc()
+                metrics.DELETED_IMAGES.inc()
                 outcome.settled.append(item.record)
             else:
                 present.append((item, fact))
@@ -169,7 +169,7 @@ class Handler:
         try:
             counts = self._windows.counts(requests)
         except ServerError as error:
-            metrics.failures.labels(error.server).inc()
+            metrics.FAILURES.labels(error.server).inc()
             log.log(
                 logging.WARNING if self._redis_answers else logging.DEBUG, "Requests without counts wait: %s", error
             )
@@ -193,13 +193,13 @@ class Handler:
         for (item, _), decision in zip(scorable, decisions, strict=True):
             outcome.settled.append(item.record)
             if decision.request.request_id not in new:
-                metrics.duplicates.inc()
+                metrics.DUPLICATES.inc()
                 continue
             # The same request twice in one batch has one row.
             new.discard(decision.request.request_id)
             log.info("%s", decision.describe())
             log.info("Stored moderation decision for %s...", decision.request.image_id[:8])
             kinds[decision.inference_mode, decision.recommendation] += 1
-            metrics.latency.observe(max(0, stored_us - item.record.broker_time_us) / SECOND_US)
+            metrics.LATENCY.observe(max(0, stored_us - item.record.broker_time_us) / SECOND_US)
         for labels, number in kinds.items():
-            metrics.decisions.labels(*labels).inc(number)
+            metrics.DECISIONS.labels(*labels).inc(number)

@@ -81,7 +81,7 @@ class ModelPoller:
         except PlatformError as error:
             self._failed(str(error))
         finally:
-            metrics.model_problem.set(0 if self._problem is None else 1)
+            metrics.MODEL_PROBLEM.set(0 if self._problem is None else 1)
             self._looked.set()
 
     def _run(self) -> None:
@@ -101,7 +101,7 @@ class ModelPoller:
         log.log(level, "Downloading model from %s", self._repository.address)
         files = {name: self._repository.read(metadata.folder + name) for name in ARTIFACT_NAMES}
         self._model = load_model(metadata, files)
-        metrics.model_version.set(metadata.version)
+        metrics.MODEL_VERSION.set(metadata.version)
         log.info("Model loaded successfully (version: %d, trained on %d rows)", metadata.version, metadata.rows_seen)
 
     def _failed(self, problem: str) -> None:

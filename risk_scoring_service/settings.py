@@ -1,11 +1,19 @@
-"""The settings of this service, beyond those of the servers it talks to."""
+"""Every setting of the risk scoring service."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from gourmetgram.policy.heuristic import PolicyVersion
-from gourmetgram.settings import Seconds, Settings, WorkerSettings
+from gourmetgram.settings import (
+    KafkaSettings,
+    LogSettings,
+    ObjectStoreSettings,
+    PostgresSettings,
+    RedisSettings,
+    Seconds,
+    WorkerSettings,
+)
 
 InferenceMode = Literal["heuristic", "model", "shadow"]
 
@@ -15,8 +23,8 @@ def _folder(prefix: str) -> str:
     return f"{prefix.strip('/')}/"
 
 
-class ScorerSettings(Settings):
-    """How requests are read and judged."""
+class ScorerSettings(KafkaSettings, RedisSettings, PostgresSettings, ObjectStoreSettings, LogSettings, WorkerSettings):
+    """Settings of the risk scoring service."""
 
     kafka_consumer_group: str = "gourmetgram-moderation"
 
@@ -24,7 +32,7 @@ class ScorerSettings(Settings):
 
     inference_mode: InferenceMode = "heuristic"
     """`heuristic`: the rules decide. `model`: a model decides, the rules while none is loaded. `shadow`: the rules
-    decide, a model's opinion is kept beside them."""
+    decide, a model's probability is kept beside them."""
 
     model_bucket: str = "gourmetgram-datalake"
     model_prefix: Annotated[str, AfterValidator(_folder)] = "models/moderation/"
@@ -33,16 +41,13 @@ class ScorerSettings(Settings):
     """Time between two looks for a new model."""
 
     unknown_image_wait: Seconds = 30.0
-    """How long the row of a request's image may be late. After that the request is a dead letter."""
+    """Longest delay of the row of a request's image. After that the request is a dead letter."""
 
     scorer_max_poll_records: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Most requests of one batch, that is, of one insert."""
 
-
-class ScorerHealthSettings(WorkerSettings):
-    """The port of this service's `/health` and `/metrics`."""
+    standstill_seconds: Seconds = 30.0
+    """`/health` is unhealthy when requests or dead letters wait, and none was done for so many seconds."""
 
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9102
-
-    standstill_seconds: Seconds = 30.0
-    """`/health` says unhealthy when requests or dead letters wait and none was done for so long."""
+    """Port of `/health` and `/metrics`."""

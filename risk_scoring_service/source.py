@@ -63,7 +63,7 @@ class RequestSource:
 
         def revoked(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
             for item in partitions:
-                metrics.lag.labels(item.partition).set(0)
+                metrics.LAG.labels(item.partition).set(0)
             lost = {Partition(item.topic, item.partition) for item in partitions}
             self._ours -= lost
             on_lost(lost)
@@ -134,7 +134,7 @@ class RequestSource:
     def _report_lag(self, statistics: ClientStatistics) -> None:
         for partition, status in partition_statuses(statistics).items():
             if partition.topic == self._topic and status.lag is not None:
-                metrics.lag.labels(partition.number).set(status.lag)
+                metrics.LAG.labels(partition.number).set(status.lag)
 
 
 def _usable(message: Message) -> bool:

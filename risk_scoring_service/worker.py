@@ -148,7 +148,7 @@ class Worker:
         self._source.pause(store_away or len(self._waiting) + len(self._dead) >= MAX_WAITING)
         for record in self._source.poll(self._batch_size, self._patience(now)):
             self._accept(record)
-        metrics.waiting.set(len(self._waiting))
+        metrics.WAITING.set(len(self._waiting))
         if self._clock() < self._paused_until:
             return
         try:
@@ -202,7 +202,7 @@ class Worker:
         batch = list(islice((item for item in self._waiting.values() if item.due <= now), self._batch_size))
         if not batch:
             return
-        with metrics.batch_seconds.time():
+        with metrics.BATCH_SECONDS.time():
             outcome = self._handler.handle(batch, self._model())
         self._postgres_answered()
         self._settle(outcome.settled)
@@ -216,7 +216,7 @@ class Worker:
             return
         self._dead_letters.publish(self._dead)
         for record, bad in self._dead:
-            metrics.dead_letters.labels(bad.reason).inc()
+            metrics.DEAD_LETTERS.labels(bad.reason).inc()
             log.warning(
                 "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, bad.error
             )
@@ -251,7 +251,7 @@ class Worker:
 
     def _back_off(self, error: TransientError) -> None:
         server = self._failed_server = error.server if isinstance(error, ServerError) else "kafka"
-        metrics.failures.labels(server).inc()
+        metrics.FAILURES.labels(server).inc()
         if server == "postgres":
             self._postgres_answers = False
         self.waiting_for = str(error)

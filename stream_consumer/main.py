@@ -1,22 +1,16 @@
 """Entry point: `python -m stream_consumer`."""
 
-import logging
-import os
-import signal
 import sys
-import threading
-from types import FrameType
-from typing import Final, NoReturn
+from typing import Final
 
-from gourmetgram.collector import freeze_heap
-from gourmetgram.errors import PlatformError, SettingsError
+from gourmetgram.errors import SettingsError
 from gourmetgram.observability import configure_logging
+from gourmetgram.worker_process import run_until_signalled
 from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings
 
-log = logging.getLogger(__name__)
-
 _LEAVE_AFTER_S: Final = 4.5
+"""All that counts is in Redis, so leaving is safe at any point."""
 
 
 def main() -> int:
@@ -32,31 +26,4 @@ def main() -> int:
         return 2
     configure_logging(settings.log_level)
     consumer = StreamConsumer(settings)
-    stop = threading.Event()
-
-    def leave(status: int) -> NoReturn:
-        # Nothing is waited for: all that counts is in Redis, so leaving is safe at any point.
-        consumer.final_statistics()
-        logging.shutdown()
-        os._exit(status)
-
-    def give_up() -> None:
-        log.warning("A server did not answer in time: leaving without it")
-        leave(0)
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if not stop.is_set():
-            stop.set()
-            watchdog = threading.Timer(_LEAVE_AFTER_S, give_up)
-            watchdog.daemon = True
-            watchdog.start()
-
-    signal.signal(signal.SIGINT, on_signal)
-    signal.signal(signal.SIGTERM, on_signal)
-    freeze_heap()
-    try:
-        consumer.run(stop)
-    except PlatformError as error:
-        log.critical("The stream consumer cannot go on: %s", error)
-        leave(1)
-    return 0
+    return run_until_signalled("The stream consumer", consumer.run, consumer.final_statistics, _LEAVE_AFTER_S)

@@ -4,20 +4,20 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-EVENTS: Final = Counter("stream_consumer_events_processed", "Events read, by kind, eligible or not", ["kind"])
-INELIGIBLE: Final = Counter("stream_consumer_events_ineligible", "Events by ineligible actors", ["kind"])
-REPEATED: Final = Counter("stream_consumer_events_repeated", "Duplicates of events that were applied before")
-DEAD_LETTERS: Final = Counter("stream_consumer_dead_letters", "Bad messages set aside, by their topic", ["topic"])
-ALERTS: Final = Counter("stream_consumer_alerts", "Conditions met", ["trigger"])
-REQUESTS: Final = Counter("stream_consumer_requests", "Moderation requests that the broker confirmed", ["trigger"])
-REQUESTS_WAITING: Final = Gauge("stream_consumer_requests_waiting", "Requests raised and not confirmed yet")
-FAILURES: Final = Counter("stream_consumer_failures", "Outages and errors, by server or step", ["where"])
+EVENTS: Final = Counter("gourmetgram_consumer_events_processed", "Events read, by kind, eligible or not", ["kind"])
+INELIGIBLE: Final = Counter("gourmetgram_consumer_events_ineligible", "Events by ineligible actors", ["kind"])
+REPEATED: Final = Counter("gourmetgram_consumer_events_repeated", "Duplicates of events that were applied before")
+DEAD_LETTERS: Final = Counter("gourmetgram_consumer_dead_letters", "Bad messages set aside, by their topic", ["topic"])
+ALERTS: Final = Counter("gourmetgram_consumer_alerts", "Conditions met", ["trigger"])
+REQUESTS: Final = Counter("gourmetgram_consumer_requests", "Moderation requests that the broker confirmed", ["trigger"])
+REQUESTS_WAITING: Final = Gauge("gourmetgram_consumer_requests_waiting", "Requests raised and not confirmed yet")
+FAILURES: Final = Counter("gourmetgram_consumer_failures", "Outages and errors, by server or step", ["where"])
 BATCH_RECORDS: Final = Histogram(
-    "stream_consumer_batch_records", "Records of a batch", buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
+    "gourmetgram_consumer_batch_records", "Records of a batch", buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 )
 BATCH_SECONDS: Final = Histogram(
-    "stream_consumer_batch_seconds",
+    "gourmetgram_consumer_batch_seconds",
     "From sending a batch to its being in Redis",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 )
-LAG: Final = Gauge("stream_consumer_lag_records", "Records not applied yet", ["topic", "partition"])
+LAG: Final = Gauge("gourmetgram_consumer_lag_records", "Records not applied yet", ["topic", "partition"])

@@ -23,7 +23,7 @@ from gourmetgram.settings import (
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.minio import answers
-from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
+from risk_scoring_service.settings import ScorerSettings
 from stream_consumer.settings import ConsumerSettings
 
 API_SERVICES: Final = ("api_v1", "api_v2")
@@ -67,7 +67,7 @@ _ADDRESS_PREFIXES = ("AWS_", "KAFKA_", "PYICEBERG_")
 _ADDRESSES = _variables(
     PostgresSettings, KafkaSettings, RedisSettings, ObjectStoreSettings, IcebergSettings, WorkerSettings
 )
-_SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, ScorerSettings, ScorerHealthSettings)
+_SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, ScorerSettings)
 
 
 def is_address(variable: str) -> bool:

@@ -22,7 +22,8 @@ from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.windows import COUNT_NAMES
-from risk_scoring_service.service import Configuration, ScoringService
+from risk_scoring_service.service import ScoringService
+from risk_scoring_service.settings import ScorerSettings
 from tests.support.publishing import publish_all
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -162,7 +163,7 @@ class DeadLetters:
 @contextmanager
 def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
     """Run the service in a thread of this process, wired as in production."""
-    service = ScoringService(Configuration.load(environment))
+    service = ScoringService(ScorerSettings.load(environment))
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -173,7 +174,6 @@ def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
             failures.append(error)
             raise
 
-    service.start()
     thread = threading.Thread(target=work, name="scorer-under-test")
     thread.start()
     try:
@@ -181,7 +181,6 @@ def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
     finally:
         stop.set()
         thread.join(20)
-        service.close()
         assert not thread.is_alive()
         assert not failures
 

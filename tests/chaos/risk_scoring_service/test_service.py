@@ -63,7 +63,7 @@ def requests(environment: dict[str, str]) -> Requests:
 
 
 def health(service: ScoringService) -> tuple[int, dict[str, bool]]:
-    answer = httpx.get(f"http://127.0.0.1:{service.health.port}/health")
+    answer = httpx.get(f"http://127.0.0.1:{service.health_port}/health")
     return answer.status_code, answer.json()["checks"]
 
 

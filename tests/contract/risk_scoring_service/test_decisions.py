@@ -162,7 +162,7 @@ def test_health_and_metrics_tell_what_goes_on(
 ) -> None:
     request = make_request(people.image())
     with running_scorer(scorer_environment) as service:
-        address = f"http://127.0.0.1:{service.health.port}"
+        address = f"http://127.0.0.1:{service.health_port}"
         wait_until(lambda: httpx.get(f"{address}/health").status_code == 200)
         requests.send(request, b"{")
         wait_until(lambda: requests.committed() == 2)

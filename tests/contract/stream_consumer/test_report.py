@@ -134,11 +134,11 @@ def test_health_and_metrics_tell_what_was_done(platform: ConsumerPlatform):
             return httpx.get(f"http://127.0.0.1:{process.port}/metrics", timeout=5).text
 
         wanted = (
-            'stream_consumer_events_processed_total{kind="view"} 111.0',
-            'stream_consumer_events_ineligible_total{kind="view"} 1.0',
-            f'stream_consumer_dead_letters_total{{topic="{platform.topic("view")}"}} 1.0',
-            'stream_consumer_requests_total{trigger="viral"} 1.0',
-            f'stream_consumer_lag_records{{partition="0",topic="{platform.topic("view")}"}} 0.0',
+            'gourmetgram_consumer_events_processed_total{kind="view"} 111.0',
+            'gourmetgram_consumer_events_ineligible_total{kind="view"} 1.0',
+            f'gourmetgram_consumer_dead_letters_total{{topic="{platform.topic("view")}"}} 1.0',
+            'gourmetgram_consumer_requests_total{trigger="viral"} 1.0',
+            f'gourmetgram_consumer_lag_records{{partition="0",topic="{platform.topic("view")}"}} 0.0',
         )
         wait_until(lambda: all(line in metrics() for line in wanted), 20, "the metrics")
         assert process.health().json() == {

@@ -68,7 +68,7 @@ def test_a_model_decides_and_its_row_and_lines_say_so(
     with running_scorer(model_environment) as service:
         requests.send(request)
         row = wait_until(lambda: people.decision(request.request_id))
-        health = httpx.get(f"http://127.0.0.1:{service.health.port}/health").json()
+        health = httpx.get(f"http://127.0.0.1:{service.health_port}/health").json()
     probability = expected_probability(42, row["features"])
     assert 0.5 < probability < 1
     assert (row["inference_mode"], row["model_version"]) == ("model", "7")
@@ -187,7 +187,7 @@ def test_a_foreign_pickle_with_the_right_digests_never_runs(
     proof = tmp_path / "ran"
     bucket.put(artifacts(version=1))
     with running_scorer({**model_environment, "INFERENCE_MODE": mode}) as service:
-        url = f"http://127.0.0.1:{service.health.port}/health"
+        url = f"http://127.0.0.1:{service.health_port}/health"
         wait_until(lambda: httpx.get(url).status_code == 200, 30.0, "a healthy scorer")
         wait_until(lambda: httpx.get(url).json()["model"]["version"] == 1, what="the first model")
         hidden = np.array([Bomb(str(proof))], dtype=object)

@@ -324,7 +324,7 @@ def test_without_its_dead_letter_topic_the_scorer_says_so_and_goes_on_once_it_is
     topic = scorer_environment["DEAD_LETTER_TOPIC"]
     request = make_request(people.image())
     with running_scorer({**scorer_environment, "STANDSTILL_SECONDS": "2"}) as service:
-        url = f"http://127.0.0.1:{service.health.port}/health"
+        url = f"http://127.0.0.1:{service.health_port}/health"
         wait_until(lambda: httpx.get(url, timeout=30).status_code == 200, 30.0, "a healthy scorer")
         with without_topic(scorer_environment, topic):
             requests.send(b"{", request)

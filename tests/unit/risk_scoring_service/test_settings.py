@@ -3,7 +3,7 @@
 import pytest
 
 from gourmetgram.errors import SettingsError
-from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
+from risk_scoring_service.settings import ScorerSettings
 
 
 def test_the_defaults_are_the_labs() -> None:
@@ -12,7 +12,7 @@ def test_the_defaults_are_the_labs() -> None:
     assert (settings.policy_version, settings.inference_mode) == ("v1", "heuristic")
     assert (settings.model_bucket, settings.model_prefix) == ("gourmetgram-datalake", "models/moderation/")
     assert (settings.model_check_interval, settings.unknown_image_wait) == (30.0, 30.0)
-    assert ScorerHealthSettings.load({}).health_port == 9102
+    assert settings.health_port == 9102
 
 
 @pytest.mark.parametrize(
