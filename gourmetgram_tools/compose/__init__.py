@@ -1,1 +1,1 @@
-"""What this command knows of the lab on Docker Compose: its passwords, ports and pages."""
+"""Facts about the lab on Docker Compose: its passwords, ports and pages."""
