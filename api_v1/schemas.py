@@ -93,7 +93,7 @@ class Health(BaseModel):
     status: str = Field(examples=["healthy"])
 
 
-class Ready(BaseModel):
+class Readiness(BaseModel):
     """Readiness: the state of each store now."""
 
     status: str = Field(examples=["ready"])

@@ -22,14 +22,14 @@ _UTF_8: Final = (b"utf-8", b"utf8")
 
 
 @dataclass(frozen=True)
-class Upload:
+class UploadForm:
     """An upload as the client sent it, its text fields checked."""
 
     fields: UploadIn
     data: bytes
 
 
-async def read_upload(request: Request, max_file_bytes: int) -> Upload:
+async def read_upload(request: Request, max_file_bytes: int) -> UploadForm:
     """The form of `POST /upload/`.
 
     Raises:
@@ -45,7 +45,7 @@ async def read_upload(request: Request, max_file_bytes: int) -> Upload:
     except HTTPException as error:
         raise InvalidInputError.at("", f"The form cannot be read: {error.detail}") from None
     try:
-        return Upload(_fields(form), await _file(form, max_file_bytes))
+        return UploadForm(_fields(form), await _file(form, max_file_bytes))
     finally:
         await form.close()
 

@@ -75,7 +75,7 @@ class PastEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class BackfillPlan:
-    """Parameters of a history.
+    """Size and time of a history.
 
     Attributes:
         seed: decides everything that is left to chance.
@@ -139,11 +139,11 @@ class BackfillHistory:
         return self._start_us, self._end_us
 
     def views(self, image: int) -> int:
-        """Number of an image's views at the end."""
+        """Views of an image at the end."""
         return self.reactions[image, "view"]
 
     def uploader(self, image: PastImage) -> PastUser:
-        """Uploader of an image."""
+        """User who uploaded it."""
         return self.users[image.user]
 
     def events(self, number: int) -> Iterator[PastEvent]:
@@ -169,7 +169,7 @@ class BackfillHistory:
 
     def _user(self, number: int) -> PastUser:
         rng = self._rng
-        # The first is an old account, so that each upload has a possible uploader.
+        # The first is an old account, so that at every moment a user can upload.
         is_new = number > 0 and rng.random() < model.SHARE_OF_NEW_ACCOUNTS
         if is_new:
             created_us = rng.randrange(self._start_us, self._end_us)
@@ -207,7 +207,7 @@ class BackfillHistory:
         return PastImage(_uuid(rng), user, category, caption, created_us, traits)
 
     def _somebody(self, rng: random.Random, at_us: int) -> int:
-        """Index of a user that has joined by then; active users are likelier."""
+        """Index of a user who has joined by then, the likelier the more active."""
         joined = bisect_left(self._joined_us, at_us)
         return bisect_left(self._activity, rng.random() * self._activity[joined - 1])
 

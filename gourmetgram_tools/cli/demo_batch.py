@@ -40,7 +40,7 @@ _POLL_S: Final = 0.1
 Heading = Callable[[str], None]
 
 
-class BatchDemo:
+class BatchHalf:
     """The steps after the first decisions.
 
     Args:

@@ -1,1 +1,1 @@
-"""Facts about the lab on Docker Compose: its passwords, ports and pages."""
+"""The lab on Docker Compose, seen from outside: its passwords, ports and pages."""
