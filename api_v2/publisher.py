@@ -1,145 +1,119 @@
-"""Publishing to Kafka, with the broker's confirmation of every message."""
+"""Publishing of outbox events to Kafka, and the state of the broker as the relay sees it."""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from gourmetgram.kafka import MAKE_TOPICS, BrokerWatch, create_producer, forget_messages
+from gourmetgram.kafka.clients import MAKE_TOPICS, create_producer
+from gourmetgram.kafka.metadata import topic_exists
+from gourmetgram.kafka.publish import Publisher
+from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-Delivered = Callable[[KafkaError | None, Message], None]
+CLIENT_ID: Final = "gourmetgram-outbox-relay"
 
 _CONFIG: Final = {
+    # Messages never time out in the producer: librdkafka retries them for ever and in order, so that no event can
+    # overtake an older one of its image while the broker is away.
     "message.timeout.ms": 0,
     # Events are small and alike: more effort saves little room and takes processor time from the requests.
     "compression.level": 1,
     # A topic that the broker does not know fails soon: the events of the others wait for the same batch to end.
     "topic.metadata.propagation.max.ms": 1_000,
 }
-_DROPPED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-"""Told of messages that this process itself has dropped."""
-
-_POLL_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 1.0
 
 
-class OutboxRow(NamedTuple):
-    """An event that waits in the outbox."""
+class OutboxEvent(NamedTuple):
+    """A pending event of the outbox, as a message to publish."""
 
     sequence: int
     topic: str
     key: str
-    payload: bytes
+    value: bytes
 
 
-class Publisher:
-    """One producer. `publish` blocks: call it in a thread, one call at a time.
-
-    Messages never time out in the producer: librdkafka retries them for ever and in order, so that no event can
-    overtake an older one of its image while the broker is away.
+class OutboxPublisher:
+    """Publishes outbox rows. `publish` blocks: call it in a thread, one call at a time.
 
     Args:
-        settings: where the broker is.
+        settings: address of the broker, and the topics.
+        create: creates a producer; see `create_producer`.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, create: Callable[..., Producer] = create_producer) -> None:
         self._settings = settings
-        self._producer: Producer | None = None
+        self._create = create
         self._watch = BrokerWatch()
+        self._publisher = Publisher(self._create_producer)
         self._publishing = False
-        self._create = threading.Lock()
         self.failed: frozenset[str] = frozenset()
         """Topics that did not take their events at the last `publish`."""
         self.missing: frozenset[str] = frozenset()
-        """Topics that did not exist at the last look."""
+        """Topics that did not exist at the last probe."""
 
-    def publish(self, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
-        """Publish the rows in their order and wait for the broker. A topic that fails stops none of the others.
+    def publish(self, rows: Sequence[OutboxEvent], abandon: threading.Event) -> list[OutboxEvent]:
+        """Publish rows in their order and wait for the broker. A topic that fails stops none of the others.
 
         Args:
             rows: in outbox order.
-            abandon: once set, give up what is not confirmed yet.
+            abandon: once set, ends the wait for confirmations.
 
         Returns:
-            The confirmed rows. The others may have reached the broker too; publish them again, in order. `failed`
+            The confirmed rows. The others may have reached the broker, too; publish them again, in order. `failed`
             then names the topics that did not take theirs.
         """
         self._publishing = True
-        producer = self._current()
         try:
-            confirmed = self._publish(producer, rows, abandon)
-        except Exception:
-            # Whatever is wrong with this producer may stay wrong for ever.
-            self._discard(producer)
-            raise
+            outcome = self._publisher.publish(rows, abandon=abandon)
         finally:
             self._publishing = False
-        if len(confirmed) < len(rows):
-            self._discard(producer)
-        return confirmed
-
-    def _publish(self, producer: Producer, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
-        confirmed: list[OutboxRow] = []
-        failures: dict[str, KafkaError] = {}
-        answers = queued = 0
-
-        for row in rows:
-
-            def delivered(error: KafkaError | None, _message: Message, row: OutboxRow = row) -> None:
-                nonlocal answers
-                answers += 1
-                if error is None:
-                    confirmed.append(row)
-                elif error.code() not in _DROPPED:
-                    failures.setdefault(row.topic, error)
-
-            if row.topic in failures:
-                # No event may overtake an older one of its topic.
-                continue
-            try:
-                queued += self._queue(producer, row, delivered, abandon)
-            except KafkaException as error:
-                failures[row.topic] = error.args[0]
-        while answers < queued and not abandon.is_set():
-            producer.poll(_POLL_S)
-        for topic, problem in failures.items():
-            if topic not in self.failed:
-                log.warning("The broker does not take events of topic %s, which wait: %s", topic, problem.str())
-        self.failed = frozenset(failures)
-        return confirmed
+        self._note_failures(outcome.failures)
+        return outcome.confirmed
 
     def broker_answers(self) -> bool:
-        """Ask the broker for our topics. Blocks for up to a second each; to be called about once a second.
+        """Ask the broker for the event topics, and note in `missing` those that do not exist.
 
-        `missing` then names those that do not exist.
+        Blocks for up to a second each; to be called about once a second.
         """
-        producer = self._current()
+        producer = self._publisher.producer
         if not self._publishing:
             # Serves the statistics; `publish` does so by itself, and waits for the answers that would be served here.
             producer.poll(0)
         if self._watch.lost:
             log.warning("The Kafka client has forgotten all its brokers; a new one takes its place")
-            self._discard(producer)
+            self._publisher.discard(producer)
             return False
         try:
-            missing = frozenset(topic for topic in self._settings.event_topics if not _exists(producer, topic))
+            missing = frozenset(
+                topic for topic in self._settings.event_topics if not topic_exists(producer, topic, _PROBE_TIMEOUT_S)
+            )
         except KafkaException:
             return False
         if missing != self.missing:
             self._note_missing(missing)
-            # A topic that was made anew is another one: a producer that knows the old one may never find it.
-            self._discard(producer)
+            # A topic that was created again is another one: a producer that knows the old one may never find it.
+            self._publisher.discard(producer)
         return True
 
     def close(self) -> None:
-        """Drop the producer; nothing may be under way."""
-        if self._producer is not None:
-            self._discard(self._producer)
+        """Drop the producer; nothing may be in flight."""
+        self._publisher.close()
+
+    def _create_producer(self) -> Producer:
+        self._watch = BrokerWatch()
+        return self._create(self._settings, CLIENT_ID, **_CONFIG, **self._watch.config())
+
+    def _note_failures(self, failures: dict[str, KafkaError]) -> None:
+        for topic, error in failures.items():
+            if topic not in self.failed:
+                log.warning("The broker does not take events of topic %s, which wait: %s", topic, error.str())
+        self.failed = frozenset(failures)
 
     def _note_missing(self, missing: frozenset[str]) -> None:
         for topic in sorted(missing - self.missing):
@@ -149,45 +123,3 @@ class Publisher:
         for topic in sorted(self.missing - missing):
             log.info("Topic %s exists again; its events follow", topic)
         self.missing = missing
-
-    def _queue(self, producer: Producer, row: OutboxRow, delivered: Delivered, abandon: threading.Event) -> bool:
-        """Give the producer a message; tells whether it has it.
-
-        Raises:
-            KafkaException: it does not take it.
-        """
-        while not abandon.is_set():
-            try:
-                producer.produce(row.topic, key=row.key, value=row.payload, on_delivery=delivered)
-            except BufferError:
-                # The queue is full: make room.
-                producer.poll(_POLL_S)
-            else:
-                return True
-        return False
-
-    def _current(self) -> Producer:
-        with self._create:
-            if self._producer is None:
-                self._watch = BrokerWatch()
-                self._producer = create_producer(
-                    self._settings, "gourmetgram-outbox-relay", **_CONFIG, **self._watch.config()
-                )
-            return self._producer
-
-    def _discard(self, producer: Producer) -> None:
-        """Forget what is queued. A new producer begins a new session, which is clean after any kind of failure."""
-        forget_messages(producer)
-        with self._create:
-            if self._producer is producer:
-                self._producer = None
-
-
-def _exists(producer: Producer, topic: str) -> bool:
-    """Tell whether the broker has a topic.
-
-    Raises:
-        KafkaException: the broker does not answer.
-    """
-    error = producer.list_topics(topic, timeout=_PROBE_TIMEOUT_S).topics[topic].error
-    return error is None or error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)

@@ -21,7 +21,8 @@ from confluent_kafka import KafkaError, TopicPartition
 from bench.memory import peak_memory_bytes
 from bench.platform import bench_stack
 from bench.report import Row, markdown
-from gourmetgram.kafka import OutgoingMessage, create_producer, publish_all
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.broker import create_reader
@@ -83,14 +84,15 @@ def _ids(dice: random.Random, count: int) -> list[str]:
 def publish(kafka: KafkaSettings, count: int, hours: float) -> None:
     """Put the events into their topics."""
     topics = dict(zip(("view", "comment", "upload", "flag"), kafka.event_topics, strict=True))
-    producer = create_producer(kafka, "bench", **{"linger.ms": 20, "queue.buffering.max.messages": 2 * CHUNK})
+    config = {"linger.ms": 20, "queue.buffering.max.messages": 2 * CHUNK}
+    publisher = Publisher(lambda: create_producer(kafka, "bench", **config))
     chunk: list[OutgoingMessage] = []
     for event in make_events(count, hours):
-        chunk.append((topics[event["event_type"]], event["image_id"], orjson.dumps(event)))
+        chunk.append(OutgoingMessage(topics[event["event_type"]], event["image_id"], orjson.dumps(event)))
         if len(chunk) == CHUNK:
-            publish_all(producer, chunk, timeout_s=120)
+            assert not publisher.publish(chunk, timeout_s=120).unconfirmed
             chunk.clear()
-    publish_all(producer, chunk, timeout_s=120)
+    assert not publisher.publish(chunk, timeout_s=120).unconfirmed
 
 
 def bare_read_seconds(kafka: KafkaSettings) -> float:

@@ -8,7 +8,8 @@ import asyncpg
 import redis
 
 from gourmetgram.events import BadMessage, parse_event
-from gourmetgram.kafka import create_consumer, to_record
+from gourmetgram.kafka.clients import create_consumer
+from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import KafkaSettings, PostgresSettings, RedisSettings
 
 BATCH = 64

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import orjson
@@ -12,7 +13,8 @@ from bench.limits import kafka_consume_and_decode, redis_script
 from bench.platform import bench_stack
 from bench.report import Row
 from gourmetgram.events import ModerationRequest
-from gourmetgram.kafka import client_config, create_producer, publish_all
+from gourmetgram.kafka.clients import client_config, create_producer
+from gourmetgram.kafka.publish import OutgoingMessage, Publisher
 from gourmetgram.settings import KafkaSettings, PostgresSettings, RedisSettings
 from tests.support.models import Bucket, artifacts
 
@@ -69,17 +71,21 @@ def _view(image_id: str, moment: str) -> bytes:
     )
 
 
+def _publish(settings: KafkaSettings, messages: Iterable[OutgoingMessage]) -> None:
+    config = {"linger.ms": 20, "queue.buffering.max.messages": 500_000}
+    outcome = Publisher(lambda: create_producer(settings, "bench", **config)).publish(messages, timeout_s=240)
+    assert not outcome.unconfirmed, outcome.failures
+
+
 def publish_views(settings: KafkaSettings, image_ids: list[str], events: int) -> None:
     """Publish view events, the images in turn."""
-    producer = create_producer(settings, "bench", **{"linger.ms": 20, "queue.buffering.max.messages": 500_000})
     moment = datetime.now(UTC).isoformat()
-    publish_all(
-        producer,
+    _publish(
+        settings,
         (
-            (settings.kafka_topic_views, image_id, _view(image_id, moment))
+            OutgoingMessage(settings.kafka_topic_views, image_id, _view(image_id, moment))
             for image_id in (image_ids[number % len(image_ids)] for number in range(events))
         ),
-        timeout_s=120,
     )
 
 
@@ -128,18 +134,16 @@ def publish_requests(settings: KafkaSettings, image_ids: list[str], requests: in
     counts = {"views_5min": 100, "views_1hr": 100, "comments_1min": 0, "comments_5min": 0, "comments_1hr": 0}
     context = {**counts, "flags_5min": 0, "flags_1hr": 0, "read_to": {}}
     now_us = time.time_ns() // 1000
-    producer = create_producer(settings, "bench", **{"linger.ms": 20, "queue.buffering.max.messages": 500_000})
-    publish_all(
-        producer,
+    _publish(
+        settings,
         (
-            (
+            OutgoingMessage(
                 settings.moderation_topic,
                 image_id,
                 ModerationRequest(str(uuid.uuid4()), image_id, "viral", now_us, context).to_json(),
             )
             for image_id in (image_ids[number % len(image_ids)] for number in range(requests))
         ),
-        timeout_s=120,
     )
 
 

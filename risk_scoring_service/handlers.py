@@ -11,6 +11,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
 from gourmetgram.features.definition import FeatureVector
 from gourmetgram.features.online import ImageCounts, ImageFacts, online_vectors
+from gourmetgram.kafka.dead_letters import RejectedRecord
 from gourmetgram.moments import SECOND_US, now_us
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import Decision, Judge, RiskModel
@@ -42,10 +43,6 @@ class CountStore(Protocol):
         """Return all counts of each request."""
 
 
-DeadLetter: TypeAlias = tuple[Record, BadMessage]
-"""A record to give up, and why."""
-
-
 @dataclass(slots=True)
 class Waiting:
     """A request that is not settled yet.
@@ -62,7 +59,7 @@ class Waiting:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """Outcome of a batch; requests named in neither list wait.
 
     Attributes:
@@ -71,7 +68,7 @@ class Outcome:
     """
 
     settled: list[Record] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
+    dead: list[RejectedRecord] = field(default_factory=list)
 
 
 Scorable: TypeAlias = tuple[Waiting, FeatureVector]
@@ -103,7 +100,7 @@ class Handler:
         log.info("Received moderation request for image %s (trigger: %s)", request.image_id, request.trigger)
         return Waiting(record, request)
 
-    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
         """Decide a batch and store its rows.
 
         Returns:
@@ -116,18 +113,20 @@ class Handler:
             return self._handle(batch, model)
         except PermanentError as error:
             if len(batch) == 1:
-                return Outcome(dead=[(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))])
+                return BatchOutcome(
+                    dead=[RejectedRecord(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))]
+                )
         # One bad value must not take its neighbours with it.
         log.warning("A batch of %d requests holds one that cannot be stored; each is tried alone", len(batch))
-        together = Outcome()
+        together = BatchOutcome()
         for item in batch:
             alone = self.handle([item], model)
             together.settled += alone.settled
             together.dead += alone.dead
         return together
 
-    def _handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
-        outcome = Outcome()
+    def _handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
+        outcome = BatchOutcome()
         known = self._sort_out(batch, self._facts.facts([item.request for item in batch]), outcome)
         lacking = {n: item for n, (item, _) in enumerate(known)}
         requests, facts = [item.request for item, _ in known], [fact for _, fact in known]
@@ -139,7 +138,7 @@ class Handler:
         return outcome
 
     def _sort_out(
-        self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: Outcome
+        self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: BatchOutcome
     ) -> list[tuple[Waiting, ImageFacts]]:
         """Return the requests whose image is there; settle those for deleted images, give up overdue unknown ones."""
         present = []
@@ -154,14 +153,14 @@ class Handler:
                 present.append((item, fact))
         return present
 
-    def _unknown(self, item: Waiting, outcome: Outcome) -> None:
+    def _unknown(self, item: Waiting, outcome: BatchOutcome) -> None:
         now = time.monotonic()
         if item.unknown_since is None:
             item.unknown_since = now
             log.info("Image %s is not known yet; its request waits", item.request.image_id)
         if now - item.unknown_since >= self._unknown_image_wait_s:
             error = f"unknown image_id {item.request.image_id}, looked for during {self._unknown_image_wait_s:g} s"
-            outcome.dead.append((item.record, BadMessage(error, "unknown image_id")))
+            outcome.dead.append(RejectedRecord(item.record, BadMessage(error, "unknown image_id")))
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
 
@@ -181,7 +180,7 @@ class Handler:
             self._redis_answers = True
         return counts
 
-    def _store(self, scorable: Sequence[Scorable], model: RiskModel | None, outcome: Outcome) -> None:
+    def _store(self, scorable: Sequence[Scorable], model: RiskModel | None, outcome: BatchOutcome) -> None:
         """Decide, store, and log each new row."""
         if not scorable:
             return

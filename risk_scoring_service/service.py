@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from gourmetgram.clients import redis
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.events import dead_letter
-from gourmetgram.kafka import DeadLetterTopic
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.dead_letters import DeadLetterTopic
 from gourmetgram.observability import HealthServer, ProgressWatch
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, PostgresSettings, RedisSettings
 from risk_scoring_service.decide import Judge, RiskModel
-from risk_scoring_service.handlers import DeadLetter, Handler
+from risk_scoring_service.handlers import Handler
 from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
-from risk_scoring_service.source import RequestSource
+from risk_scoring_service.source import CLIENT_ID, RequestSource
 from risk_scoring_service.store import DecisionStore, RedisCounts
 from risk_scoring_service.worker import Worker
 
@@ -73,7 +73,7 @@ class Configuration:
         )
 
 
-class Service:
+class ScoringService:
     """The service's parts, started and stopped together."""
 
     def __init__(self, configuration: Configuration) -> None:
@@ -126,11 +126,13 @@ class Service:
         return None if self._poller is None else self._poller.model
 
 
-def _dead_letters(configuration: Configuration) -> Callable[[list[DeadLetter]], None]:
-    """A function that publishes dead letters and returns once the broker has them."""
-    topic = DeadLetterTopic(configuration.kafka, "gourmetgram-risk-scoring-service", DEAD_LETTER_TIMEOUT_S)
-    group = configuration.scorer.kafka_consumer_group
-    return lambda records: topic.publish([dead_letter(record, group, bad.error) for record, bad in records])
+def _dead_letters(configuration: Configuration) -> DeadLetterTopic:
+    return DeadLetterTopic(
+        lambda: create_producer(configuration.kafka, CLIENT_ID),
+        configuration.kafka.dead_letter_topic,
+        configuration.scorer.kafka_consumer_group,
+        DEAD_LETTER_TIMEOUT_S,
+    )
 
 
 def _model_poller(configuration: Configuration) -> "ModelPoller":

@@ -1,77 +1,82 @@
-"""Where requests come from: the consumer of the moderation topic, and what it knows about the broker."""
+"""The consumer of the moderation topic, and its view of the broker."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Final
 
-import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import BrokerWatch, commit_offsets, committed_offsets, create_consumer, to_record
+from gourmetgram.kafka.clients import create_consumer
+from gourmetgram.kafka.offsets import commit_offsets, committed_offsets
+from gourmetgram.kafka.partitions import NextOffsets, Partition
+from gourmetgram.kafka.records import to_record
+from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, partition_statuses
 from gourmetgram.settings import KafkaSettings
 from risk_scoring_service import metrics
 
 log = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT_S = 2.0
-"""Longest wait for the committed offsets: a stop has to be in time while the broker stalls."""
+CLIENT_ID: Final = "gourmetgram-risk-scoring-service"
 
-Partitions = Iterable[tuple[str, int]]
+ANSWER_TIMEOUT_S: Final = 2.0
+"""Longest wait for the committed offsets: a stop has to be in time while the broker stalls."""
 
 
 class RequestSource:
     """Reads the moderation topic as a member of the group.
 
     Args:
-        settings: where the broker is, and the topic's name.
+        settings: address of the broker, and name of the topic.
         group: the consumer group.
     """
 
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self._paused = False
-        self._ours: set[tuple[str, int]] = set()
+        self._ours: set[Partition] = set()
         self._started = True
         self._watch = BrokerWatch()
         self._topic = settings.moderation_topic
-        self.connected = False
-        """Whether a broker answered lately."""
         self._consumer: Consumer = create_consumer(
             settings,
-            "gourmetgram-risk-scoring-service",
+            CLIENT_ID,
             group,
-            # A topic that is created after the start is found within seconds.
             **{
+                # A topic that is created after the start is found within seconds.
                 "topic.metadata.refresh.interval.ms": 5_000,
-                "statistics.interval.ms": BrokerWatch.INTERVAL_MS,
-                "stats_cb": self._stats,
+                **self._watch.config(self._report_lag),
             },
         )
 
-    def subscribe(self, on_lost: Callable[[Partitions], None]) -> None:
+    @property
+    def connected(self) -> bool:
+        """True while the client is connected to the cluster; see `BrokerWatch`."""
+        return self._watch.connected
+
+    def subscribe(self, on_lost: Callable[[Iterable[Partition]], None]) -> None:
         """Join the group.
 
         Args:
-            on_lost: called, from within `poll` and `close`, with partitions that are no longer ours.
+            on_lost: called, from within `poll` and `close`, with partitions that this replica no longer reads.
         """
 
         def revoked(_consumer: Consumer, partitions: list[TopicPartition]) -> None:
             for item in partitions:
                 metrics.lag.labels(item.partition).set(0)
-            lost = {(item.topic, item.partition) for item in partitions}
+            lost = {Partition(item.topic, item.partition) for item in partitions}
             self._ours -= lost
             on_lost(lost)
 
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=revoked, on_lost=revoked)
 
     def poll(self, most: int, timeout_s: float) -> list[Record]:
-        """Return what has arrived, at once when there is something, else the first to arrive within the timeout.
+        """Return records that have arrived, at once if there are any, else the first to arrive within the timeout.
 
         Also keeps the membership of the group alive; may be called while paused.
 
         Raises:
-            PlatformError: the consumer is broken for good; only a new process can help.
+            PlatformError: the consumer cannot recover; only a new process can help.
         """
         self._watch.check()
         if not self._started:
@@ -85,16 +90,16 @@ class RequestSource:
         messages = [first, *self._consumer.consume(most - 1, timeout=0)] if most > 1 else [first]
         records = [to_record(message) for message in messages if _usable(message)]
         # Partitions may change hands in the middle of a call; what was fetched before that is another replica's now.
-        return [record for record in records if (record.topic, record.partition) in self._ours]
+        return [record for record in records if Partition.of(record) in self._ours]
 
     def pause(self, paused: bool) -> None:
-        """Stop or go on fetching. A few records may still come after a pause."""
+        """Stop or resume fetching. A few records may still come after a pause."""
         if paused != self._paused:
             self._paused = paused
             if not paused:
                 self._consumer.resume(self._consumer.assignment())
 
-    def commit(self, next_offsets: Mapping[tuple[str, int], int]) -> None:
+    def commit(self, next_offsets: NextOffsets) -> None:
         """See `commit_offsets`."""
         commit_offsets(self._consumer, next_offsets)
 
@@ -103,14 +108,14 @@ class RequestSource:
         self._consumer.close()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._ours |= {(item.topic, item.partition) for item in partitions}
+        self._ours |= {Partition(item.topic, item.partition) for item in partitions}
         # Not left to the client: when its one question for the committed offsets fails, as it may while a broker comes
         # back, it reports that and never reads these partitions.
         consumer.assign([])
         self._started = False
 
     def _start(self) -> None:
-        """Read our partitions from the committed offsets on; without an answer the next poll tries again."""
+        """Read the assigned partitions from the committed offsets on; without an answer the next poll tries again."""
         try:
             committed = committed_offsets(self._consumer, self._ours, ANSWER_TIMEOUT_S)
         except TransientError as error:
@@ -124,20 +129,16 @@ class RequestSource:
         # A partition that went while it was paused comes back paused, and the end of that pause could not reach it.
         self._consumer.resume(starts)
         self._started = True
-        log.info("Reading %s, partitions %s", self._topic, sorted(partition for _, partition in committed))
+        log.info("Reading %s, partitions %s", self._topic, sorted(partition.number for partition in committed))
 
-    def _stats(self, text: str) -> None:
-        stats: dict[str, Any] = orjson.loads(text)
-        self._watch.look(stats)
-        self.connected = any(broker["state"] == "UP" for broker in stats["brokers"].values())
-        for name, partition in stats["topics"].get(self._topic, {}).get("partitions", {}).items():
-            # Partition -1 is librdkafka's own; a lag of -1 is not known yet.
-            if name != "-1" and partition["fetch_state"] != "none" and partition["consumer_lag"] >= 0:
-                metrics.lag.labels(name).set(partition["consumer_lag"])
+    def _report_lag(self, statistics: ClientStatistics) -> None:
+        for partition, status in partition_statuses(statistics).items():
+            if partition.topic == self._topic and status.lag is not None:
+                metrics.lag.labels(partition.number).set(status.lag)
 
 
 def _usable(message: Message) -> bool:
-    """Whether this is a record; the client reports its errors as messages too."""
+    """Tell records from errors, which the client reports as messages, too."""
     error = message.error()
     if error is None:
         return True

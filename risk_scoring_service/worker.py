@@ -3,17 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
+from typing import Protocol
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
+from gourmetgram.kafka.dead_letters import DeadLetterSink, RejectedRecord
+from gourmetgram.kafka.partitions import NextOffsets, Partition, Position
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
-from risk_scoring_service.handlers import DeadLetter, Handler, Waiting
-from risk_scoring_service.offsets import Offsets
-from risk_scoring_service.source import Partitions, RequestSource
+from risk_scoring_service.handlers import BatchOutcome, Waiting
+from risk_scoring_service.offsets import SettledOffsets
 from risk_scoring_service.store import ServerError
 
 log = logging.getLogger(__name__)
@@ -28,10 +30,43 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Time between two attempts while a server is away; doubles in between."""
 
 PING_AFTER_S = 3.0
-"""An idle service looks this often whether PostgreSQL is there, so that its health is no guess."""
+"""Time between two signs of life of PostgreSQL while the service is idle, so that its health is no guess."""
 
 STUCK_AFTER_S = 10.0
-"""A loop that has not come round for this long is held up by a server that does not answer."""
+"""A loop that has not come round for this long is held up by a silent server."""
+
+
+class RequestFeed(Protocol):
+    """Kafka as the loop sees it; see `source.RequestSource`."""
+
+    @property
+    def connected(self) -> bool:
+        """True while a broker is connected."""
+
+    def subscribe(self, on_lost: Callable[[Iterable[Partition]], None]) -> None:
+        """Join the group."""
+
+    def poll(self, most: int, timeout_s: float) -> list[Record]:
+        """Return records that have arrived."""
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume fetching."""
+
+    def commit(self, next_offsets: NextOffsets) -> None:
+        """Commit next offsets."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class BatchDecider(Protocol):
+    """Decisions as the loop sees them; see `handlers.Handler`."""
+
+    def read(self, record: Record) -> Waiting | BadMessage:
+        """Read one record."""
+
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
+        """Decide a batch and store its rows."""
 
 
 class Worker:
@@ -40,45 +75,48 @@ class Worker:
     Args:
         source: where requests come from.
         handler: decides and stores.
-        give_up: publishes dead letters, each a record and the reason; returns once the broker has them.
+        dead_letters: takes the records that cannot be processed.
         ping: asks PostgreSQL for a sign of life.
         model: the model in use now, if any.
         batch_size: most requests of one batch.
-        standstill: told what waits.
+        standstill: notices work that does not move.
+        clock: monotonic time, seconds.
     """
 
     def __init__(
         self,
-        source: RequestSource,
-        handler: Handler,
-        give_up: Callable[[list[DeadLetter]], None],
+        source: RequestFeed,
+        handler: BatchDecider,
+        dead_letters: DeadLetterSink,
         ping: Callable[[], None],
         model: Callable[[], RiskModel | None],
         batch_size: int,
         standstill: ProgressWatch,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._handler = handler
-        self._give_up = give_up
+        self._dead_letters = dead_letters
         self._ping = ping
         self._model = model
         self._batch_size = batch_size
         self._standstill = standstill
+        self._clock = clock
         self.waiting_for: str | None = None
-        """Why nothing is done at the moment, in a sentence."""
+        """Reason why the service waits, as a sentence; None while it works."""
         self._decided = self._set_aside = 0
-        self._offsets = Offsets()
-        self._waiting: dict[tuple[str, int, int], Waiting] = {}
-        self._dead: list[DeadLetter] = []
+        self._offsets = SettledOffsets()
+        self._waiting: dict[Position, Waiting] = {}
+        self._dead: list[RejectedRecord] = []
         self._pause_s = 0.0
         self._paused_until = 0.0
         self._failed_server: str | None = None
         self._last_sign = float("-inf")
-        self._last_round = time.monotonic()
+        self._last_round = self._clock()
         self._postgres_answers = False
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop; the batch at hand is finished, what still waits is read again by the next one."""
+        """Work until `stop` is set. Pending requests are read again by the next process."""
         self._source.subscribe(on_lost=self._forget)
         try:
             while not stop.is_set():
@@ -87,31 +125,31 @@ class Worker:
             self._source.close()
 
     def postgres_healthy(self) -> bool:
-        """Whether PostgreSQL answered last time."""
+        """True when PostgreSQL answered the last question."""
         return self._postgres_answers
 
     def kafka_healthy(self) -> bool:
-        """Whether a broker is connected."""
+        """True while a broker is connected."""
         return self._source.connected
 
     def moving(self) -> bool:
-        """Whether the loop comes round: a server that stalls without a word holds it up."""
-        return time.monotonic() - self._last_round < STUCK_AFTER_S
+        """True while the loop comes round: a server that stalls without an error holds it up."""
+        return self._clock() - self._last_round < STUCK_AFTER_S
 
     def progressing(self) -> bool:
-        """Tell whether waiting work moves on."""
+        """True while pending work moves on."""
         return self._standstill.moving()
 
     def step(self) -> None:
         """One round."""
-        self._last_round = now = time.monotonic()
+        self._last_round = now = self._clock()
         # A broker that refuses dead letters or commits is no reason to stop reading: requests are decided meanwhile.
         store_away = now < self._paused_until and self._failed_server != "kafka"
         self._source.pause(store_away or len(self._waiting) + len(self._dead) >= MAX_WAITING)
         for record in self._source.poll(self._batch_size, self._patience(now)):
             self._accept(record)
         metrics.waiting.set(len(self._waiting))
-        if time.monotonic() < self._paused_until:
+        if self._clock() < self._paused_until:
             return
         try:
             self._work()
@@ -122,8 +160,8 @@ class Worker:
         self._standstill.look(self._unfinished())
 
     def _unfinished(self) -> dict[Hashable, object]:
-        """Work that is due and not done, by kind, with the amount done of that kind."""
-        now = time.monotonic()
+        """Work that is due and not done: per kind, the amount done so far."""
+        now = self._clock()
         unfinished: dict[Hashable, object] = {}
         if any(item.due <= now for item in self._waiting.values()):
             unfinished["decisions"] = self._decided
@@ -134,7 +172,7 @@ class Worker:
         return unfinished
 
     def _patience(self, now: float) -> float:
-        """How long the next record may be waited for: not at all while there is work that is due."""
+        """Longest wait for the next record, seconds: none while work is due."""
         if now < self._paused_until:
             return min(POLL_S, self._paused_until - now)
         if self._dead or self._offsets.to_commit():
@@ -146,21 +184,21 @@ class Worker:
         self._offsets.read(record)
         item = self._handler.read(record)
         if isinstance(item, BadMessage):
-            self._dead.append((record, item))
+            self._dead.append(RejectedRecord(record, item))
         else:
-            self._waiting[record.topic, record.partition, record.offset] = item
+            self._waiting[Position.of(record)] = item
 
     def _work(self) -> None:
         self._decide()
         self._publish_dead_letters()
         self._commit()
-        if time.monotonic() - self._last_sign > PING_AFTER_S:
+        if self._clock() - self._last_sign > PING_AFTER_S:
             self._ping()
             self._postgres_answered()
 
     def _decide(self) -> None:
         """Handle what is due, in the order of arrival, at most one batch."""
-        now = time.monotonic()
+        now = self._clock()
         batch = list(islice((item for item in self._waiting.values() if item.due <= now), self._batch_size))
         if not batch:
             return
@@ -171,18 +209,20 @@ class Worker:
         self._decided += len(batch)
         self._dead += outcome.dead
         for record, _ in outcome.dead:
-            self._waiting.pop((record.topic, record.partition, record.offset), None)
+            self._waiting.pop(Position.of(record), None)
 
     def _publish_dead_letters(self) -> None:
         if not self._dead:
             return
-        self._give_up(self._dead)
+        self._dead_letters.publish(self._dead)
         for record, bad in self._dead:
             metrics.dead_letters.labels(bad.reason).inc()
             log.warning(
                 "Dead letter: %s partition %d offset %d: %s", record.topic, record.partition, record.offset, bad.error
             )
-        self._settle([record for record, _ in self._dead])
+        records = [record for record, _ in self._dead]
+        self._settle(records)
+        self._dead_letters.settle(records)
         self._set_aside += len(self._dead)
         self._dead = []
 
@@ -194,19 +234,20 @@ class Worker:
 
     def _settle(self, records: Iterable[Record]) -> None:
         for record in records:
-            self._waiting.pop((record.topic, record.partition, record.offset), None)
+            self._waiting.pop(Position.of(record), None)
             self._offsets.settle([record])
 
-    def _forget(self, partitions: Partitions) -> None:
-        """Drop what belongs to partitions that another replica reads now; it starts at our last commit."""
+    def _forget(self, partitions: Iterable[Partition]) -> None:
+        """Drop all state of partitions that another replica reads now; it starts at the last commit."""
         lost = set(partitions)
         self._offsets.forget(lost)
-        self._waiting = {place: item for place, item in self._waiting.items() if place[:2] not in lost}
-        self._dead = [item for item in self._dead if (item[0].topic, item[0].partition) not in lost]
+        self._dead_letters.forget(lost)
+        self._waiting = {position: item for position, item in self._waiting.items() if position.partition not in lost}
+        self._dead = [item for item in self._dead if Partition.of(item.record) not in lost]
 
     def _postgres_answered(self) -> None:
         self._postgres_answers = True
-        self._last_sign = time.monotonic()
+        self._last_sign = self._clock()
 
     def _back_off(self, error: TransientError) -> None:
         server = self._failed_server = error.server if isinstance(error, ServerError) else "kafka"
@@ -217,7 +258,7 @@ class Worker:
         level = logging.DEBUG if self._pause_s else logging.WARNING
         log.log(level, "Waiting, nothing is lost: %s", error)
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
-        self._paused_until = time.monotonic() + self._pause_s
+        self._paused_until = self._clock() + self._pause_s
 
     def _recovered(self) -> None:
         self.waiting_for = None

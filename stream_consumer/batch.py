@@ -73,6 +73,8 @@ def read_batch(records: Sequence[Record]) -> Batch:
     ineligible: list[EventKind] = []
     kinds: list[EventKind] = []
     ids: set[str] = set()
+    spans = _spans(records)
+    named: dict[tuple[str, int], TopicPartition] = {partition: partition for partition in spans}
     for record in records:
         event = parse_event(record)
         if isinstance(event, BadMessage):
@@ -83,9 +85,9 @@ def read_batch(records: Sequence[Record]) -> Batch:
             ineligible.append(event.kind)
         elif event.event_id not in ids:
             ids.add(event.event_id)
-            accepted.append(Accepted(event, (record.topic, record.partition), record.offset))
+            accepted.append(Accepted(event, named[record.topic, record.partition], record.offset))
     return Batch(
-        spans=_spans(records),
+        spans=spans,
         accepted=accepted,
         rejected=rejected,
         ineligible=Counter(ineligible),
@@ -96,10 +98,12 @@ def read_batch(records: Sequence[Record]) -> Batch:
 
 
 def _spans(records: Sequence[Record]) -> dict[TopicPartition, Span]:
+    # Plain tuples as keys: a named one for each record would cost a tenth of parsing it.
     lasts = {(record.topic, record.partition): record for record in records}
     firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
     return {
-        partition: Span(firsts[partition], last.offset + 1, last.broker_time_us) for partition, last in lasts.items()
+        TopicPartition(*place): Span(firsts[place], last.offset + 1, last.broker_time_us)
+        for place, last in lasts.items()
     }
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-TopicPartition: TypeAlias = tuple[str, int]
-"""Topic and partition number."""
+from gourmetgram.kafka.partitions import Partition
+
+TopicPartition: TypeAlias = Partition
 
 
 def field_of(partition: TopicPartition) -> str:

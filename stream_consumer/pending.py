@@ -48,7 +48,7 @@ class Pending:
             event_id=fields.get("event_id"),
             time_us=int(fields["time_us"]),
             partition=partition,
-            source=((fields["topic"], partition), int(fields["offset"])) if "topic" in fields else None,
+            source=(TopicPartition(fields["topic"], partition), int(fields["offset"])) if "topic" in fields else None,
             count=int(fields["count"]),
             context=fields.get("context"),
         )

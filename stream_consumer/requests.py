@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from gourmetgram.errors import TransientError
-from gourmetgram.kafka import MAKE_TOPICS
+from gourmetgram.kafka.clients import MAKE_TOPICS
 from stream_consumer import metrics
 from stream_consumer.partitions import Progress, TopicPartition
 from stream_consumer.pending import Pending

@@ -9,7 +9,9 @@ from typing import Final
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import BrokerWatch, DeadLetterTopic, create_producer
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.dead_letters import DeadLetterTopic
+from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.observability import HealthServer, ProgressWatch
 from stream_consumer import metrics
 from stream_consumer.alignment import align
@@ -58,8 +60,12 @@ class StreamConsumer:
             self._store, self._source, self._progress, producer, settings.moderation_topic, self._report.request_sent
         )
         dead_letters = DeadLetters(
-            DeadLetterTopic(settings, f"{CLIENT_ID}-dead-letters", _DEAD_LETTER_TIMEOUT_S),
-            settings.kafka_consumer_group,
+            DeadLetterTopic(
+                lambda: create_producer(settings, f"{CLIENT_ID}-dead-letters"),
+                settings.dead_letter_topic,
+                settings.kafka_consumer_group,
+                _DEAD_LETTER_TIMEOUT_S,
+            )
         )
         self._engine = create_worker_engine(
             settings, "stream_consumer", pool_size=1, statement_timeout_ms=5_000, lock_timeout_ms=2_000

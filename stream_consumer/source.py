@@ -11,7 +11,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import BrokerWatch, client_config, commit_offsets, create_consumer, to_record
+from gourmetgram.kafka.clients import client_config, create_consumer
+from gourmetgram.kafka.offsets import commit_offsets
+from gourmetgram.kafka.records import to_record
+from gourmetgram.kafka.status import BrokerWatch, partition_statuses
 from stream_consumer import partitions
 from stream_consumer.settings import ConsumerSettings
 
@@ -163,7 +166,7 @@ class EventSource:
             self._asker.close()
             self._asker = self._create_asker()
             raise TransientError(f"the broker did not report its offsets: {error}") from error
-        return {(answer.topic, answer.partition): answer.offset for answer in answers}
+        return {partitions.TopicPartition(answer.topic, answer.partition): answer.offset for answer in answers}
 
     def known_end(self, partition: partitions.TopicPartition) -> int:
         """The next offset of a partition as the last answers of the broker told it; costs no request."""
@@ -178,7 +181,10 @@ class EventSource:
             return {}
         try:
             answers = self._admin.list_offsets(wanted, request_timeout=_ANSWER_TIMEOUT_S)
-            return {(found.topic, found.partition): _wait(answer).offset for found, answer in answers.items()}
+            return {
+                partitions.TopicPartition(found.topic, found.partition): _wait(answer).offset
+                for found, answer in answers.items()
+            }
         except (KafkaException, TimeoutError) as error:
             # After a broker's restart a client goes on asking with the leader epoch from before it
             # (FENCED_LEADER_EPOCH) for minutes; a new one learns the epoch at once.
@@ -237,7 +243,7 @@ class EventSource:
     # --- callbacks -------------------------------------------------------------------------------------------------
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self.assigned = tuple(sorted((item.topic, item.partition) for item in assigned))
+        self.assigned = tuple(sorted(partitions.TopicPartition(item.topic, item.partition) for item in assigned))
         self.rebalances += 1
         # Reading begins when Redis has said where (read_from).
         consumer.assign([])
@@ -263,17 +269,11 @@ class EventSource:
 
     def _on_statistics(self, text: str) -> None:
         statistics = orjson.loads(text)
-        self._watch.look(statistics)
-        self.broker_up = any(
-            broker["nodeid"] >= 0 and broker["state"] == "UP" for broker in statistics["brokers"].values()
-        )
-        found = [
-            ((topic, item["partition"]), item)
-            for topic, its in statistics["topics"].items()
-            for item in its["partitions"].values()
-        ]
-        self.low = {partition: item["lo_offset"] for partition, item in found if item["lo_offset"] >= 0}
-        self.high = {partition: item["hi_offset"] for partition, item in found if item["hi_offset"] >= 0}
+        self._watch.update(statistics)
+        self.broker_up = self._watch.connected
+        found = partition_statuses(statistics).items()
+        self.low = {partition: status.low for partition, status in found if status.low is not None}
+        self.high = {partition: status.high for partition, status in found if status.high is not None}
 
 
 def _on_commit(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:

@@ -16,7 +16,7 @@ import pyarrow.json as pj
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from gourmetgram.events import EVENT_KINDS, MAX_FUTURE_US, BadMessage, Event, Record, parse_event, parse_uuid
-from gourmetgram.kafka import to_record
+from gourmetgram.kafka.records import to_record
 from gourmetgram.lakehouse.schemas import EVENTS_DEFINITION
 
 _TIME: Final = pa.timestamp("us", tz="UTC")

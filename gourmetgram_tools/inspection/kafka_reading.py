@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka import create_consumer, to_record
+from gourmetgram.kafka.clients import create_consumer
+from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import KafkaSettings
 
 Place: TypeAlias = tuple[str, int]

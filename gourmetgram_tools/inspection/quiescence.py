@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from confluent_kafka import Consumer
 from sqlalchemy import Engine
 
 from gourmetgram.errors import PlatformError, TransientError
-from gourmetgram.kafka import committed_offsets
+from gourmetgram.kafka.offsets import committed_offsets
+from gourmetgram.kafka.partitions import Partition
 from gourmetgram_tools.inspection.kafka_reading import Place, Range, ranges, reader
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.rows import outbox_size
@@ -58,12 +60,16 @@ def look(platform: Platform, engine: Engine) -> Look:
     with reader(kafka, platform.consumer_group) as consumer:
         ends = ranges(consumer, kafka.all_topics)
         events = {place: span for place, span in ends.items() if place[0] in kafka.event_topics}
-        consumer_lag = lag(events, committed_offsets(consumer, events))
+        consumer_lag = lag(events, _committed(consumer, events))
     with reader(kafka, platform.scorer_group) as scorer:
         # Asked again: the consumer's lag above may have become zero by sending a request.
         requests = ranges(scorer, [kafka.moderation_topic])
-        scorer_lag = lag(requests, committed_offsets(scorer, requests))
+        scorer_lag = lag(requests, _committed(scorer, requests))
     return Look({**ends, **requests}, consumer_lag, scorer_lag, outbox)
+
+
+def _committed(consumer: Consumer, places: Mapping[Place, Range]) -> dict[Place, int | None]:
+    return dict(committed_offsets(consumer, [Partition(*place) for place in places]).items())
 
 
 def lag(within: Mapping[Place, Range], done: Mapping[Place, int | None]) -> int:

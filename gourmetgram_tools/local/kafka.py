@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.errors import PlatformError
-from gourmetgram.kafka import client_config
+from gourmetgram.kafka.clients import client_config
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local import kafka_classes, kafka_jars, ports, toolchain

@@ -21,7 +21,7 @@ import psycopg2
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from gourmetgram.kafka import create_producer
+from gourmetgram.kafka.clients import create_producer
 from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
 from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings

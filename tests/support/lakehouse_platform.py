@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
-from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, aggregate_events
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.catalog import open_catalog
@@ -25,6 +26,7 @@ from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
+from tests.support.publishing import publish_all
 from tests.support.steps import Step, watched_steps
 from tests.support.topic_variables import EVENT_TOPICS
 
@@ -104,7 +106,10 @@ class LakehousePlatform:
         """Send valid events, and expect them in the tables from now on."""
         publish_all(
             self.producer,
-            [(self.topic(event["event_type"]), event["image_id"], json.dumps(event).encode()) for event in events],
+            [
+                OutgoingMessage(self.topic(event["event_type"]), event["image_id"], json.dumps(event).encode())
+                for event in events
+            ],
         )
         for event in events:
             self.records[event["event_type"]] += 1

@@ -16,10 +16,14 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from psycopg2.extras import RealDictCursor
 
 from gourmetgram.events import ModerationRequest
-from gourmetgram.kafka import committed_offsets, create_consumer, create_producer, publish_all
+from gourmetgram.kafka.clients import create_consumer, create_producer
+from gourmetgram.kafka.offsets import committed_offsets
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.windows import COUNT_NAMES
-from risk_scoring_service.service import Configuration, Service
+from risk_scoring_service.service import Configuration, ScoringService
+from tests.support.publishing import publish_all
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 """A time of uploads: Wednesday, and not a whole second."""
@@ -105,11 +109,11 @@ class Requests:
     def _producer(self) -> Producer:
         return create_producer(self.settings, "tests")
 
-    def _outgoing(self, message: ModerationRequest | bytes | None) -> tuple[str, str | None, bytes]:
+    def _outgoing(self, message: ModerationRequest | bytes | None) -> OutgoingMessage:
         topic = self.settings.moderation_topic
         if isinstance(message, ModerationRequest):
-            return topic, message.image_id, message.to_json()
-        return topic, None, message  # type: ignore[return-value]
+            return OutgoingMessage(topic, message.image_id, message.to_json())
+        return OutgoingMessage(topic, None, message)  # type: ignore[arg-type]
 
     def committed(self) -> int:
         """How many records the group has committed, over all partitions."""
@@ -117,7 +121,7 @@ class Requests:
         try:
             topic = self.settings.moderation_topic
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            offsets = committed_offsets(consumer, [(topic, number) for number in partitions])
+            offsets = committed_offsets(consumer, [Partition(topic, number) for number in partitions])
             return sum(offset or 0 for offset in offsets.values())
         finally:
             consumer.close()
@@ -156,9 +160,9 @@ class DeadLetters:
 
 
 @contextmanager
-def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
+def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
     """Run the service in a thread of this process, wired as in production."""
-    service = Service(Configuration.load(environment))
+    service = ScoringService(Configuration.load(environment))
     stop = threading.Event()
     failures: list[BaseException] = []
 

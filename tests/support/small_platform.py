@@ -14,11 +14,13 @@ from confluent_kafka import Producer, TopicPartition
 from sqlalchemy import Engine, text
 
 from gourmetgram.events import request_uuid
-from gourmetgram.kafka import create_producer, publish_all
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.kafka_reading import ranges, reader
 from gourmetgram_tools.inspection.platform import Platform
+from tests.support.publishing import publish_all
 
 COUNTS_OF = {"views": "view", "comments": "comment", "flags": "flag"}
 
@@ -43,7 +45,7 @@ class SmallPlatform:
             return result.scalar() if result.returns_rows else None
 
     def publish(self, topic: str, key: str | None, message: dict[str, Any]) -> None:
-        publish_all(self.producer, [(topic, key, json.dumps(message).encode())])
+        publish_all(self.producer, [OutgoingMessage(topic, key, json.dumps(message).encode())])
 
     def tick(self) -> datetime:
         self.now += timedelta(seconds=1)

@@ -1,15 +1,17 @@
 """The scorer's side of Kafka: whatever happens around an assignment, what is assigned is read in the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
 from gourmetgram.errors import TransientError
-from gourmetgram.kafka import committed_offsets, create_consumer
+from gourmetgram.kafka.clients import create_consumer
+from gourmetgram.kafka.offsets import committed_offsets
+from gourmetgram.kafka.partitions import Partition
 from gourmetgram.settings import KafkaSettings
-from risk_scoring_service.source import Partitions, RequestSource
+from risk_scoring_service.source import RequestSource
 from tests.support.scoring import Requests, make_request
 from tests.support.waiting import wait_until
 
@@ -38,7 +40,7 @@ class Member:
         self.look()
         return self.lost
 
-    def _on_lost(self, _partitions: Partitions) -> None:
+    def _on_lost(self, _partitions: Iterable[Partition]) -> None:
         self.lost = True
         self.offsets.clear()
 
@@ -86,7 +88,7 @@ def test_partitions_are_read_although_the_broker_did_not_tell_at_once_from_where
 ) -> None:
     failures = [TransientError("Not coordinator")] * 3
 
-    def committed(*arguments: Any) -> dict[tuple[str, int], int | None]:
+    def committed(*arguments: Any) -> dict[Partition, int | None]:
         if failures:
             raise failures.pop()
         return committed_offsets(*arguments)
@@ -100,7 +102,7 @@ def test_partitions_are_read_although_the_broker_did_not_tell_at_once_from_where
 def test_reading_goes_on_where_the_group_has_committed(requests: Requests, member: Member) -> None:
     send_40(requests)
     wait_until(lambda: member.has(40))
-    member.source.commit({(requests.settings.moderation_topic, number): 3 for number in range(PARTITIONS)})
+    member.source.commit({Partition(requests.settings.moderation_topic, number): 3 for number in range(PARTITIONS)})
     with another_member_joins(requests, member):
         pass
     wait_until(lambda: member.has(40 - 3 * PARTITIONS))

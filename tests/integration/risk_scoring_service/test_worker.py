@@ -338,7 +338,7 @@ def test_without_its_dead_letter_topic_the_scorer_says_so_and_goes_on_once_it_is
             assert topic in body["waiting_for"]
             assert body["waiting_for"] in caplog.text
             # Only the bad one waits.
-            assert wait_until(lambda: people.decision(request.request_id))
+            assert wait_until(lambda: people.decision(request.request_id), 60.0, "the row of the good request")
         with requests.dead_letters() as dead:
             wait_until(lambda: dead.at_least(1), 30.0, "the dead letter")
         wait_until(lambda: httpx.get(url, timeout=30).status_code == 200, 30.0, "a healthy scorer")

@@ -14,7 +14,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Event
-from gourmetgram.kafka import commit_offsets, create_consumer
+from gourmetgram.kafka.clients import create_consumer
+from gourmetgram.kafka.offsets import commit_offsets
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local import toolchain

@@ -8,8 +8,9 @@ import uuid
 import pytest
 from confluent_kafka import Producer
 
-from api_v2.publisher import OutboxRow, Publisher
-from gourmetgram.kafka import BrokerWatch, create_producer
+from api_v2.publisher import OutboxEvent, OutboxPublisher
+from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.settings import KafkaSettings, process_environment
 from tests.support.api import read_topic
 from tests.support.consumer_platform import ConsumerPlatform, free_port
@@ -21,24 +22,23 @@ pytestmark = pytest.mark.servers
 WITH_LOST_BROKERS = """
 import sys
 from importlib import import_module
-from gourmetgram.kafka import BrokerWatch
+from gourmetgram.kafka.status import BrokerWatch
 BrokerWatch.lost = property(lambda watch: True)
 sys.exit(import_module(sys.argv[1]).main())
 """
 """Runs a service whose clients have lost their brokers."""
 
 
-def first_one_broken(monkeypatch: pytest.MonkeyPatch, module: str) -> list[Producer]:
-    """Let the first producer that a module makes find no broker; returns the list of all that it makes."""
-    made: list[Producer] = []
+class FirstOneBroken:
+    """Creates producers, of which the first finds no broker."""
 
-    def create(settings: KafkaSettings, client_id: str, **overrides: object) -> Producer:
-        address = {"bootstrap.servers": f"127.0.0.1:{free_port()}"} if not made else {}
-        made.append(create_producer(settings, client_id, **{**overrides, **address}))
-        return made[-1]
+    def __init__(self) -> None:
+        self.made: list[Producer] = []
 
-    monkeypatch.setattr(f"{module}.create_producer", create)
-    return made
+    def __call__(self, settings: KafkaSettings, client_id: str, **overrides: object) -> Producer:
+        address = {"bootstrap.servers": f"127.0.0.1:{free_port()}"} if not self.made else {}
+        self.made.append(create_producer(settings, client_id, **{**overrides, **address}))
+        return self.made[-1]
 
 
 def ending(module: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -68,11 +68,12 @@ def test_the_stream_consumers_process_ends_so_that_a_new_one_takes_over(platform
 def test_the_relay_takes_a_new_producer_and_publishes_again_what_the_old_one_held(
     api_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = first_one_broken(monkeypatch, "api_v2.publisher")
+    create = FirstOneBroken()
+    made = create.made
     settings = KafkaSettings.load(api_environment)
-    publisher, key = Publisher(settings), str(uuid.uuid4())
-    row = OutboxRow(1, settings.kafka_topic_views, key, b"{}")
-    answers: list[list[OutboxRow]] = []
+    publisher, key = OutboxPublisher(settings, create), str(uuid.uuid4())
+    row = OutboxEvent(1, settings.kafka_topic_views, key, b"{}")
+    answers: list[list[OutboxEvent]] = []
     publishing = threading.Thread(
         target=lambda: answers.append(publisher.publish([row], threading.Event())), daemon=True
     )
@@ -96,9 +97,10 @@ def test_the_relay_takes_a_new_producer_and_publishes_again_what_the_old_one_hel
 def test_a_dead_letter_that_could_not_be_published_goes_out_by_a_new_producer(
     scorer_environment: dict[str, str], requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = first_one_broken(monkeypatch, "gourmetgram.kafka")
+    create = FirstOneBroken()
+    monkeypatch.setattr("risk_scoring_service.service.create_producer", create)
     with running_scorer(scorer_environment), requests.dead_letters() as dead:
         requests.send(b"{")
         wait_until(lambda: dead.at_least(1), 30)
         wait_until(lambda: requests.committed() == 1)
-    assert len(made) > 1
+    assert len(create.made) > 1

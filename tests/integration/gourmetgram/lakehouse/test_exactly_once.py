@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from gourmetgram.errors import TransientError
-from gourmetgram.kafka import create_producer
+from gourmetgram.kafka.clients import create_producer
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
 from gourmetgram.settings import KafkaSettings

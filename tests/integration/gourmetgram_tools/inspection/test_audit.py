@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.events import Record, dead_letter, request_uuid
-from gourmetgram.kafka import client_config
+from gourmetgram.kafka.clients import client_config
 from gourmetgram_tools.inspection.audit import audit, read_facts
 from gourmetgram_tools.inspection.checks import Check, Facts, run_checks
 from gourmetgram_tools.inspection.checks.object_checks import SWEPT_WITHIN_US, pictures

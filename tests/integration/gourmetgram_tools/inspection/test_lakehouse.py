@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
 from gourmetgram.events import Record, dead_letter
-from gourmetgram.kafka import client_config
+from gourmetgram.kafka.clients import client_config
 from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS

@@ -16,7 +16,7 @@ import redis
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from gourmetgram.database.revision import REVISION
-from gourmetgram.kafka import client_config
+from gourmetgram.kafka.clients import client_config
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import CONFIG, ensure_topics
 from gourmetgram_tools.local.blueprint import SERVERS

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gourmetgram.database.outbox import select_events, topics_by_kind
 from gourmetgram.events import EVENT_KINDS, Record
-from gourmetgram.kafka import to_record
+from gourmetgram.kafka.records import to_record
 from gourmetgram.lakehouse import parsing
 from gourmetgram.lakehouse.parsing import USUAL_FIELDS, ParsedBatch, parse_messages, parse_slowly
 from gourmetgram.settings import KafkaSettings
