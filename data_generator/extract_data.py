@@ -46,7 +46,7 @@ class DownloadBrokenError(Exception):
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """What to fetch, and where to.
+    """Source and target of a download.
 
     Attributes:
         target: folder that holds (or will hold) `Food-11/`.

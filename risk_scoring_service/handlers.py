@@ -60,7 +60,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What became of a batch; requests named in neither list wait.
+    """Outcome of a batch; requests named in neither list wait.
 
     Attributes:
         settled: nothing is left to do for these records.

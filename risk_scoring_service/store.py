@@ -1,4 +1,4 @@
-"""What this service reads from and writes to PostgreSQL and Redis, with their failures as the platform's errors."""
+"""Stores of this service: PostgreSQL and Redis, with their failures as the platform's errors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,7 +111,7 @@ class DecisionStore:
 
     def _drop(self) -> None:
         if self._kept is not None:
-            # Not back to the pool: nobody knows what state it is in.
+            # Not back to the pool: its state is unknown.
             self._kept.invalidate()
             self._kept.close()
             self._kept = None

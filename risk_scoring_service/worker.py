@@ -3,14 +3,14 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
 from gourmetgram.kafka.dead_letters import DeadLetterSink, RejectedRecord
-from gourmetgram.kafka.partitions import Partition, Position
+from gourmetgram.kafka.partitions import NextOffsets, Partition, Position
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
@@ -52,7 +52,7 @@ class RequestFeed(Protocol):
     def pause(self, paused: bool) -> None:
         """Stop or resume fetching."""
 
-    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+    def commit(self, next_offsets: NextOffsets) -> None:
         """Commit next offsets."""
 
     def close(self) -> None:

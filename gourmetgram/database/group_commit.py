@@ -86,7 +86,7 @@ class Job:
 
 
 class Statement(NamedTuple):
-    """How a batch is written.
+    """Statement that writes a batch.
 
     Attributes:
         sql: takes one array per column; returns for each row at most one record, with the row's number (from 1) as
@@ -174,7 +174,7 @@ class GroupCommit:
                     log.exception("A batch of %d %s was not written", len(jobs), self._kind)
                     self._disconnect()
                 finally:
-                    # Whoever has no answer by now.
+                    # Requests without an answer by now.
                     for job in jobs:
                         job.fail(_UNAVAILABLE)
             self._idle.set()

@@ -17,7 +17,7 @@ from gourmetgram.settings import PostgresSettings
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.9
-"""How long a request waits for the database in all. The contract allows 2 s; the rest is for the answer's way back."""
+"""Longest wait of a request for the database in all. The contract allows 2 s; the rest is for the answer's way back."""
 
 RETRY_PAUSE_S: Final = 0.05
 """Between attempts to reach a server that is starting."""

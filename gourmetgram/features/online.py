@@ -1,4 +1,4 @@
-"""The features while the platform runs: window counts from the request or Redis, everything else from PostgreSQL.
+"""Online features: window counts from the request or from Redis, everything else from PostgreSQL.
 
 All values are as of the request's own time t, so an image scored at once and an hour later gets the same score.
 """
@@ -24,7 +24,7 @@ CountReader = Callable[[Sequence[ModerationRequest]], Sequence[ImageCounts] | No
 
 
 class ImageFacts(NamedTuple):
-    """What PostgreSQL knows of an image as of t (times in microseconds since the epoch).
+    """Facts of PostgreSQL about an image as of t (times in microseconds since the epoch).
 
     Attributes:
         total_flags: flags by eligible actors up to t on the image or on its comments, whatever became of them since.
@@ -70,7 +70,7 @@ WHERE i.created_at IS NOT NULL
 
 
 def read_image_facts(connection: Connection, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
-    """Read what PostgreSQL knows of each request's image as of the request's time.
+    """Read the facts of PostgreSQL about each request's image as of the request's time.
 
     Returns:
         One entry per request, in order; None where no such image exists.

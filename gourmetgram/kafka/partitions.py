@@ -1,6 +1,7 @@
 """Names of partitions, and positions in them."""
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import NamedTuple, Self, TypeAlias
 
 from gourmetgram.events import Record
 
@@ -18,6 +19,10 @@ class Partition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.number}"
+
+
+NextOffsets: TypeAlias = Mapping[Partition, int]
+"""Next offset to read of each partition: one more than that of the last record that counts as done."""
 
 
 class Position(NamedTuple):

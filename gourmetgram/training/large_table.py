@@ -61,7 +61,7 @@ WrittenRows = Callable[[int], None]
 
 
 class LargeTableSettings(Settings):
-    """How large."""
+    """Size of the table."""
 
     large_rows: Annotated[int, Field(ge=1)] = 6_000_000
 

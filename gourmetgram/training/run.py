@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingRun(NamedTuple):
-    """What came out of a run.
+    """Result of a training run.
 
     Attributes:
         snapshot_id: what was trained on.

@@ -130,7 +130,7 @@ class _Survey:
 
     @property
     def observed_until(self) -> datetime:
-        """How far flags are known."""
+        """Time through which flags are known."""
         return from_us(self._until_us)
 
     def add(self, looks: Looks) -> None:

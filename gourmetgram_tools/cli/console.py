@@ -1,4 +1,4 @@
-"""What all subcommands share: the console, the stack they act on, and the display of a longer operation."""
+"""Shared parts of all subcommands: the console, the stack they act on, and the display of a longer operation."""
 
 import time
 from collections.abc import Iterator

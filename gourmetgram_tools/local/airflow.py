@@ -121,7 +121,7 @@ class Airflow(Component):
         replace_file(note, wanted.decode())
 
     def _setup_key(self) -> bytes:
-        """What the set-up depends on: a change of any of it means to set up again."""
+        """Inputs of the set-up: a change of any of them means to set up again."""
         script = _INIT.read_text(encoding="utf-8")
         pins = (PROJECT_ROOT / "requirements" / "airflow.txt").read_text(encoding="utf-8")
         return orjson.dumps([script, pins, self._database_url, dict(self._stack_environment)])

@@ -1,4 +1,4 @@
-"""What a stack consists of: its servers and services with their addresses, worked out from its port plan."""
+"""Parts of a stack: its servers and services with their addresses, worked out from its port plan."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from gourmetgram_tools.local.services import API_SERVICES, SERVICES, WORKERS, Se
 
 SERVERS: Final = ("postgres", "redis", "kafka", "minio")
 DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
-"""What `up` starts beside the servers."""
+"""Services that `up` starts beside the servers."""
 
 
 class Blueprint:

@@ -1,4 +1,4 @@
-"""What the stack supervises: a part that can be prepared, run as a program, and asked whether it is healthy."""
+"""Part that the stack supervises: it can be prepared, run as a program, and probed for its health."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from gourmetgram_tools.local.progress import StepReport
 
 @dataclass(frozen=True)
 class Program:
-    """How supervisord runs a component."""
+    """Program of a component, as supervisord runs it."""
 
     command: tuple[str, ...]
     directory: Path
@@ -19,7 +19,7 @@ class Program:
     """Operating-system user to run as, when it is not the caller's own."""
     stop_signal: str = "TERM"
     stop_seconds: int = 10
-    """How long a stop may take before SIGKILL."""
+    """Longest time from a stop to SIGKILL."""
     stop_group: bool = True
     """Send the stop signal to the whole process group, not only to the leader."""
 

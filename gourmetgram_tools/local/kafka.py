@@ -57,7 +57,7 @@ class Kafka(Component):
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients connect to; equal to what the broker advertises."""
+        """Address for clients; equal to the one that the broker advertises."""
         return f"localhost:{self._port}"
 
     @property
@@ -114,7 +114,7 @@ class Kafka(Component):
 
     @property
     def has_topics(self) -> bool:
-        """Whether the topics were created in an earlier start."""
+        """True if the topics were created in an earlier start."""
         return self._topics_mark.exists()
 
     def prepare(self, report: StepReport) -> None:
@@ -205,7 +205,7 @@ class Kafka(Component):
 
     def healthy(self) -> bool:
         """Tell whether it answers a metadata request with itself as a broker."""
-        if ports.is_free(self._port, self.host):  # nobody listens yet; librdkafka would log each attempt
+        if ports.is_free(self._port, self.host):  # no listener yet; librdkafka would log each attempt
             return False
         try:
             with AdminClient({**client_config(self._settings, "gourmetgram-local"), "log_level": 0}) as admin:

@@ -19,7 +19,7 @@ COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7
 
 
 def folder(cache: Path) -> Path:
-    """Where the jars are once they are complete."""
+    """Folder of the complete jars."""
     return cache / f"kafka-{VERSION}"
 
 

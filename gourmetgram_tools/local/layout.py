@@ -1,4 +1,4 @@
-"""Where a stack keeps its things, and the file that remembers its ports."""
+"""Places of a stack, and the file that remembers its ports."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """Where supervisord listens: in the stack's folder unless that path is too long for a socket."""
+        """Socket of supervisord: in the stack's folder unless that path is too long for a socket."""
         inside = self.folder / "supervisor.sock"
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
             return inside
@@ -91,13 +91,13 @@ class Layout:
 
     @property
     def postgres_link(self) -> Path:
-        """Where PostgreSQL's part is in the stack's folder: the folder itself or, as root, a link to it."""
+        """Place of PostgreSQL in the stack's folder: the folder itself or, as root, a link to it."""
         return self.folder / "postgres"
 
 
 @dataclass(frozen=True)
 class StackPlan:
-    """What a stack remembers between two commands."""
+    """State of a stack that survives from one command to the next."""
 
     ports: Ports
     ui_bind: str

@@ -1,4 +1,4 @@
-"""How a stack tells what it is doing, without knowing who listens."""
+"""Progress of longer operations of a stack, for any display."""
 
 import logging
 import time

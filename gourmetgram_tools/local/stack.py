@@ -98,7 +98,7 @@ class Stack:
 
     @property
     def folder(self) -> Path:
-        """Where its data and logs are."""
+        """Folder of its data and logs."""
         return self._layout.folder
 
     @property
@@ -355,7 +355,7 @@ class Stack:
     def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
         if services is not None:
             return services
-        if self._runs("api_v1"):  # somebody switched to it on purpose, and both cannot have the port
+        if self._runs("api_v1"):  # the user switched to it, and both cannot have the port
             return ("api_v1", *WORKERS)
         return DEFAULT_SERVICES
 
@@ -364,7 +364,7 @@ class Stack:
         return known is not None and known.pid is not None
 
     def _end_survivors(self) -> None:
-        """End processes whose supervisord was killed: nobody would restart or stop them."""
+        """End processes whose supervisord was killed: nothing else would restart or stop them."""
         if self._supervisor.running():
             return
         for pid, name in survivors(self._layout).items():
