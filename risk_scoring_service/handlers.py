@@ -1,4 +1,4 @@
-"""What happens to each request: decided and stored, given up as a dead letter, dropped, or kept for later."""
+"""Handling of each request: decided and stored, given up as a dead letter, dropped, or kept for later."""
 
 import logging
 import time
@@ -19,14 +19,14 @@ from risk_scoring_service.store import ServerError
 log = logging.getLogger(__name__)
 
 RETRIES_WHILE_UNKNOWN = 30
-"""How often an image is looked for again before its request is given up."""
+"""Number of further attempts to find an image before its request is given up."""
 
 REDIS_RETRY_S = 0.5
 """Requests whose counts Redis could not tell are tried again after this time; others go on."""
 
 
 class Facts(Protocol):
-    """What PostgreSQL offers; see `store.DecisionStore`."""
+    """PostgreSQL as the handler sees it; see `store.DecisionStore`."""
 
     def facts(self, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
         """Facts about each request's image."""
@@ -36,7 +36,7 @@ class Facts(Protocol):
 
 
 class Windows(Protocol):
-    """What Redis offers; see `store.WindowStore`."""
+    """Redis as the handler sees it; see `store.WindowStore`."""
 
     def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
         """All counts of each request."""
@@ -59,7 +59,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """What became of a batch; requests named in neither list wait.
+    """Outcome of a batch; requests named in neither list wait.
 
     Attributes:
         settled: nothing is left to do for these records.

@@ -76,7 +76,7 @@ class Configuration:
         )
 
 
-class ScoringService:
+class Service:
     """The service's parts, started and stopped together."""
 
     def __init__(self, configuration: Configuration) -> None:

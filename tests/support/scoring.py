@@ -21,7 +21,7 @@ from gourmetgram.kafka.offsets import committed_offsets
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.settings import KafkaSettings
-from risk_scoring_service.service import Configuration, ScoringService
+from risk_scoring_service.service import Configuration, Service
 from tests.support.publishing import publish_all
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -159,9 +159,9 @@ class DeadLetters:
 
 
 @contextmanager
-def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
+def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
     """Run the service in a thread of this process, wired as in production."""
-    service = ScoringService(Configuration.load(environment))
+    service = Service(Configuration.load(environment))
     stop = threading.Event()
     failures: list[BaseException] = []
 
