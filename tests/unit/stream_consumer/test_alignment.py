@@ -82,7 +82,7 @@ class FakeOffsets:
 def test_reading_begins_where_redis_stands_and_new_partitions_are_written_to_redis() -> None:
     source = FakeSource({VIEWS: LIMITS, FLAGS: PartitionLimits(0, 3, "topic:f")})
     offsets, progress = FakeOffsets({VIEWS: 33}, {VIEWS: "topic:a"}), StreamProgress()
-    Alignment(source, offsets, progress).align()
+    Alignment(source, source, offsets, progress).align()
     assert source.started == offsets.stored == {VIEWS: 33, FLAGS: 0}
     assert offsets.named == {VIEWS: "topic:a", FLAGS: "topic:f"}
     assert progress.applied == progress.read == {VIEWS: 33, FLAGS: 0}
@@ -91,7 +91,8 @@ def test_reading_begins_where_redis_stands_and_new_partitions_are_written_to_red
 
 def test_a_redis_that_was_set_back_is_noticed() -> None:
     offsets = FakeOffsets({VIEWS: 33}, {VIEWS: "topic:a"})
-    alignment = Alignment(FakeSource({VIEWS: LIMITS}), offsets, StreamProgress())
+    source = FakeSource({VIEWS: LIMITS})
+    alignment = Alignment(source, source, offsets, StreamProgress())
     alignment.align()
     assert alignment.holds()
     offsets.stored[VIEWS] = 30
@@ -100,5 +101,6 @@ def test_a_redis_that_was_set_back_is_noticed() -> None:
 
 def test_without_partitions_redis_is_only_pinged() -> None:
     offsets = FakeOffsets({}, {})
-    assert Alignment(FakeSource({}), offsets, StreamProgress()).holds()
+    source = FakeSource({})
+    assert Alignment(source, source, offsets, StreamProgress()).holds()
     assert offsets.pings == 1

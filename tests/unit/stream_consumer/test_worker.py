@@ -49,7 +49,7 @@ class Scene:
         self.worker = StreamWorker(
             settings,
             source,  # type: ignore[arg-type]
-            Alignment(source, self.redis, progress),
+            Alignment(source, source, self.redis, progress),
             BatchHandler(self.redis, progress, self.dead_letters, retention, requests, lambda: None),
             requests,
             report,
