@@ -35,7 +35,7 @@ def main() -> int:
     stop = threading.Event()
 
     def leave(status: int) -> NoReturn:
-        # Nothing is waited for: all that counts is in Redis, so leaving is safe at any point.
+        # No server is waited for: all state that counts is in Redis, so leaving is safe at any point.
         consumer.final_statistics()
         logging.shutdown()
         os._exit(status)
