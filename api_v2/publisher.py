@@ -29,7 +29,7 @@ _CONFIG: Final = {
 _PROBE_TIMEOUT_S: Final = 1.0
 
 
-class OutboxRow(NamedTuple):
+class OutboxEvent(NamedTuple):
     """A pending event of the outbox, as a message to publish."""
 
     sequence: int
@@ -57,7 +57,7 @@ class OutboxPublisher:
         self.missing: frozenset[str] = frozenset()
         """Topics that did not exist at the last probe."""
 
-    def publish(self, rows: Sequence[OutboxRow], abandon: threading.Event) -> list[OutboxRow]:
+    def publish(self, rows: Sequence[OutboxEvent], abandon: threading.Event) -> list[OutboxEvent]:
         """Publish rows in their order and wait for the broker. A topic that fails stops none of the others.
 
         Args:

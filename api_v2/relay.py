@@ -1,8 +1,8 @@
 """The relay: moves events from the outbox to Kafka, in order, at least once, always with the same event_id.
 
-One relay is active at a time, whichever API process holds PostgreSQL's advisory lock. It reads and deletes over the
-connection that holds the lock: a lost connection is a lost lock, and then nothing more can be deleted or read. What
-it had given to the broker by then is published again by its successor: a repeat, which readers recognise.
+One relay is active at a time: that of the API process that holds PostgreSQL's advisory lock. It reads and deletes over
+the connection that holds the lock. A lost connection is a lost lock: the relay can read and delete nothing more. Events
+that were in flight then are published again by its successor. Readers recognise these duplicates by event_id.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from typing import Final
 import asyncpg
 from prometheus_client import Counter, Gauge
 
-from api_v2.publisher import OutboxPublisher, OutboxRow
+from api_v2.publisher import OutboxEvent, OutboxPublisher
 from gourmetgram.database.pool import CONNECTION_LOST, Connection, Database, deadline_after, describe, now
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import KafkaSettings
@@ -28,18 +28,18 @@ from gourmetgram.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 LOCK_KEY: Final = 0x6F7574626F78
-"""Of the advisory lock: "outbox" in ASCII."""
+"""Key of the advisory lock: "outbox" in ASCII."""
 
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
-"""How soon events written by other processes are noticed; our own commits wake the relay at once."""
+"""Longest time until events of other processes are found; commits of this process wake the relay at once."""
 
 STANDBY_POLL_S: Final = 1.0
 MONITOR_S: Final = 1.0
 RETRY_S: Final = 0.5
 STATEMENT_TIMEOUT_S: Final = 10.0
 DRAIN_S: Final = 2.0
-"""How long a stop waits for the last events to leave; the rest stay in the outbox."""
+"""Longest wait of a stop for the last events; the rest stay in the outbox."""
 
 _READ: Final = """
 SELECT sequence, topic, message_key, payload::text FROM event_outbox
@@ -54,11 +54,11 @@ _CONNECTED = Gauge("gourmetgram_outbox_broker_connected", "1 while the broker an
 
 
 class Floor:
-    """A sequence below which nothing waits any more: spares the index scan the rows just deleted.
+    """Sequence below which no event is pending: spares the index scan the rows just deleted.
 
-    Numbers are given before their transactions commit, so a smaller one may still appear for as long as a writing
-    transaction can take. The floor therefore follows at a distance in time, and every so often it is ignored once,
-    for writers that take longer (a backfill by hand).
+    A sequence number is given before its transaction commits. A smaller number may still appear for as long as a
+    writing transaction can take, so the floor follows `SETTLED_AFTER_S` behind. Every `FULL_LOOK_EVERY_S` it is ignored
+    once, for writers that take longer (a backfill by hand).
     """
 
     SETTLED_AFTER_S: Final = 10.0
@@ -70,7 +70,7 @@ class Floor:
         self._full_look_at = 0.0
 
     def value(self, clock: float) -> int:
-        """The sequence to read after."""
+        """Sequence to read after."""
         if clock >= self._full_look_at:
             self._full_look_at = clock + self.FULL_LOOK_EVERY_S
             return 0
@@ -79,13 +79,13 @@ class Floor:
         return self._value
 
     def published_up_to(self, sequence: int, clock: float) -> None:
-        """Note that everything read so far, up to this sequence, is published."""
+        """Note that all events up to this sequence are published."""
         if not self._seen or clock - self._seen[-1][0] > 1.0:
             self._seen.append((clock, sequence))
 
 
 class Resting:
-    """Topics that are left alone for a while because they did not take their events; longer after each failure."""
+    """Topics that are not tried for a while, because they did not take their events; longer after each failure."""
 
     FIRST_S: Final = 0.5
     LONGEST_S: Final = 30.0
@@ -97,7 +97,7 @@ class Resting:
         return bool(self._until)
 
     def topics(self, clock: float) -> set[str]:
-        """The topics to leave alone now."""
+        """Topics not to try now."""
         return {topic for topic, (until, _) in self._until.items() if until > clock}
 
     def tried(self, topics: Set[str], failed: Set[str], clock: float) -> None:
@@ -119,8 +119,8 @@ class Relay:
     """Publishes the outbox in the background.
 
     Args:
-        database: holds the outbox.
-        kafka: where to publish.
+        database: the database with the outbox.
+        kafka: address of the broker, and the topics.
     """
 
     def __init__(self, database: Database, kafka: KafkaSettings) -> None:
@@ -140,16 +140,16 @@ class Relay:
         self._pending = 0
 
     def wake(self) -> None:
-        """Say that events were committed."""
+        """Note that events were committed."""
         self._empty.clear()
         self._wake.set()
 
     def connected(self) -> bool:
-        """Tell whether the broker answers and the relay works."""
+        """True while the broker answers and the relay works."""
         return self._connected and not self._failing
 
     def health(self) -> dict[str, object]:
-        """The body of `/health`, from memory."""
+        """Body of `/health`, from memory."""
         connected = self.connected()
         healthy = connected and self._postgres_answers and not self._publisher.missing and not self._resting
         return {
@@ -164,11 +164,11 @@ class Relay:
         }
 
     async def start(self) -> None:
-        """Begin; the broker and the database need not be there yet."""
+        """Start in the background; the broker and the database may come later."""
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._monitor())]
 
     async def stop(self) -> None:
-        """Publish what can be published in a moment, then end."""
+        """Publish the pending events for at most `DRAIN_S`, then end."""
         if self._connected:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), DRAIN_S)
@@ -196,7 +196,7 @@ class Relay:
         """Become the active relay, and publish until the connection is lost."""
         connection = await self._database.connect(deadline_after())
         self._abandon.clear()
-        # A thread that waits for the broker must learn at once that the lock is gone.
+        # A thread that waits for the broker must stop at once when the lock is gone.
         connection.add_termination_listener(lambda _connection: self._abandon.set())
         try:
             await connection.execute(f"SET statement_timeout = {round(STATEMENT_TIMEOUT_S * 1000)}")
@@ -216,12 +216,12 @@ class Relay:
             connection.terminate()
 
     async def _publish_some(self, connection: Connection, floor: Floor) -> None:
-        """One round: read, publish, delete what the broker confirmed; wait when there is nothing."""
+        """One round: read, publish, delete the confirmed events; wait when none is pending."""
         self._wake.clear()
         left_out = self._publisher.missing | self._resting.topics(now())
         after = floor.value(now())
         records = await connection.fetch(_READ, after, BATCH, sorted(left_out), timeout=STATEMENT_TIMEOUT_S)
-        rows = [OutboxRow(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
+        rows = [OutboxEvent(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
         confirmed = await self._publish(rows) if rows else []
         if confirmed:
             await connection.execute(_DELETE, [row.sequence for row in confirmed], timeout=STATEMENT_TIMEOUT_S)
@@ -236,7 +236,7 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_S)
 
-    async def _publish(self, rows: list[OutboxRow]) -> list[OutboxRow]:
+    async def _publish(self, rows: list[OutboxEvent]) -> list[OutboxEvent]:
         loop = asyncio.get_running_loop()
         confirmed = await loop.run_in_executor(self._thread, self._publisher.publish, rows, self._abandon)
         self._resting.tried({row.topic for row in rows}, self._publisher.failed, now())
@@ -246,13 +246,13 @@ class Relay:
         return confirmed
 
     async def _monitor(self) -> None:
-        """Keep what `/health` reports fresh, so that it never has to ask a store."""
+        """Refresh the state that `/health` reports, so that a health request never asks a server."""
         while True:
             began = time.monotonic()
             try:
                 await asyncio.gather(self._probe_broker(), self._count_pending())
             except Exception:
-                # The outermost loop: without it `/health` would tell its last values for ever.
+                # The outermost loop: without it `/health` would report its last values for ever.
                 log.exception("The state of the broker or of the outbox is not known")
                 self._connected = False
             await asyncio.sleep(max(0.1, MONITOR_S - (time.monotonic() - began)))
@@ -278,8 +278,8 @@ class Relay:
         _PENDING.set(self._pending)
 
 
-def _contiguous_end(rows: Sequence[OutboxRow], confirmed: Sequence[OutboxRow]) -> int | None:
-    """The last sequence up to which all rows are confirmed."""
+def _contiguous_end(rows: Sequence[OutboxEvent], confirmed: Sequence[OutboxEvent]) -> int | None:
+    """Last sequence up to which all rows are confirmed."""
     done = {row.sequence for row in confirmed}
     before = list(itertools.takewhile(lambda row: row.sequence in done, rows))
     return before[-1].sequence if before else None

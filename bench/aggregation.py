@@ -90,9 +90,9 @@ def publish(kafka: KafkaSettings, count: int, hours: float) -> None:
     for event in make_events(count, hours):
         chunk.append(OutgoingMessage(topics[event["event_type"]], event["image_id"], orjson.dumps(event)))
         if len(chunk) == CHUNK:
-            publisher.publish_all(chunk, timeout_s=120)
+            assert not publisher.publish(chunk, timeout_s=120).unconfirmed
             chunk.clear()
-    publisher.publish_all(chunk, timeout_s=120)
+    assert not publisher.publish(chunk, timeout_s=120).unconfirmed
 
 
 def bare_read_seconds(kafka: KafkaSettings) -> float:

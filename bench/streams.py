@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import orjson
@@ -70,21 +71,21 @@ def _view(image_id: str, moment: str) -> bytes:
     )
 
 
-def _publisher(settings: KafkaSettings) -> Publisher:
+def _publish(settings: KafkaSettings, messages: Iterable[OutgoingMessage]) -> None:
     config = {"linger.ms": 20, "queue.buffering.max.messages": 500_000}
-    return Publisher(lambda: create_producer(settings, "bench", **config))
+    outcome = Publisher(lambda: create_producer(settings, "bench", **config)).publish(messages, timeout_s=240)
+    assert not outcome.unconfirmed, outcome.failures
 
 
 def publish_views(settings: KafkaSettings, image_ids: list[str], events: int) -> None:
     """Publish view events, the images in turn."""
-    publisher = _publisher(settings)
     moment = datetime.now(UTC).isoformat()
-    publisher.publish_all(
+    _publish(
+        settings,
         (
             OutgoingMessage(settings.kafka_topic_views, image_id, _view(image_id, moment))
             for image_id in (image_ids[number % len(image_ids)] for number in range(events))
         ),
-        timeout_s=120,
     )
 
 
@@ -133,8 +134,8 @@ def publish_requests(settings: KafkaSettings, image_ids: list[str], requests: in
     counts = {"views_5min": 100, "views_1hr": 100, "comments_1min": 0, "comments_5min": 0, "comments_1hr": 0}
     context = {**counts, "flags_5min": 0, "flags_1hr": 0, "read_to": {}}
     now_us = time.time_ns() // 1000
-    publisher = _publisher(settings)
-    publisher.publish_all(
+    _publish(
+        settings,
         (
             OutgoingMessage(
                 settings.moderation_topic,
@@ -143,7 +144,6 @@ def publish_requests(settings: KafkaSettings, image_ids: list[str], requests: in
             )
             for image_id in (image_ids[number % len(image_ids)] for number in range(requests))
         ),
-        timeout_s=120,
     )
 
 

@@ -1,6 +1,6 @@
-"""The six topics: created when missing, their settings corrected when they differ. Safe to run any time.
+"""The six topics: created when missing, their settings corrected when they differ. Safe to run at any time.
 
-`python -m gourmetgram.topics` is the one-shot that does it in containers.
+In containers, the one-shot service runs `python -m gourmetgram.topics`.
 """
 
 import logging
@@ -43,9 +43,9 @@ def ensure_topics(
     """Create missing topics and correct the settings of existing ones.
 
     Args:
-        settings: where the broker is.
-        names: topics to look after; the platform's six when None.
-        partitions: how many partitions each must have.
+        settings: address of the broker.
+        names: topics to create or correct; the platform's six when None.
+        partitions: number of partitions of each topic.
 
     Returns:
         The names, sorted.
@@ -76,14 +76,14 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
         try:
             answer.result()
         except KafkaException as error:
-            # Somebody else created it between the two requests.
+            # Another process created it between the two requests.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
         else:
             log.info("Created topic %s", name)
 
 
-# New partitions are confirmed before they answer: whoever comes first would be refused, in one of many ways.
+# New partitions are confirmed before they answer: the first client would be refused, in one of many ways.
 @retry(
     retry=retry_if_exception_type(KafkaException),
     wait=wait_fixed(0.05),
@@ -99,7 +99,7 @@ def _wait_for_leaders(settings: KafkaSettings, names: list[str], partitions: int
 
 
 def _partition_counts(admin: AdminClient, names: list[str]) -> dict[str, int]:
-    """Of those that exist. Asked by name: a shared broker may hold thousands of other topics."""
+    """Number of partitions of each topic that exists. A shared broker may hold thousands of other topics."""
     counts = {}
     for name, answer in admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_S).items():
         try:
@@ -163,7 +163,7 @@ def _wait(answers: Iterable[Future[Any]]) -> None:
 
 
 def main() -> None:
-    """Do it once, and log the list."""
+    """Create or correct the topics, and log them."""
     configure_logging(LogSettings.load().log_level)
     for name in ensure_topics(KafkaSettings.load()):
         log.info("%s: %d partitions, %s", name, PARTITIONS, ", ".join(f"{k}={v}" for k, v in CONFIG.items()))

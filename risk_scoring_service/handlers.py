@@ -59,7 +59,7 @@ class Waiting:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What became of a batch; requests named in neither list wait.
 
     Attributes:
@@ -100,7 +100,7 @@ class Handler:
         log.info("Received moderation request for image %s (trigger: %s)", request.image_id, request.trigger)
         return Waiting(record, request)
 
-    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
         """Decide a batch and store its rows.
 
         Returns:
@@ -113,18 +113,20 @@ class Handler:
             return self._handle(batch, model)
         except PermanentError as error:
             if len(batch) == 1:
-                return Outcome(dead=[RejectedRecord(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))])
+                return BatchOutcome(
+                    dead=[RejectedRecord(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))]
+                )
         # One bad value must not take its neighbours with it.
         log.warning("A batch of %d requests holds one that cannot be stored; each is tried alone", len(batch))
-        together = Outcome()
+        together = BatchOutcome()
         for item in batch:
             alone = self.handle([item], model)
             together.settled += alone.settled
             together.dead += alone.dead
         return together
 
-    def _handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
-        outcome = Outcome()
+    def _handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
+        outcome = BatchOutcome()
         facts = self._facts.facts([item.request for item in batch])
         complete, lacking = [], []
         for item, fact in self._sort_out(batch, facts, outcome):
@@ -139,7 +141,7 @@ class Handler:
         return outcome
 
     def _sort_out(
-        self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: Outcome
+        self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: BatchOutcome
     ) -> list[tuple[Waiting, ImageFacts]]:
         """Return what can be scored; settle requests for deleted images, give up those for unknown ones in time."""
         present = []
@@ -154,7 +156,7 @@ class Handler:
                 present.append((item, fact))
         return present
 
-    def _unknown(self, item: Waiting, outcome: Outcome) -> None:
+    def _unknown(self, item: Waiting, outcome: BatchOutcome) -> None:
         now = time.monotonic()
         if item.unknown_since is None:
             item.unknown_since = now
@@ -185,7 +187,7 @@ class Handler:
             self._redis_answers = True
         return [(item, fact, counts) for (item, fact), counts in zip(lacking, answers, strict=True)]
 
-    def _store(self, complete: Sequence[Complete], model: RiskModel | None, outcome: Outcome) -> None:
+    def _store(self, complete: Sequence[Complete], model: RiskModel | None, outcome: BatchOutcome) -> None:
         """Decide, store, and say so for each new row."""
         if not complete:
             return

@@ -11,7 +11,7 @@ from gourmetgram.collector import freeze_heap
 from gourmetgram.errors import SettingsError
 from gourmetgram.observability import configure_logging
 from gourmetgram.settings import LogSettings
-from risk_scoring_service.service import Configuration, Service
+from risk_scoring_service.service import Configuration, ScoringService
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ def main() -> int:
         sys.stderr.write(f"risk_scoring_service does not start. {error}\n")
         return 2
     configuration.log_banner()
-    return _run(Service(configuration))
+    return _run(ScoringService(configuration))
 
 
-def _run(service: Service) -> int:
+def _run(service: ScoringService) -> int:
     # A queue that may be filled from a signal handler, which an Event may not.
     endings: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):

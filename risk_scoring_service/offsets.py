@@ -1,12 +1,12 @@
 """Offsets that may be committed while some requests are decided and others are pending."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from gourmetgram.events import Record
-from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.partitions import NextOffsets, Partition
 
 
-class Offsets:
+class SettledOffsets:
     """Next offsets to commit: per partition, the first one that is not settled.
 
     A pending request does not hold up later ones, but it holds back the commit: after a restart everything from it on
@@ -29,7 +29,7 @@ class Offsets:
         for record in records:
             self._open.get(Partition.of(record), set()).discard(record.offset)
 
-    def to_commit(self) -> dict[Partition, int]:
+    def to_commit(self) -> NextOffsets:
         """Next offset of each partition where it has moved since the last commit."""
         moved = {}
         for partition, end in self._next.items():
@@ -39,7 +39,7 @@ class Offsets:
                 moved[partition] = offset
         return moved
 
-    def committed(self, offsets: Mapping[Partition, int]) -> None:
+    def committed(self, offsets: NextOffsets) -> None:
         """Note offsets that the broker has confirmed."""
         self._committed.update(offsets)
 

@@ -73,7 +73,7 @@ class Configuration:
         )
 
 
-class Service:
+class ScoringService:
     """The service's parts, started and stopped together."""
 
     def __init__(self, configuration: Configuration) -> None:

@@ -1,7 +1,7 @@
 """The consumer of the moderation topic, and its view of the broker."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -10,9 +10,9 @@ from gourmetgram.errors import PlatformError, TransientError
 from gourmetgram.events import Record
 from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets, committed_offsets
-from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.partitions import NextOffsets, Partition
 from gourmetgram.kafka.records import to_record
-from gourmetgram.kafka.status import BrokerWatch, Statistics, partition_statuses
+from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, partition_statuses
 from gourmetgram.settings import KafkaSettings
 from risk_scoring_service import metrics
 
@@ -99,7 +99,7 @@ class RequestSource:
             if not paused:
                 self._consumer.resume(self._consumer.assignment())
 
-    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+    def commit(self, next_offsets: NextOffsets) -> None:
         """See `commit_offsets`."""
         commit_offsets(self._consumer, next_offsets)
 
@@ -131,7 +131,7 @@ class RequestSource:
         self._started = True
         log.info("Reading %s, partitions %s", self._topic, sorted(partition.number for partition in committed))
 
-    def _report_lag(self, statistics: Statistics) -> None:
+    def _report_lag(self, statistics: ClientStatistics) -> None:
         for partition, status in partition_statuses(statistics).items():
             if partition.topic == self._topic and status.lag is not None:
                 metrics.lag.labels(partition.number).set(status.lag)

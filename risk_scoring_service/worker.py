@@ -3,19 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
 from gourmetgram.kafka.dead_letters import DeadLetterSink, RejectedRecord
-from gourmetgram.kafka.partitions import Partition, Position
+from gourmetgram.kafka.partitions import NextOffsets, Partition, Position
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
-from risk_scoring_service.handlers import Outcome, Waiting
-from risk_scoring_service.offsets import Offsets
+from risk_scoring_service.handlers import BatchOutcome, Waiting
+from risk_scoring_service.offsets import SettledOffsets
 from risk_scoring_service.store import ServerError
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Time between two attempts while a server is away; doubles in between."""
 
 PING_AFTER_S = 3.0
-"""An idle service looks this often whether PostgreSQL is there, so that its health is no guess."""
+"""Time between two signs of life of PostgreSQL while the service is idle, so that its health is no guess."""
 
 STUCK_AFTER_S = 10.0
-"""A loop that has not come round for this long is held up by a server that does not answer."""
+"""A loop that has not come round for this long is held up by a silent server."""
 
 
-class Source(Protocol):
+class RequestFeed(Protocol):
     """Kafka as the loop sees it; see `source.RequestSource`."""
 
     @property
@@ -52,7 +52,7 @@ class Source(Protocol):
     def pause(self, paused: bool) -> None:
         """Stop or resume fetching."""
 
-    def commit(self, next_offsets: Mapping[Partition, int]) -> None:
+    def commit(self, next_offsets: NextOffsets) -> None:
         """Commit next offsets."""
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class BatchDecider(Protocol):
     def read(self, record: Record) -> Waiting | BadMessage:
         """Read one record."""
 
-    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> Outcome:
+    def handle(self, batch: Sequence[Waiting], model: RiskModel | None) -> BatchOutcome:
         """Decide a batch and store its rows."""
 
 
@@ -79,18 +79,20 @@ class Worker:
         ping: asks PostgreSQL for a sign of life.
         model: the model in use now, if any.
         batch_size: most requests of one batch.
-        standstill: told what waits.
+        standstill: notices work that does not move.
+        clock: monotonic time, seconds.
     """
 
     def __init__(
         self,
-        source: Source,
+        source: RequestFeed,
         handler: BatchDecider,
         dead_letters: DeadLetterSink,
         ping: Callable[[], None],
         model: Callable[[], RiskModel | None],
         batch_size: int,
         standstill: ProgressWatch,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._handler = handler
@@ -99,21 +101,22 @@ class Worker:
         self._model = model
         self._batch_size = batch_size
         self._standstill = standstill
+        self._clock = clock
         self.waiting_for: str | None = None
-        """Why nothing is done at the moment, in a sentence."""
+        """Reason why the service waits, as a sentence; None while it works."""
         self._decided = self._set_aside = 0
-        self._offsets = Offsets()
+        self._offsets = SettledOffsets()
         self._waiting: dict[Position, Waiting] = {}
         self._dead: list[RejectedRecord] = []
         self._pause_s = 0.0
         self._paused_until = 0.0
         self._failed_server: str | None = None
         self._last_sign = float("-inf")
-        self._last_round = time.monotonic()
+        self._last_round = self._clock()
         self._postgres_answers = False
 
     def run(self, stop: threading.Event) -> None:
-        """Work until told to stop; the batch at hand is finished, what still waits is read again by the next one."""
+        """Work until `stop` is set. Pending requests are read again by the next process."""
         self._source.subscribe(on_lost=self._forget)
         try:
             while not stop.is_set():
@@ -122,31 +125,31 @@ class Worker:
             self._source.close()
 
     def postgres_healthy(self) -> bool:
-        """Whether PostgreSQL answered last time."""
+        """True when PostgreSQL answered the last question."""
         return self._postgres_answers
 
     def kafka_healthy(self) -> bool:
-        """Whether a broker is connected."""
+        """True while a broker is connected."""
         return self._source.connected
 
     def moving(self) -> bool:
-        """Whether the loop comes round: a server that stalls without a word holds it up."""
-        return time.monotonic() - self._last_round < STUCK_AFTER_S
+        """True while the loop comes round: a server that stalls without an error holds it up."""
+        return self._clock() - self._last_round < STUCK_AFTER_S
 
     def progressing(self) -> bool:
-        """Tell whether waiting work moves on."""
+        """True while pending work moves on."""
         return self._standstill.moving()
 
     def step(self) -> None:
         """One round."""
-        self._last_round = now = time.monotonic()
+        self._last_round = now = self._clock()
         # A broker that refuses dead letters or commits is no reason to stop reading: requests are decided meanwhile.
         store_away = now < self._paused_until and self._failed_server != "kafka"
         self._source.pause(store_away or len(self._waiting) + len(self._dead) >= MAX_WAITING)
         for record in self._source.poll(self._batch_size, self._patience(now)):
             self._accept(record)
         metrics.waiting.set(len(self._waiting))
-        if time.monotonic() < self._paused_until:
+        if self._clock() < self._paused_until:
             return
         try:
             self._work()
@@ -157,8 +160,8 @@ class Worker:
         self._standstill.look(self._unfinished())
 
     def _unfinished(self) -> dict[Hashable, object]:
-        """Work that is due and not done, by kind, with the amount done of that kind."""
-        now = time.monotonic()
+        """Work that is due and not done: per kind, the amount done so far."""
+        now = self._clock()
         unfinished: dict[Hashable, object] = {}
         if any(item.due <= now for item in self._waiting.values()):
             unfinished["decisions"] = self._decided
@@ -169,7 +172,7 @@ class Worker:
         return unfinished
 
     def _patience(self, now: float) -> float:
-        """How long the next record may be waited for: not at all while there is work that is due."""
+        """Longest wait for the next record, seconds: none while work is due."""
         if now < self._paused_until:
             return min(POLL_S, self._paused_until - now)
         if self._dead or self._offsets.to_commit():
@@ -189,13 +192,13 @@ class Worker:
         self._decide()
         self._publish_dead_letters()
         self._commit()
-        if time.monotonic() - self._last_sign > PING_AFTER_S:
+        if self._clock() - self._last_sign > PING_AFTER_S:
             self._ping()
             self._postgres_answered()
 
     def _decide(self) -> None:
         """Handle what is due, in the order of arrival, at most one batch."""
-        now = time.monotonic()
+        now = self._clock()
         batch = list(islice((item for item in self._waiting.values() if item.due <= now), self._batch_size))
         if not batch:
             return
@@ -235,7 +238,7 @@ class Worker:
             self._offsets.settle([record])
 
     def _forget(self, partitions: Iterable[Partition]) -> None:
-        """Drop what belongs to partitions that another replica reads now; it starts at our last commit."""
+        """Drop all state of partitions that another replica reads now; it starts at the last commit."""
         lost = set(partitions)
         self._offsets.forget(lost)
         self._dead_letters.forget(lost)
@@ -244,7 +247,7 @@ class Worker:
 
     def _postgres_answered(self) -> None:
         self._postgres_answers = True
-        self._last_sign = time.monotonic()
+        self._last_sign = self._clock()
 
     def _back_off(self, error: TransientError) -> None:
         server = self._failed_server = error.server if isinstance(error, ServerError) else "kafka"
@@ -255,7 +258,7 @@ class Worker:
         level = logging.DEBUG if self._pause_s else logging.WARNING
         log.log(level, "Waiting, nothing is lost: %s", error)
         self._pause_s = min(LONGEST_PAUSE_S, self._pause_s * 2 or FIRST_PAUSE_S)
-        self._paused_until = time.monotonic() + self._pause_s
+        self._paused_until = self._clock() + self._pause_s
 
     def _recovered(self) -> None:
         self.waiting_for = None

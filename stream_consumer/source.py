@@ -12,7 +12,7 @@ from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.records import to_record
-from gourmetgram.kafka.status import BrokerWatch, PartitionStatus, Statistics, partition_statuses
+from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, PartitionStatus, partition_statuses
 from stream_consumer.settings import ConsumerSettings
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class EventSource:
             self._watch.disconnected()
         log.warning("Kafka: %s", error.str())
 
-    def _on_statistics(self, statistics: Statistics) -> None:
+    def _on_statistics(self, statistics: ClientStatistics) -> None:
         self._statuses = partition_statuses(statistics)
 
 

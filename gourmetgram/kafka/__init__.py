@@ -6,6 +6,7 @@
 - `dead_letters`: the one policy for records that cannot be processed.
 - `status`: connection to the broker, and lag, from a client's statistics.
 - `offsets`: committed offsets of a consumer group.
+- `ranges`: a fixed range of offsets, read exactly.
 - `records`: consumed messages as records.
 - `metadata`: existence and identity of topics.
 """

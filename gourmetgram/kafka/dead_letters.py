@@ -9,7 +9,7 @@ from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record, dead_letter
 from gourmetgram.kafka.clients import MAKE_TOPICS
 from gourmetgram.kafka.partitions import Partition, Position
-from gourmetgram.kafka.publish import Publisher, raise_unconfirmed
+from gourmetgram.kafka.publish import Publisher
 
 
 class RejectedRecord(NamedTuple):
@@ -73,13 +73,13 @@ class DeadLetterTopic:
             return
         outcome = self._publisher.publish(letters, self._timeout_s)
         self._confirmed.update(letter.position for letter in outcome.confirmed)
-        try:
-            raise_unconfirmed(outcome, self._timeout_s)
-        except TransientError as error:
+        if outcome.unconfirmed:
+            failure = outcome.failures.get(self._topic)
+            reason = failure.str() if failure else f"the broker did not confirm them within {self._timeout_s:g} s"
             raise TransientError(
                 f"{outcome.unconfirmed} unreadable messages wait, because topic {self._topic} does not take them: "
-                f"{error}. When the topic is missing, make it again with {MAKE_TOPICS}"
-            ) from error
+                f"{reason}. When the topic is missing, make it again with {MAKE_TOPICS}"
+            )
 
     def settle(self, records: Iterable[Record]) -> None:
         """Forget records that will not be passed to `publish` again."""

@@ -1,14 +1,14 @@
 """Committed offsets of a consumer group."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from gourmetgram.errors import TransientError
-from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.partitions import NextOffsets, Partition
 
 
-def commit_offsets(consumer: Consumer, next_offsets: Mapping[Partition, int]) -> None:
+def commit_offsets(consumer: Consumer, next_offsets: NextOffsets) -> None:
     """Commit the next offset to read of each partition, and wait for the broker's answer.
 
     Raises:

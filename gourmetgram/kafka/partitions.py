@@ -1,6 +1,7 @@
 """Names of partitions, and positions in them."""
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import NamedTuple, Self, TypeAlias
 
 from gourmetgram.events import Record
 
@@ -20,8 +21,12 @@ class Partition(NamedTuple):
         return f"{self.topic}/{self.number}"
 
 
+NextOffsets: TypeAlias = Mapping[Partition, int]
+"""Next offset to read of each partition: one more than that of the last record that counts as done."""
+
+
 class Position(NamedTuple):
-    """Place of one record. The text form is `<topic>/<number>@<offset>`."""
+    """Place of one record."""
 
     partition: Partition
     offset: int
@@ -30,6 +35,3 @@ class Position(NamedTuple):
     def of(cls, record: Record) -> Self:
         """Position of a record."""
         return cls(Partition.of(record), record.offset)
-
-    def __str__(self) -> str:
-        return f"{self.partition}@{self.offset}"

@@ -110,18 +110,10 @@ class Publisher:
             # A fault of this producer may last for ever.
             self.discard(producer)
             raise
-        outcome = delivery.outcome()
-        if outcome.unconfirmed:
+        if delivery.unconfirmed:
+            # Brings the last answers, too.
             self.discard(producer)
-        return outcome
-
-    def publish_all(self, messages: Iterable[Publishable], timeout_s: float = 30.0) -> None:
-        """Publish messages and wait until the broker has confirmed each one.
-
-        Raises:
-            TransientError: at least one message was not confirmed in time. Others may have been; publish all again.
-        """
-        raise_unconfirmed(self.publish(messages, timeout_s), timeout_s)
+        return delivery.outcome()
 
     def send(self, message: Publishable, answered: Answered) -> None:
         """Queue one message and return at once. `serve` and `flush` bring the answer.
@@ -193,9 +185,14 @@ class _Delivery(Generic[_M]):
         while self._open and (patience_s := self._patience_s()) > 0:
             self._producer.poll(patience_s)
 
+    @property
+    def unconfirmed(self) -> int:
+        """Number of messages without a confirmation so far."""
+        return self._total - len(self._confirmed)
+
     def outcome(self) -> Published[_M]:
         """Outcome so far."""
-        return Published(self._confirmed, self._failures, self._total - len(self._confirmed))
+        return Published(self._confirmed, self._failures, self.unconfirmed)
 
     def _patience_s(self) -> float:
         if self._abandon is not None and self._abandon.is_set():
@@ -208,18 +205,6 @@ class _Delivery(Generic[_M]):
             self._confirmed.append(message)
         elif error.code() not in _DROPPED:
             self._failures.setdefault(message.topic, error)
-
-
-def raise_unconfirmed(outcome: Published[_M], timeout_s: float) -> None:
-    """Raise when a message was not confirmed within `timeout_s` seconds.
-
-    Raises:
-        TransientError: at least one message was not confirmed.
-    """
-    for topic, error in outcome.failures.items():
-        raise TransientError(f"the broker refused or lost a message for {topic}: {error.str()}")
-    if outcome.unconfirmed:
-        raise TransientError(f"the broker did not confirm {outcome.unconfirmed} messages within {timeout_s:g} s")
 
 
 def _produce(producer: Producer, message: Publishable, answered: Answered) -> None:

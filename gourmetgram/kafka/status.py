@@ -11,7 +11,7 @@ import orjson
 from gourmetgram.errors import PlatformError
 from gourmetgram.kafka.partitions import Partition
 
-Statistics: TypeAlias = Mapping[str, Any]
+ClientStatistics: TypeAlias = Mapping[str, Any]
 """JSON document that librdkafka gives to `stats_cb`, decoded."""
 
 
@@ -43,7 +43,7 @@ class BrokerWatch:
         """True when the last statistics showed a connection to a member of the cluster."""
         return self._connected
 
-    def config(self, also: Callable[[Statistics], None] | None = None) -> dict[str, object]:
+    def config(self, also: Callable[[ClientStatistics], None] | None = None) -> dict[str, object]:
         """Options of a client that reports its statistics here. Its owner has to poll it, also when it is idle.
 
         Args:
@@ -58,7 +58,7 @@ class BrokerWatch:
 
         return {"statistics.interval.ms": self.INTERVAL_MS, "stats_cb": received}
 
-    def update(self, statistics: Statistics) -> None:
+    def update(self, statistics: ClientStatistics) -> None:
         """Take the newest statistics of the client."""
         brokers = statistics["brokers"].values()
         # A broker with the source "logical" is a role, such as the coordinator of a group, and no server.
@@ -95,7 +95,7 @@ class PartitionStatus(NamedTuple):
     lag: int | None
 
 
-def partition_statuses(statistics: Statistics) -> dict[Partition, PartitionStatus]:
+def partition_statuses(statistics: ClientStatistics) -> dict[Partition, PartitionStatus]:
     """Offsets and lag of all partitions that a client knows."""
     return {
         Partition(topic, item["partition"]): PartitionStatus(

@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from gourmetgram.collector import frozen_heap
-from gourmetgram.lakehouse import broker
-from gourmetgram.lakehouse.broker import PartitionRange
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.ranges import OffsetRange, held_ranges
+from gourmetgram.lakehouse.broker import create_reader, known_topic_ids, next_offsets, plan_ranges, read_planned
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import append_files, refuse_overdue
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
@@ -136,12 +137,12 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float, 
     frozen_at, complete_through = freeze(sources.postgres)
     on_step("time frozen")
     topics = sources.kafka.event_topics
-    with closing(broker.create_reader(sources.kafka)) as consumer:
-        ids = broker.topic_ids(sources.kafka, topics)
-        ranges = broker.plan_ranges(consumer, topics, before, ids)
+    with closing(create_reader(sources.kafka)) as consumer:
+        ids = known_topic_ids(sources.kafka, topics)
+        ranges = plan_ranges(held_ranges(consumer, topics), topics, before, ids)
         on_step("ranges frozen")
         progress = EventsProgress(
-            offsets=broker.next_offsets(ranges, before),
+            offsets=next_offsets(ranges, before),
             topic_ids={**(before.topic_ids if before else {}), **ids},
             run_id=run_id,
             complete_through=complete_through,
@@ -204,9 +205,11 @@ class _Rows:
         self._writer.discard()
 
 
-def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange], on_step: Step) -> list[DataFile]:
+def _write_rows(
+    rows: _Rows, consumer: Consumer, ranges: Mapping[Partition, OffsetRange], on_step: Step
+) -> list[DataFile]:
     """Read the ranges and write their rows into files that are in no snapshot yet."""
-    total = sum(item.records for item in ranges)
+    total = sum(item.records for item in ranges.values())
     log.info("Reading %d records of %d partitions", total, len(ranges))
     said = time.monotonic()
     try:
@@ -214,7 +217,7 @@ def _write_rows(rows: _Rows, consumer: Consumer, ranges: Sequence[PartitionRange
         collector = frozen_heap() if total > _MANY_RECORDS else nullcontext()
         with collector, ThreadPoolExecutor(1, "rows") as pool:
             added = pool.submit(lambda: None)
-            for messages in broker.read_ranges(consumer, ranges):
+            for messages in read_planned(consumer, ranges):
                 added.result()
                 added = pool.submit(rows.add, messages)
                 on_step("batch read")

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.kafka.clients import create_producer
-from gourmetgram.kafka.publish import OutgoingMessage, Publisher
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, Step, aggregate_events, no_step
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.catalog import open_catalog
@@ -26,6 +26,7 @@ from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
+from tests.support.publishing import publish_all
 from tests.support.topic_variables import EVENT_TOPICS
 
 WINDOW = timedelta(minutes=5)
@@ -102,9 +103,12 @@ class LakehousePlatform:
 
     def publish(self, *events: dict[str, Any]) -> None:
         """Send valid events, and expect them in the tables from now on."""
-        Publisher(lambda: self.producer).publish_all(
-            OutgoingMessage(self.topic(event["event_type"]), event["image_id"], json.dumps(event).encode())
-            for event in events
+        publish_all(
+            self.producer,
+            [
+                OutgoingMessage(self.topic(event["event_type"]), event["image_id"], json.dumps(event).encode())
+                for event in events
+            ],
         )
         for event in events:
             self.records[event["event_type"]] += 1

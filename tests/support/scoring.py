@@ -12,17 +12,18 @@ from typing import Any
 
 import orjson
 import psycopg2
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from psycopg2.extras import RealDictCursor
 
 from gourmetgram.events import ModerationRequest
 from gourmetgram.kafka.clients import create_consumer, create_producer
 from gourmetgram.kafka.offsets import committed_offsets
 from gourmetgram.kafka.partitions import Partition
-from gourmetgram.kafka.publish import OutgoingMessage, Publisher
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.windows import COUNT_NAMES
-from risk_scoring_service.service import Configuration, Service
+from risk_scoring_service.service import Configuration, ScoringService
+from tests.support.publishing import publish_all
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
 """A time of uploads: Wednesday, and not a whole second."""
@@ -102,11 +103,11 @@ class Requests:
 
     def send(self, *messages: ModerationRequest | bytes | None) -> None:
         """Publish requests, or raw values, in order; requests are keyed by image."""
-        self._publisher.publish_all([self._outgoing(message) for message in messages])
+        publish_all(self._producer, [self._outgoing(message) for message in messages])
 
     @cached_property
-    def _publisher(self) -> Publisher:
-        return Publisher(lambda: create_producer(self.settings, "tests"))
+    def _producer(self) -> Producer:
+        return create_producer(self.settings, "tests")
 
     def _outgoing(self, message: ModerationRequest | bytes | None) -> OutgoingMessage:
         topic = self.settings.moderation_topic
@@ -159,9 +160,9 @@ class DeadLetters:
 
 
 @contextmanager
-def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
+def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
     """Run the service in a thread of this process, wired as in production."""
-    service = Service(Configuration.load(environment))
+    service = ScoringService(Configuration.load(environment))
     stop = threading.Event()
     failures: list[BaseException] = []
 

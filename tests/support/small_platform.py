@@ -15,11 +15,12 @@ from sqlalchemy import Engine, text
 
 from gourmetgram.events import request_uuid
 from gourmetgram.kafka.clients import create_producer
-from gourmetgram.kafka.publish import OutgoingMessage, Publisher
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.kafka_reading import ranges, reader
 from gourmetgram_tools.inspection.platform import Platform
+from tests.support.publishing import publish_all
 
 COUNTS_OF = {"views": "view", "comments": "comment", "flags": "flag"}
 
@@ -32,7 +33,6 @@ class SmallPlatform:
         self.engine = engine
         self.redis = redis
         self.producer: Producer = create_producer(platform.kafka, "small-platform")
-        self.publisher = Publisher(lambda: self.producer)
         self.s3 = objects.connect(platform.objects)
         self.now = datetime.now(UTC).replace(microsecond=125_000) - timedelta(minutes=30)
         self.decisions: list[str] = []
@@ -45,7 +45,7 @@ class SmallPlatform:
             return result.scalar() if result.returns_rows else None
 
     def publish(self, topic: str, key: str | None, message: dict[str, Any]) -> None:
-        self.publisher.publish_all([OutgoingMessage(topic, key, json.dumps(message).encode())])
+        publish_all(self.producer, [OutgoingMessage(topic, key, json.dumps(message).encode())])
 
     def tick(self) -> datetime:
         self.now += timedelta(seconds=1)

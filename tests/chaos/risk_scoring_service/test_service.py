@@ -13,7 +13,7 @@ from gourmetgram.events import ModerationRequest
 from gourmetgram.settings import KafkaSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local.stack import Stack
-from risk_scoring_service.service import Service
+from risk_scoring_service.service import ScoringService
 from tests.support.databases import create_database
 from tests.support.own_stack import own_stack
 from tests.support.scoring import People, Requests, make_request, running_scorer
@@ -62,7 +62,7 @@ def requests(environment: dict[str, str]) -> Requests:
     return Requests(KafkaSettings.load(environment), environment["KAFKA_CONSUMER_GROUP"])
 
 
-def health(service: Service) -> tuple[int, dict[str, bool]]:
+def health(service: ScoringService) -> tuple[int, dict[str, bool]]:
     answer = httpx.get(f"http://127.0.0.1:{service.health.port}/health")
     return answer.status_code, answer.json()["checks"]
 

@@ -11,9 +11,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from gourmetgram.events import Event, Record, parse_event
 from gourmetgram.kafka.clients import PARTITIONER, client_config, create_producer
-from gourmetgram.kafka.publish import OutgoingMessage, Publisher
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
+from tests.support.publishing import publish_all
 
 pytestmark = pytest.mark.servers
 
@@ -84,7 +85,7 @@ def test_its_partition_is_the_one_that_the_platform_uses(kafka_bootstrap, settin
     before = _ends(settings)
     assert _run(image_id, "--bootstrap", kafka_bootstrap).returncode == 0
     event = orjson.dumps({"event_type": "view", "image_id": image_id})
-    Publisher(lambda: create_producer(settings, "test")).publish_all([OutgoingMessage(TOPIC, image_id, event)])
+    publish_all(create_producer(settings, "test"), [OutgoingMessage(TOPIC, image_id, event)])
     assert PARTITIONER == "murmur2_random"
     assert len({record.partition for record in _records(settings, before, 111)}) == 1
 

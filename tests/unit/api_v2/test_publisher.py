@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from api_v2.publisher import OutboxPublisher, OutboxRow
+from api_v2.publisher import OutboxEvent, OutboxPublisher
 from api_v2.relay import Relay, Resting
 from api_v2.settings import ApiV2Settings
 from gourmetgram.database.pool import Database
 from gourmetgram.settings import KafkaSettings
 from tests.support.waiting import wait_until_async
 
-ROWS = [OutboxRow(number, topic, "key", b"{}") for number, topic in enumerate(["ok", "gone", "ok", "gone", "ok"])]
+ROWS = [OutboxEvent(number, topic, "key", b"{}") for number, topic in enumerate(["ok", "gone", "ok", "gone", "ok"])]
 
 
 class FakeProducer:

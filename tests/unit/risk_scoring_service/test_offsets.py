@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import Record
-from risk_scoring_service.offsets import Offsets
+from risk_scoring_service.offsets import SettledOffsets
 
 TOPIC = "requests"
 
@@ -14,13 +14,13 @@ def record(offset: int, partition: int = 0) -> Record:
 
 
 def test_nothing_is_committed_before_anything_is_settled() -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     offsets.read(record(5))
     assert offsets.to_commit() == {(TOPIC, 0): 5}  # the place of the first record read: harmless, and true
 
 
 def test_a_request_that_waits_holds_back_the_commit_of_its_partition_only() -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     for number in (5, 6, 7):
         offsets.read(record(number))
         offsets.read(record(number, partition=1))
@@ -31,7 +31,7 @@ def test_a_request_that_waits_holds_back_the_commit_of_its_partition_only() -> N
 
 
 def test_offsets_are_committed_once() -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     offsets.read(record(5))
     offsets.settle([record(5)])
     due = offsets.to_commit()
@@ -43,7 +43,7 @@ def test_offsets_are_committed_once() -> None:
 
 
 def test_gaps_between_offsets_do_not_matter() -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     for number in (5, 9, 20):
         offsets.read(record(number))
     offsets.settle([record(5), record(20)])
@@ -51,7 +51,7 @@ def test_gaps_between_offsets_do_not_matter() -> None:
 
 
 def test_partitions_that_another_replica_reads_are_forgotten() -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     offsets.read(record(5))
     offsets.read(record(5, partition=1))
     offsets.settle([record(5), record(5, 1)])
@@ -63,7 +63,7 @@ def test_partitions_that_another_replica_reads_are_forgotten() -> None:
 
 
 def test_a_partition_that_starts_anew_further_back_is_committed_from_there() -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     for number in (9, 5):
         offsets.read(record(number))
     offsets.settle([record(9)])
@@ -72,7 +72,7 @@ def test_a_partition_that_starts_anew_further_back_is_committed_from_there() -> 
 
 @given(order=st.permutations(range(8)), settled=st.integers(min_value=0, max_value=8))
 def test_the_commit_is_the_lowest_open_offset_in_whatever_order_requests_settle(order: list[int], settled: int) -> None:
-    offsets = Offsets()
+    offsets = SettledOffsets()
     for number in range(8):
         offsets.read(record(number))
     offsets.settle(record(number) for number in order[:settled])

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from confluent_kafka import Producer
 
-from api_v2.publisher import OutboxPublisher, OutboxRow
+from api_v2.publisher import OutboxEvent, OutboxPublisher
 from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.settings import KafkaSettings, process_environment
@@ -72,8 +72,8 @@ def test_the_relay_takes_a_new_producer_and_publishes_again_what_the_old_one_hel
     made = create.made
     settings = KafkaSettings.load(api_environment)
     publisher, key = OutboxPublisher(settings, create), str(uuid.uuid4())
-    row = OutboxRow(1, settings.kafka_topic_views, key, b"{}")
-    answers: list[list[OutboxRow]] = []
+    row = OutboxEvent(1, settings.kafka_topic_views, key, b"{}")
+    answers: list[list[OutboxEvent]] = []
     publishing = threading.Thread(
         target=lambda: answers.append(publisher.publish([row], threading.Event())), daemon=True
     )

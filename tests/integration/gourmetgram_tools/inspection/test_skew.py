@@ -15,7 +15,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.kafka.clients import create_producer
-from gourmetgram.kafka.publish import OutgoingMessage, Publisher
+from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.cli import skew as skew_command
 from gourmetgram_tools.cli.main import app
@@ -30,6 +30,7 @@ from gourmetgram_tools.inspection.skew import (
 )
 from tests.support.consumer_platform import ConsumerPlatform
 from tests.support.lakehouse_platform import LakehousePlatform
+from tests.support.publishing import publish_all
 from tests.support.scoring import People, microseconds, running_scorer
 from tests.support.topic_variables import OTHER_TOPICS
 from tests.support.waiting import wait_until
@@ -54,8 +55,8 @@ class Serving:
     def request(self, image_id: str, at: datetime, context: dict[str, Any] | None = None) -> None:
         """Ask for a score by hand."""
         request = ModerationRequest(str(uuid.uuid4()), image_id, "by hand", microseconds(at), context or {})
-        publisher = Publisher(lambda: create_producer(KafkaSettings.load(self.environment), "tests"))
-        publisher.publish_all([OutgoingMessage(self.environment["MODERATION_TOPIC"], image_id, request.to_json())])
+        producer = create_producer(KafkaSettings.load(self.environment), "tests")
+        publish_all(producer, [OutgoingMessage(self.environment["MODERATION_TOPIC"], image_id, request.to_json())])
 
     @contextmanager
     def at_work(self, consumer: ConsumerPlatform) -> Iterator[None]:

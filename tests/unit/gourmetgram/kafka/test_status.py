@@ -7,7 +7,7 @@ import pytest
 
 from gourmetgram.errors import PlatformError
 from gourmetgram.kafka.partitions import Partition
-from gourmetgram.kafka.status import BrokerWatch, PartitionStatus, Statistics, partition_statuses
+from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, PartitionStatus, partition_statuses
 
 LEARNED = {"localhost:9092/1": {"source": "learned", "nodeid": 1, "state": "UP"}}
 BOOTSTRAP = {"localhost:9092/bootstrap": {"source": "configured", "nodeid": -1, "state": "DOWN"}}
@@ -87,7 +87,7 @@ def test_an_error_of_the_client_counts_until_the_next_statistics() -> None:
 
 
 def test_statistics_go_on_to_the_owner_of_the_client() -> None:
-    received: list[Statistics] = []
+    received: list[ClientStatistics] = []
     watch = BrokerWatch()
     watch.config(received.append)["stats_cb"](orjson.dumps({"brokers": LEARNED}).decode())  # type: ignore[operator]
     assert received == [{"brokers": LEARNED}]
