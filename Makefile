@@ -9,6 +9,8 @@ UV      := uv==0.13.8
 ARGS    ?=
 # Four test files at a time, fault tests first: much of them is waiting. WORKERS=0 runs one after the other.
 WORKERS ?= 4
+PYTEST  := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+COVERAGE := build/coverage
 # The first interpreter that is new enough; `make PYTHON=/path/to/python setup` chooses another.
 PYTHON  ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
@@ -22,7 +24,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test lint bench up down clean rehearse rehearse-quick lab-pull lab-build
+.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab-pull lab-build
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,7 +63,13 @@ demo: setup setup-airflow ## all of it at work: traffic, a viral image, training
 	@$(BIN)/gourmetgram demo $(ARGS)
 
 test: setup setup-airflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest $(PYTEST) $(ARGS)
+
+coverage: setup setup-airflow ## the same, then the share of lines and branches that ran, services included; it has a floor
+	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	@$(BIN)/coverage run -m pytest $(PYTEST) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 lint: setup ## style, types, layering
 	@$(BIN)/ruff check .

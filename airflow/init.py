@@ -33,7 +33,7 @@ def connections(variables: Mapping[str, str]) -> dict[str, object]:
 
 
 def set_up(run: Callable[..., None], variables: Mapping[str, str]) -> None:
-    """Do all of it.
+    """Run all steps.
 
     Args:
         run: runs one command of Airflow, given word by word.

@@ -11,11 +11,11 @@ class BackgroundTask(ABC):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin; no store needs to be there yet."""
+        """Begin; no store has to answer yet."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End at once: the next process goes on from where the stores are."""
+        """End at once: the next process goes on from the state of the stores."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

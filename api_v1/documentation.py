@@ -1,7 +1,7 @@
 """The docs page, with all its files, and its OpenAPI description.
 
-Hot routes read their bodies themselves, so they say here what FastAPI would have found out. Examples name rows that
-exist, so that "Try it out" works as it is.
+Hot routes read their bodies themselves, so FastAPI cannot describe them: their descriptions are here. Examples name
+rows that exist, so that "Try it out" works as it is.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from gourmetgram.errors import TransientError
 router = APIRouter(include_in_schema=False)
 
 FILES_PATH: Final = "/docs-files"
-"""Where the docs page's script, style and icon are: a classroom's network may reach no CDN."""
+"""Path of the docs page's script, style and icon: a classroom's network may reach no CDN."""
 
 IMAGE_ID_EXAMPLES: Final[dict[str, Example]] = {"an image": {"value": EXAMPLE_IMAGE_ID}}
 
@@ -116,7 +116,7 @@ async def _existing_ids(database: Database) -> dict[str, str]:
         async with asyncio.timeout(_WAIT_S):
             rows = await database.fetch(_NEWEST_IDS, deadline=deadline_after(_WAIT_S))
     except (TransientError, TimeoutError):
-        # The page is of use without a database too.
+        # The page works without a database too.
         return {}
     found = {
         EXAMPLE_USER_ID: rows[0]["user_id"],

@@ -28,7 +28,7 @@ class ApiError(PlatformError):
 
 
 class TargetMissingError(ApiError):
-    """A flag points at nothing."""
+    """A flag without a target."""
 
 
 class NotFoundError(ApiError):
@@ -69,12 +69,12 @@ class InvalidInputError(ApiError):
 
     @classmethod
     def in_path(cls, name: str, sentence: str) -> "InvalidInputError":
-        """A path parameter that has no sense."""
+        """A path parameter of a wrong form."""
         return cls([{"loc": ["path", name], "msg": sentence, "type": "value_error"}])
 
     @classmethod
     def from_validation(cls, error: ValidationError) -> "InvalidInputError":
-        """What pydantic found in a body."""
+        """Errors that pydantic found in a body."""
         return cls(_problems(error.errors(include_url=False, include_context=False, include_input=False), ("body",)))
 
 
@@ -114,7 +114,7 @@ async def _answer_http_exception(_request: Request, error: Exception) -> Respons
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:
-    # Nobody is left to read this; it is the status of the log line.
+    # The client is gone: the status is for the log line only.
     return json_response({"detail": "The body ended before it was complete."}, 400)
 
 

@@ -13,7 +13,7 @@ from api_v1.errors import NotAnImageError
 Image.MAX_IMAGE_PIXELS = None
 
 _DECODER_ERRORS: Final = (
-    # What Pillow's decoders raise on hostile bytes, collected from its own fuzz tests.
+    # Exceptions of Pillow's decoders on hostile bytes, collected from its own fuzz tests.
     ArithmeticError,
     AttributeError,
     EOFError,

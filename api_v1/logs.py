@@ -13,7 +13,7 @@ def configure_api_logging(level: str) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     request_log.handlers = [handler]
     request_log.propagate = False
-    # The form parser's remarks on what clients send; the request line says what came of it.
+    # The form parser remarks on each odd form; the request line already gives the result.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     access = logging.getLogger("uvicorn.access")
     access.handlers = []

@@ -1,4 +1,4 @@
-"""How the process gives memory back to the system."""
+"""Memory that the process gives back to the system."""
 
 import contextlib
 import ctypes

@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, one log line, metrics, and limits on the body.
+"""Wrapping of every request: an id, one log line, metrics, and limits on the body.
 
 Plain ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues per request.
 """
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_v1.errors import TooLargeError
+from api_v1.metrics import REQUEST_SECONDS, REQUESTS
 from api_v1.responses import json_response
 
 request_log = logging.getLogger("gourmetgram.requests")
@@ -24,12 +24,10 @@ JSON_LIMIT_BYTES: Final = 64 * 1024
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KNOWN_METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
-_REQUESTS = Counter("gourmetgram_http_requests_total", "Answered requests", ["method", "route", "status"])
-_SECONDS = Histogram("gourmetgram_http_request_seconds", "Time from request to answer", ["route"])
 
 
 class Observe:
-    """Gives each request an id (the client's X-Request-ID when it is sane), logs it in one line, and counts it."""
+    """Gives each request an id (a well-formed X-Request-ID of the client), logs it in one line, and counts it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,8 +66,8 @@ def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
     # Labels must be few: a client may invent methods.
     method = scope["method"] if scope["method"] in _KNOWN_METHODS else "other"
-    _REQUESTS.labels(method, route, status).inc()
-    _SECONDS.labels(route).observe(seconds)
+    REQUESTS.labels(method, route, status).inc()
+    REQUEST_SECONDS.labels(route).observe(seconds)
     if request_log.isEnabledFor(logging.INFO):
         client = scope.get("client")
         line = {
@@ -89,7 +87,7 @@ class BodyLimit:
     """Refuses large bodies: by their announced length before anything is read, else while reading.
 
     Args:
-        app: what is protected.
+        app: the application to protect.
         limits: path -> most bytes; other paths take JSON_LIMIT_BYTES.
     """
 
@@ -110,7 +108,7 @@ class BodyLimit:
             # The server discards what the client still sends.
             await json_response({"detail": _sentence(limit)}, TooLargeError.status)(scope, receive, send)
         else:
-            # The server sees to it that no more arrives than was announced.
+            # The server passes on no more bytes than were announced.
             await self._app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Pictures without a row: what uploads leave behind whose process is killed between the two.
+"""Sweep of orphans: pictures without a row, left by uploads whose process was killed between the two.
 
 Nothing is written down before an upload, so that it costs no more than it must. Instead the bucket is listed now and
 then, and a picture that has had no row for long enough is removed:
@@ -20,9 +20,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from prometheus_client import Counter
-
 from api_v1.background import BackgroundTask
+from api_v1.metrics import ORPHANS_REMOVED
 from gourmetgram.database.pool import Database
 from gourmetgram.errors import TransientError
 from gourmetgram.object_store import Listed, ObjectStore
@@ -46,7 +45,7 @@ MAX_ORPHANS: Final = 200
 """A killed process leaves at most the uploads that it had under way. More pictures without a row than this are no
 crash but a database that is the wrong one or was put back to an earlier state: then nothing is removed."""
 
-_REMOVED_AT_ONCE: Final = 100
+ORPHANS_REMOVED_AT_ONCE: Final = 100
 
 _WITHOUT_ROW: Final = """
 SELECT id FROM unnest($1::uuid[]) AS wanted (id)
@@ -64,8 +63,6 @@ ON CONFLICT DO NOTHING
 this one's is taken when no upload is under way."""
 
 _ABANDONED: Final = "SELECT image_id FROM abandoned_uploads WHERE image_id = ANY($1::uuid[])"
-
-_REMOVED = Counter("gourmetgram_orphans_removed_total", "Pictures without a row that were removed")
 
 
 class OrphanSweeper(BackgroundTask):
@@ -106,8 +103,8 @@ class OrphanSweeper(BackgroundTask):
             return 0
         abandoned = await self._abandon(orphans.values())
         doomed = [key for key, image_id in orphans.items() if image_id in abandoned]
-        for first in range(0, len(doomed), _REMOVED_AT_ONCE):
-            await self._remove(doomed[first : first + _REMOVED_AT_ONCE])
+        for first in range(0, len(doomed), ORPHANS_REMOVED_AT_ONCE):
+            await self._remove(doomed[first : first + ORPHANS_REMOVED_AT_ONCE])
         return len(doomed)
 
     async def _run(self) -> None:
@@ -120,7 +117,7 @@ class OrphanSweeper(BackgroundTask):
             except TransientError as error:
                 pause_s = self._after_failure(error)
             except Exception:
-                # The outermost loop: the sweeper must outlive any mistake.
+                # The outermost loop: the sweeper survives every error.
                 log.exception("The sweep for pictures without a row failed and is tried again later")
             else:
                 self._after_success()
@@ -162,12 +159,12 @@ class OrphanSweeper(BackgroundTask):
         Returns:
             those that still had none, for which none can be written any more.
         """
-        # Ids rather than texts are put together here, so this is no way in for anybody's SQL.
+        # Ids rather than texts are put together here, so no SQL of a client can get in.
         ids = ",".join(str(image_id) for image_id in image_ids)
         await self._database.execute(_ABANDON.format(ids=ids, lock_wait_ms=LOCK_WAIT_MS))
         return {record["image_id"] for record in await self._database.fetch(_ABANDONED, list(image_ids))}
 
     async def _remove(self, keys: Sequence[str]) -> None:
         await self._objects.remove(keys)
-        _REMOVED.inc(len(keys))
+        ORPHANS_REMOVED.inc(len(keys))
         log.warning("Pictures without a row (an upload was interrupted) that were removed: %d", len(keys))

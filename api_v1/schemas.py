@@ -1,4 +1,4 @@
-"""What requests carry and what answers look like. Answers are built as bytes; their models are the documentation."""
+"""Bodies of requests and answers. Answers are built as bytes; their models are the documentation."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -19,7 +19,7 @@ from api_v1.fields import (
     UuidText,
 )
 
-# Ids in examples. The docs page shows ids of rows that exist instead, once there are any (openapi.py).
+# Ids in examples. The docs page shows ids of rows that exist instead, once there are any (documentation.py).
 EXAMPLE_USER_ID: Final = "11111111-1111-4111-8111-111111111111"
 EXAMPLE_IMAGE_ID: Final = "22222222-2222-4222-8222-222222222222"
 EXAMPLE_COMMENT_ID: Final = "33333333-3333-4333-8333-333333333333"
@@ -93,8 +93,8 @@ class Health(BaseModel):
     status: str = Field(examples=["healthy"])
 
 
-class Ready(BaseModel):
-    """Whether the stores can be used now."""
+class Readiness(BaseModel):
+    """Readiness: the state of each store now."""
 
     status: str = Field(examples=["ready"])
     checks: dict[str, bool]

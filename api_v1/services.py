@@ -1,4 +1,4 @@
-"""What the routes use: the stores and the writers, built once per application."""
+"""Stores and writers that the routes use, built once per application."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class Background(Protocol):
 
 @dataclass(frozen=True)
 class Extension:
-    """What a version of the API adds to version 1. The defaults add nothing.
+    """Additions of a later version of the API. The defaults add nothing.
 
     Attributes:
         event_sql: writes events in the transactions of the rows.
@@ -71,7 +71,7 @@ class Services:
         self.database = database
         self.extension = extension
         self.objects = ObjectStore(settings)
-        # A budget of memory means something only if freed memory is free.
+        # A memory budget holds only if freed memory goes back to the system.
         return_large_blocks()
         self.decoding = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode")
         self.decoding_budget = ByteBudget("decoding", settings.decoding_budget_bytes)

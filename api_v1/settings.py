@@ -8,7 +8,7 @@ from gourmetgram.settings import LogSettings, ObjectStoreSettings, PostgresSetti
 
 
 class ApiSettings(PostgresSettings, ObjectStoreSettings, LogSettings):
-    """What api_v1 reads from its environment."""
+    """Settings of api_v1."""
 
     max_upload_bytes: Annotated[int, Field(ge=1, le=100 * 1024 * 1024)] = 10 * 1024 * 1024
     """Largest image file, bytes."""

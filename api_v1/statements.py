@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - put together from constants only
-"""The statements that write, each for a whole batch of requests (see gourmetgram.database.group_commit).
+"""Statements that write, each for a whole batch of requests (see gourmetgram.database.group_commit).
 
 Each takes one array per column and returns per request: its number `n`, the transaction's id `xid`, why it was
 refused (`refusal`, NULL when it was not), whether it was `written`, and the row as the API answers it.

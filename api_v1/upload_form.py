@@ -14,7 +14,7 @@ from api_v1.errors import InvalidInputError, TooLargeError
 from api_v1.schemas import UploadIn
 
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
-"""What a form may hold beside the file: boundaries, headers, and the text fields."""
+"""Most bytes of a form beside the file: boundaries, headers, and the text fields."""
 
 _OPTIONAL = ("caption", "category")
 _READ_TIMEOUT_S = 120.0
@@ -22,14 +22,14 @@ _UTF_8: Final = (b"utf-8", b"utf8")
 
 
 @dataclass(frozen=True)
-class Upload:
+class UploadForm:
     """An upload as the client sent it, its text fields checked."""
 
     fields: UploadIn
     data: bytes
 
 
-async def read_upload(request: Request, max_file_bytes: int) -> Upload:
+async def read_upload(request: Request, max_file_bytes: int) -> UploadForm:
     """The form of `POST /upload/`.
 
     Raises:
@@ -45,7 +45,7 @@ async def read_upload(request: Request, max_file_bytes: int) -> Upload:
     except HTTPException as error:
         raise InvalidInputError.at("", f"The form cannot be read: {error.detail}") from None
     try:
-        return Upload(_fields(form), await _file(form, max_file_bytes))
+        return UploadForm(_fields(form), await _file(form, max_file_bytes))
     finally:
         await form.close()
 

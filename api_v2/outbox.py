@@ -13,7 +13,7 @@ def event_sql(settings: KafkaSettings) -> EventSql:
     """Table expressions that write one event per new row.
 
     Raises:
-        SettingsError: a topic's name is none.
+        SettingsError: a topic's name is not valid.
     """
     topics = topics_by_kind(settings)
     return EventSql(**{kind: _insert(kind, topic) for kind, topic in topics.items()})

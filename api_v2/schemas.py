@@ -1,10 +1,10 @@
-"""What version 2 answers differently."""
+"""Answers that differ in version 2."""
 
 from pydantic import BaseModel, Field
 
 
 class KafkaStats(BaseModel):
-    """What has become of the events of this process."""
+    """State of the events of this process."""
 
     enabled: bool
     total_events: int

@@ -5,4 +5,4 @@ from gourmetgram.settings import KafkaSettings
 
 
 class ApiV2Settings(ApiSettings, KafkaSettings):
-    """What api_v2 reads from its environment."""
+    """Settings of api_v2."""

@@ -22,7 +22,7 @@ def _with_usable_port(url: str) -> str:
 
 
 class GeneratorSettings(WorkerSettings):
-    """What traffic to make, and where to send it."""
+    """Settings of the traffic: its kind, its rates, its target."""
 
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9103
     """`/health` and `/metrics` in poisson mode; 0 takes a free port."""
@@ -58,7 +58,7 @@ class GeneratorSettings(WorkerSettings):
     """Uploads, views, comments and flags together."""
     generator_backfill_seed: int = 42
     generator_backfill_truth_path: Path = Path("ground-truth.csv")
-    """Where the file with what only the behaviour model knows is written."""
+    """Path of the file with the hidden properties of the behaviour model."""
 
     @model_validator(mode="after")
     def _an_upload_is_an_event(self) -> Self:

@@ -1,16 +1,12 @@
-"""What the generator did, counted: for the log every five minutes and for Prometheus at any time."""
+"""Counts of the generator's actions: for the log every five minutes and for Prometheus at any time."""
 
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from prometheus_client import Counter
+from data_generator.metrics import ACTIONS, ARRIVALS_MISSED, FAILURES
 
 Kind: TypeAlias = Literal["user", "upload", "view", "comment", "flag"]
 KINDS: Final[tuple[Kind, ...]] = ("user", "upload", "view", "comment", "flag")
-
-_DONE: Final = Counter("gourmetgram_generator_actions", "Actions that the API accepted.", ["kind"])
-_FAILED: Final = Counter("gourmetgram_generator_failures", "Actions that failed.")
-_ARRIVALS: Final = Counter("gourmetgram_generator_arrivals_missed", "Arrivals that were late or dropped.", ["how"])
 
 
 @dataclass
@@ -34,22 +30,22 @@ class Statistics:
     def succeeded(self, kind: Kind) -> None:
         """Count an accepted action."""
         self.done[kind] += 1
-        _DONE.labels(kind).inc()
+        ACTIONS.labels(kind).inc()
 
     def error(self) -> None:
         """Count a failed action."""
         self.errors += 1
-        _FAILED.inc()
+        FAILURES.inc()
 
     def arrival_late(self) -> None:
         """Count an arrival whose action started late."""
         self.late += 1
-        _ARRIVALS.labels("late").inc()
+        ARRIVALS_MISSED.labels("late").inc()
 
     def arrival_dropped(self) -> None:
         """Count an arrival without an action."""
         self.dropped += 1
-        _ARRIVALS.labels("dropped").inc()
+        ARRIVALS_MISSED.labels("dropped").inc()
 
     @property
     def total(self) -> int:

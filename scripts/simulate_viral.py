@@ -23,7 +23,7 @@ SPREAD_SECONDS = 240.0
 """The views lie this far back, all of them inside the window of five minutes."""
 
 SETTINGS_FILES = [Path(__file__).resolve().parent.parent / "docker" / name for name in (".env.example", ".env")]
-"""The lab's login; what one has changed in the second wins."""
+"""Files with the lab's login; the second wins."""
 
 # An image that was judged viral within the last hour is in cool-down: a burst on it would raise no request. The hour
 # counts from event to event, and the events of this burst begin four minutes ago.
@@ -121,12 +121,12 @@ def publish(bootstrap: str, image_id: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The part of a driver's message that people read."""
+    """First line of a driver's message."""
     return str(error).strip().split("\n", 1)[0]
 
 
 def failed(sentence: str) -> int:
-    """Say what is wrong and what to do."""
+    """Print the error and the next step."""
     print(sentence, file=sys.stderr)
     return 1
 

@@ -1,4 +1,4 @@
-"""Every day: rows and event history -> `moderation.training_data`, the features as they were and what came of them.
+"""Every day: rows and event history -> `moderation.training_data`, features as of each anchor, and the labels.
 
 `extract_data` takes one consistent snapshot of PostgreSQL, `transform_features` computes features and labels as of
 each anchor, `load_iceberg` makes the table's content equal to that in one commit.

@@ -1,4 +1,4 @@
-"""What the DAGs share: the stores behind Airflow's connections, and which errors a retry cannot help."""
+"""Access to the stores behind Airflow's connections, and the errors for which a retry is useless."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ def data_lake() -> IcebergSettings:
 
 @contextmanager
 def no_retry_for_permanent_errors() -> Iterator[None]:
-    """Fail the task at once when trying again cannot help; other errors are left to the task's retries."""
+    """Fail the task at once when a retry is useless; other errors are left to the task's retries."""
     try:
         yield
     except PermanentError as error:

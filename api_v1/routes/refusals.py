@@ -1,4 +1,4 @@
-"""Why a statement refused a row, as errors."""
+"""Refusals of rows by a statement, as errors."""
 
 from typing import Final
 

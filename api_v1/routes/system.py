@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it can work, and its metrics."""
+"""Liveness, readiness and metrics of the service."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from starlette.responses import Response
 
 from api_v1.responses import json_response
-from api_v1.schemas import Ready
+from api_v1.schemas import Readiness
 from api_v1.services import Services, services_of
 from gourmetgram.errors import TransientError
 
@@ -28,7 +28,9 @@ def add_health(app: FastAPI, services: Services) -> None:
         return json_response(extension.health())
 
 
-@router.get("/ready", summary="Can the stores be used?", response_model=Ready, responses={503: {"model": Ready}})
+@router.get(
+    "/ready", summary="Can the stores be used?", response_model=Readiness, responses={503: {"model": Readiness}}
+)
 async def ready(request: Request) -> Response:
     """Ask every store now; 503 when one does not answer, or the database's tables are too old."""
     services = services_of(request)

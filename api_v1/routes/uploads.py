@@ -14,7 +14,7 @@ from api_v1.routes.refusals import USER_NOT_FOUND, accepted
 from api_v1.routes.users import user_existed
 from api_v1.schemas import ImageOut, UploadIn
 from api_v1.services import Services, services_of
-from api_v1.upload_form import FORM_OVERHEAD_BYTES, Upload, read_upload
+from api_v1.upload_form import FORM_OVERHEAD_BYTES, UploadForm, read_upload
 from gourmetgram.database.pool import WAIT_S, Record, deadline_after, now
 
 router = APIRouter(tags=["images"])
@@ -44,7 +44,7 @@ def _announced_bytes(request: Request, most: int) -> int:
     return min(int(length), most) if length.isdecimal() else most
 
 
-async def _take(services: Services, upload: Upload) -> Response:
+async def _take(services: Services, upload: UploadForm) -> Response:
     began = now()
     if not await user_existed(services, upload.fields.user_id, deadline_after()):
         raise NotFoundError(USER_NOT_FOUND)
@@ -70,7 +70,7 @@ async def _take(services: Services, upload: Upload) -> Response:
 
 
 async def _decode(services: Services, data: bytes) -> ImageKind:
-    """Find out the format, within the memory that all decoding may take.
+    """Find out the format within the memory budget of all decoding.
 
     Raises:
         NotAnImageError: the file is no image, or too large a one.
@@ -89,7 +89,7 @@ async def _decode(services: Services, data: bytes) -> ImageKind:
 
 
 async def _store(
-    services: Services, upload: Upload, image_id: str, key: str, content_type: str, database_wait_s: float
+    services: Services, upload: UploadForm, image_id: str, key: str, content_type: str, database_wait_s: float
 ) -> Record:
     """The object first, so that no row ever points at nothing; then the row, or the object goes again.
 

@@ -52,9 +52,9 @@ async def create_user(request: Request) -> Response:
 
 
 async def user_existed(services: Services, user_id: str, deadline: float) -> bool:
-    """Whether there is a user with this id, or was one a while ago: users seen once are remembered.
+    """Tell whether a user with this id exists or existed a while ago: users seen once are remembered.
 
-    Good enough to refuse work for nobody; the statement that inserts the row looks for the user again.
+    Good enough to refuse work for unknown users; the statement that inserts the row looks for the user again.
     """
     known = services.known_users
     if user_id in known:

@@ -95,7 +95,7 @@ def _bars() -> Iterator[Progress]:
 
 
 class _advance:  # noqa: N801 - called like a function
-    """Moves a bar on, and writes a log line for each tenth where nobody sees bars."""
+    """Moves a bar on, and writes a log line for each tenth where no terminal shows bars."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._logged = progress, task, 0

@@ -82,7 +82,7 @@ _SOURCES: Final[dict[EventKind, str]] = {
 
 
 class Steps(NamedTuple):
-    """What to call while a history is written: each with the number of events since the last call."""
+    """Callbacks while a history is written: each gets the number of events since the last call."""
 
     generated: Callable[[int], object]
     written: Callable[[int], object]
@@ -103,7 +103,7 @@ class HistoryStore:
         self._insert_events = _insert_events(topics)
 
     def holds(self, history: History) -> bool:
-        """Whether a history of this seed is in the database."""
+        """Tell whether a history of this seed is in the database."""
         with self._engine.connect() as connection:
             return _holds(connection, history)
 

@@ -39,7 +39,7 @@ _POLL_S: Final = 0.1
 Heading = Callable[[str], None]
 
 
-class Batch:
+class BatchHalf:
     """The steps after the first decisions.
 
     Args:

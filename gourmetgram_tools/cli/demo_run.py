@@ -13,7 +13,7 @@ from gourmetgram.errors import TransientError
 from gourmetgram.settings import Settings
 from gourmetgram_tools.cli.audit_view import audited, print_audit
 from gourmetgram_tools.cli.burst_view import show_burst
-from gourmetgram_tools.cli.demo_batch import Batch
+from gourmetgram_tools.cli.demo_batch import BatchHalf
 from gourmetgram_tools.cli.demo_site import Site, site_of
 from gourmetgram_tools.cli.output import page
 from gourmetgram_tools.cli.stack import links
@@ -81,7 +81,7 @@ def run_demo(demo: Demo) -> None:
     heading("One image goes viral, is judged by the rules, and its way through every store")
     image_id = show_burst(console, platform, variables, Plan())
     with site.traffic_paused():
-        batch = Batch(console, heading, site, platform, variables)
+        batch = BatchHalf(console, heading, site, platform, variables)
         skewed = 0 if demo.real_time_only else batch.run(image_id, demo.html)
         heading("Audit: do all stores agree, to the event?")
         result = audited(platform)

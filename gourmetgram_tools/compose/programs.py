@@ -25,7 +25,7 @@ _NEEDED_SECTIONS: Final = ("server", "database")
 
 
 @dataclass(frozen=True)
-class Program:
+class KnownVariables:
     """Variables of a program that passes over unknown ones in silence.
 
     Attributes:
@@ -48,10 +48,10 @@ class Program:
         return name in self.needed or name in self.known or name.startswith(self.sections)
 
 
-PROGRAMS: Final[Mapping[str, Program]] = {
+PROGRAMS: Final[Mapping[str, KnownVariables]] = {
     # Version 3: a variable is the path of a setting in `backend/pkg/config` (kafka.go, schema.go), in upper case, with
     # an underscore for each level. KAFKA_SCHEMAREGISTRY_... are names of version 2.
-    "redpanda-console": Program(
+    "redpanda-console": KnownVariables(
         needed=frozenset({"KAFKA_BROKERS", "SCHEMAREGISTRY_ENABLED", "SCHEMAREGISTRY_URLS"}),
         known=frozenset({"KAFKA_CLIENTID", "KAFKA_RACKID", "METRICSNAMESPACE", "SERVEFRONTEND"}),
         sections=(
@@ -60,7 +60,7 @@ PROGRAMS: Final[Mapping[str, Program]] = {
         ),
     ),
     # "Redis Insight configuration settings" of Redis' documentation, and `redisinsight/api/config/default.ts`.
-    "redisinsight": Program(
+    "redisinsight": KnownVariables(
         needed=frozenset({"RI_REDIS_HOST", "RI_REDIS_PORT", "RI_REDIS_ALIAS", "RI_ACCEPT_TERMS_AND_CONDITIONS"}),
         known=frozenset(
             {
@@ -73,12 +73,12 @@ PROGRAMS: Final[Mapping[str, Program]] = {
         sections=("RI_REDIS_TLS_",),
     ),
     # The names after `process.env.` below `src` at commit 609dfe2, and those of its server (Next.js).
-    "nimtable-web": Program(
+    "nimtable-web": KnownVariables(
         needed=frozenset({"JAVA_API_URL", "DATABASE_URL", "JWT_SECRET", "ADMIN_USERNAME", "ADMIN_PASSWORD"}),
         known=frozenset({"NODE_ENV", "HOSTNAME", "PORT"}),
     ),
     # `docker/Dockerfile` of Nimtable: everything else is in its file.
-    "nimtable": Program(needed=frozenset({"JAVA_OPTS"})),
+    "nimtable": KnownVariables(needed=frozenset({"JAVA_OPTS"})),
 }
 """By service of the compose file."""
 
