@@ -14,12 +14,8 @@ import pytest
 from gourmetgram import moments, windows
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram.windows import (
-    ALERT_TTL_S,
     COUNT_NAMES,
-    IDLE_TTL_S,
     MILESTONES,
-    ONCE_TTL_S,
-    WINDOW_TTL_S,
     WINDOW_US,
     TriggerSettings,
 )
@@ -36,7 +32,7 @@ FOLDERS: Final = (
 _KEY: Final = re.compile(r"(?<![\w/.-])(?:image|consumer):(?:\*|%|\{|[0-9a-f-]{36}|[a-z]+\b|$)")
 _UNITS: Final = {name: getattr(moments, name) for name in ("SECOND_US", "MINUTE_US", "HOUR_US", "DAY_US")}
 _WIDTHS_US: Final = set(WINDOW_US.values())
-_TTLS_S: Final = {WINDOW_TTL_S["1hr"], IDLE_TTL_S, ALERT_TTL_S, ONCE_TTL_S}
+_TTL_NAME: Final = re.compile(r"(?:^|_)ttl(?:_|$)|^[ep]x$", re.IGNORECASE)
 _LUA_STRING: Final = re.compile(r"'([^']*)'")
 _LUA_NUMBER: Final = re.compile(r"(?<![\w.%])\d+(?![\w.])")
 _LUA_ALLOWED: Final = {1_000_000: "microseconds of a second", 2_000: "values of one command"}
@@ -87,6 +83,20 @@ def _product(node: ast.AST) -> tuple[float | None, bool]:
     return None, False
 
 
+def ttl_name(node: ast.AST) -> str | None:
+    """Name of a constant or argument that is a time to live in numbers."""
+    if isinstance(node, ast.AnnAssign | ast.Assign):
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        name = target.id if isinstance(target, ast.Name) else None
+    elif isinstance(node, ast.keyword):
+        name = node.arg
+    else:
+        return None
+    if name is None or node.value is None or not _TTL_NAME.search(name):
+        return None
+    return name if any(value_of(part) is not None for part in ast.walk(node.value)) else None
+
+
 def python_faults(source: str) -> Iterator[tuple[int, str]]:
     """Line and text of each definition that belongs to the vocabulary."""
     tree = ast.parse(source)
@@ -106,8 +116,8 @@ def python_faults(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"the milestones {MILESTONES}: take them from {WINDOWS}"
         elif (value := value_of(node)) in _WIDTHS_US:
             yield node.lineno, f"{value:,.0f} us: take a window's width from {WINDOWS}, a unit of time from {MOMENTS}"
-        elif value in _TTLS_S:
-            yield node.lineno, f"{value:,.0f} s: take a time to live from {WINDOWS}"
+        elif (name := ttl_name(node)) is not None:
+            yield node.lineno, f"the time to live {name}: take it from {WINDOWS}"
 
 
 def lua_faults(source: str) -> Iterator[tuple[int, str]]:
@@ -150,7 +160,8 @@ def test_there_is_something_to_look_at() -> None:
         ("WIDTH = 300 * SECOND_US", WINDOWS),
         ("WIDTH = 3_600_000_000", WINDOWS),
         ("TTL = 30 * 24 * 3600", WINDOWS),
-        ("TTL: Final = 7_200", WINDOWS),
+        ("redis.set(key, value, ex=3600)", WINDOWS),
+        ("IDLE_TTL_S: Final = {'a': 7_200}", WINDOWS),
         ("VALUES = (10, 100, 1000)", WINDOWS),
         ("class S:\n    viral_threshold_views_5min: int = 100", WINDOWS),
     ],
@@ -169,6 +180,8 @@ def test_a_second_definition_in_python_is_found(source: str, expected: str) -> N
         "width = WINDOW_US['5min']",
         "log.info('%s of image: %d')",
         "wait(60)",
+        "RETENTION_S = 30 * 24 * 3600",
+        "idle_ttl = IDLE_TTL_S",
         "s = 'my-image:latest'",
     ],
 )

@@ -8,7 +8,7 @@ from gourmetgram.events import Record
 from gourmetgram.moments import HOUR_US, SECOND_US
 from gourmetgram.redis_keys import event_member
 from stream_consumer.batch import BatchCall, BatchSpan, build_call, read_batch
-from tests.unit.stream_consumer.events import COMMENTS, IMAGE, OTHER, START_US, VIEWS, bad_record, record
+from tests.support.consumer_records import COMMENTS, IMAGE, OTHER, START_US, VIEWS, bad_record, record
 
 
 def call_of(records: list[Record], horizons: dict[int, int] | None = None) -> BatchCall:

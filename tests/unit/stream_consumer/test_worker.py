@@ -23,8 +23,8 @@ from stream_consumer.retention import WindowRetention
 from stream_consumer.settings import ConsumerSettings
 from stream_consumer.store.batches import GroupCounts
 from stream_consumer.worker import Phase, StreamWorker
-from tests.unit.stream_consumer.events import COMMENTS, IMAGE, START_US, VIEWS, bad_record, record
-from tests.unit.stream_consumer.fakes import FakeDeadLetters, FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_fakes import FakeDeadLetters, FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_records import COMMENTS, IMAGE, START_US, VIEWS, bad_record, record
 
 FULL = 3
 
