@@ -21,12 +21,12 @@ Counts = Mapping[str, int]
 
 
 class ImageFacts(NamedTuple):
-    """What PostgreSQL knows of an image as of t (times in microseconds since the epoch).
+    """Facts in PostgreSQL about an image as of t (times in microseconds since the epoch).
 
     Attributes:
-        total_flags: flags by eligible actors up to t on the image or on its comments, whatever became of them since.
+        total_flags: flags by eligible actors up to t on the image or on its comments, reviewed or not.
         user_image_count: the uploader's images uploaded at or before t and not deleted at t.
-        deleted_us: when the image was deleted, None while it is there.
+        deleted_us: time of the deletion; None while the image exists.
     """
 
     upload_us: int
@@ -67,7 +67,7 @@ WHERE i.created_at IS NOT NULL
 
 
 def read_image_facts(connection: Connection, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
-    """Read what PostgreSQL knows of each request's image as of the request's time.
+    """Read the facts about each request's image as of the request's time.
 
     Returns:
         One entry per request, in order; None where no such image exists.
@@ -103,7 +103,7 @@ def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> 
 
 
 def assemble_inputs(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureInputs:
-    """Put together what the formulas of the features need."""
+    """Inputs of the formulas of the features."""
     return FeatureInputs(
         upload_us=facts.upload_us,
         time_us=request.time_us,

@@ -72,8 +72,8 @@ def value_of(node: ast.AST) -> float | None:
 
 
 def _product(node: ast.AST) -> tuple[float | None, bool]:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        return node.value, True
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return float(node.value), True
     if isinstance(node, ast.Name) and node.id in _UNITS:
         return _UNITS[node.id], False
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
@@ -114,9 +114,9 @@ def python_faults(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"the setting {node.target.id}: inherit it from TriggerSettings in {WINDOWS}"
         elif isinstance(node, ast.Tuple) and tuple(map(value_of, node.elts)) == MILESTONES:
             yield node.lineno, f"the milestones {MILESTONES}: take them from {WINDOWS}"
-        elif (value := value_of(node)) in _WIDTHS_US:
+        elif isinstance(node, ast.expr) and (value := value_of(node)) in _WIDTHS_US:
             yield node.lineno, f"{value:,.0f} us: take a window's width from {WINDOWS}, a unit of time from {MOMENTS}"
-        elif (name := ttl_name(node)) is not None:
+        elif isinstance(node, ast.stmt | ast.keyword) and (name := ttl_name(node)) is not None:
             yield node.lineno, f"the time to live {name}: take it from {WINDOWS}"
 
 

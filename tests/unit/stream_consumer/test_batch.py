@@ -19,7 +19,8 @@ def call_of(records: list[Record], horizons: dict[int, int] | None = None) -> Ba
 
 
 def header_of(call: BatchCall) -> dict[str, Any]:
-    return orjson.loads(call.arguments[0])
+    header: dict[str, Any] = orjson.loads(call.arguments[0])
+    return header
 
 
 def test_good_bad_and_ineligible_records_are_told_apart() -> None:
