@@ -1,6 +1,6 @@
-"""The event contract: what travels through Kafka, how it is read, and what a bad message is.
+"""The event contract: messages of the topics, and how they are read.
 
-Reading never raises: a message is an `Event`, a `ModerationRequest`, or a `BadMessage` value that says why not.
+Reading never raises: a message is an `Event`, a `ModerationRequest`, or a `BadMessage` value that gives the reason.
 All times are integers: microseconds since the Unix epoch, UTC. That is exact, cheap to compare, and the same
 in every store. The types are named tuples: immutable, and five times cheaper to make than frozen data classes.
 """
@@ -20,13 +20,13 @@ EventKind: TypeAlias = Literal[CountedKind, "upload"]
 EVENT_KINDS: Final[tuple[EventKind, ...]] = (*COUNTED_KINDS, "upload")
 
 MAX_COUNT: Final = 2**53
-"""No window holds more events; what is computed from counts up to here fits into 64 bits and into a double."""
+"""Largest count of a window. Values computed from such counts fit into 64 bits and into a double."""
 
 MAX_FUTURE_US: Final = MINUTE_US
-"""An event time further ahead of the broker's clock than this is a mistake or a lie."""
+"""Longest lead of an event time over the broker's clock; a message with a longer one is bad."""
 
 LATE_AFTER_US: Final = HOUR_US
-"""An event older than this when it reaches the broker is history: counted, never a reason to alert."""
+"""Age at which an event that reaches the broker is history: counted, but never a reason to alert."""
 
 MAX_TRIGGER_LENGTH: Final = 30
 MAX_DEAD_LETTER_VALUE_BYTES: Final = 65_536
@@ -51,10 +51,10 @@ class Record(NamedTuple):
 
 
 class BadMessage(NamedTuple):
-    """A message that does not follow the contract, and why.
+    """A message that does not follow the contract, and the reason.
 
     Attributes:
-        error: what is wrong, with the value at fault.
+        error: the fault, with the value.
         reason: the same without the value: one of a few texts, fit for counting.
     """
 
@@ -66,13 +66,13 @@ class Event(NamedTuple):
     """One user event.
 
     Attributes:
-        kind: what happened; decided by `event_type`, not by the topic.
-        event_id: hyphenated lower-case UUID, the same in every copy of the event.
+        kind: sort of the event; decided by `event_type`, not by the topic.
+        event_id: hyphenated lower-case UUID, the same in every duplicate of the event.
         image_id: hyphenated lower-case UUID of the image (for a comment's flag: of the comment's image).
         time_us: event time, microseconds since the epoch.
-        broker_time_us: when the broker stored the record.
-        actor_eligible: whether the actor's events may be used to judge and to learn.
-        payload: the whole message, for fields that only some readers need.
+        broker_time_us: time at which the broker stored the record.
+        actor_eligible: True when the actor's events may be used to score and to train.
+        payload: the whole message, for fields that few readers need.
     """
 
     kind: EventKind
@@ -90,7 +90,7 @@ class Event(NamedTuple):
 
 
 class ModerationRequest(NamedTuple):
-    """A request to judge an image as of `time_us`.
+    """A request to score an image as of `time_us`.
 
     Attributes:
         request_id: hyphenated UUID, the same each time the request is delivered.
@@ -104,7 +104,7 @@ class ModerationRequest(NamedTuple):
     context: dict[str, Any]
 
     def counts(self) -> dict[str, int] | None:
-        """The context's counts when all of them are there and usable, else None."""
+        """Counts of the context when all of them are usable, else None."""
         counts = {name: self.context.get(name) for name in COUNT_NAMES}
         # A boolean is an int in Python, but no count.
         if all(type(value) is int and 0 <= value <= MAX_COUNT for value in counts.values()):
@@ -184,7 +184,7 @@ def parse_request(record: Record) -> ModerationRequest | BadMessage:
 
 
 def dead_letter(record: Record, consumer_group: str, error: str) -> bytes:
-    """Build the message that keeps a bad record for people to look at.
+    """Build the message that keeps a bad record for people.
 
     The value is cut to 64 KiB before it is encoded, so that a record of the broker's maximum size still fits.
     """
@@ -204,17 +204,17 @@ def dead_letter(record: Record, consumer_group: str, error: str) -> bytes:
 
 
 def record_uuid(record: Record) -> str:
-    """The id of a message that carries none: always the same for the same place in Kafka."""
+    """Id of a message without one: a function of its position in Kafka."""
     name = f"gourmetgram:{record.topic}/{record.partition}/{record.offset}"
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def request_uuid(image_id: str, trigger: str, event_id: str | None) -> str:
-    """The id of a moderation request: a function of its cause, so that a repeat is recognised.
+    """Id of a moderation request: a function of its cause, so that a redelivery is recognised.
 
     Args:
-        image_id: the image to judge.
-        trigger: why, e.g. `viral`.
+        image_id: image to score.
+        trigger: name of the condition, e.g. `viral`.
         event_id: the triggering event; None for anchors, which happen once per image.
     """
     parts = [image_id, trigger] if event_id is None else [image_id, trigger, event_id]

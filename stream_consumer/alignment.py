@@ -43,11 +43,15 @@ class AssignedSource(Protocol):
     def assigned(self) -> tuple[Partition, ...]:
         """Partitions that the group has assigned to this process."""
 
-    def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
-        """Limits of partitions, asked now."""
-
     def read_from(self, starts: Mapping[Partition, int]) -> None:
         """Begin to read at these offsets."""
+
+
+class BrokerLimits(Protocol):
+    """Limits of partitions; see `BrokerOffsets`."""
+
+    def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
+        """Limits of partitions, asked now."""
 
 
 class AppliedOffsets(Protocol):
@@ -73,13 +77,17 @@ class Alignment:
     """Keeps the positions of this process equal to those in Redis.
 
     Args:
-        source: the source of events.
+        source: source of events.
+        broker: limits of the partitions.
         store: offsets in Redis.
         progress: positions of this process.
     """
 
-    def __init__(self, source: AssignedSource, store: AppliedOffsets, progress: StreamProgress) -> None:
+    def __init__(
+        self, source: AssignedSource, broker: BrokerLimits, store: AppliedOffsets, progress: StreamProgress
+    ) -> None:
         self._source = source
+        self._broker = broker
         self._store = store
         self._progress = progress
 
@@ -95,7 +103,7 @@ class Alignment:
         self._store.tune()
         assigned = self._source.assigned
         stored, origins = self._store.offsets(assigned), self._store.origins(assigned)
-        limits = self._source.limits(assigned)
+        limits = self._broker.limits(assigned)
         starts = {
             partition: decide_start(stored[partition], origins[partition], limits[partition]) for partition in assigned
         }

@@ -54,7 +54,7 @@ class RequestKeeper(Protocol):
 
 
 class PartitionEnds(Protocol):
-    """Ends of partitions; see `EventSource`."""
+    """Ends of partitions; see `BrokerOffsets`."""
 
     def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
         """Next offset of partitions, asked now."""

@@ -12,6 +12,7 @@ from gourmetgram.kafka.publish import Publisher
 from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.observability import HealthServer
 from stream_consumer.alignment import Alignment
+from stream_consumer.broker import BrokerOffsets
 from stream_consumer.commits import CommitMirror
 from stream_consumer.handlers import BatchHandler
 from stream_consumer.health import ConsumerHealth
@@ -48,6 +49,7 @@ class StreamConsumer:
         batches = BatchStore(self._redis, words)
         progress = StreamProgress()
         self._source = EventSource(settings)
+        self._broker = BrokerOffsets(settings, CLIENT_ID)
         self._report = ConsumerReport(settings, progress, batches.window_counts)
         self._engine = create_worker_engine(
             settings, "stream_consumer", pool_size=1, statement_timeout_ms=5_000, lock_timeout_ms=2_000
@@ -56,7 +58,7 @@ class StreamConsumer:
         watch = BrokerWatch()
         requests = RequestPipeline(
             RequestStore(self._redis, words),
-            self._source,
+            self._broker,
             progress,
             Publisher(lambda: create_producer(settings, CLIENT_ID, **watch.config())),
             settings.moderation_topic,
@@ -67,7 +69,7 @@ class StreamConsumer:
         self._worker = StreamWorker(
             settings,
             self._source,
-            Alignment(self._source, OffsetStore(self._redis), progress),
+            Alignment(self._source, self._broker, OffsetStore(self._redis), progress),
             BatchHandler(batches, progress, _dead_letters(settings), retention, requests, self._milestones.wake),
             requests,
             self._report,
@@ -95,6 +97,7 @@ class StreamConsumer:
         self._milestones.start()
         self._worker.run(stop)
         self._milestones.stop(_LAST_MILESTONES_S)
+        self._broker.close()
         self._health.stop()
         self._engine.dispose()
         self._redis.close()

@@ -1,31 +1,23 @@
-"""The consumer's side of Kafka: reading, the ends of partitions, commits."""
+"""Source of events: membership in the consumer group, reading, commits."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Final, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
-from gourmetgram.kafka.clients import client_config, create_consumer
-from gourmetgram.kafka.metadata import topic_ids
+from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.records import to_record
 from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, PartitionStatus, partition_statuses
-from stream_consumer.alignment import PartitionLimits
 from stream_consumer.settings import ConsumerSettings
 
 log = logging.getLogger(__name__)
 
 CLIENT_ID: Final = "gourmetgram-stream-consumer"
-_ANSWER_TIMEOUT_S: Final = 2.0
-_EARLIEST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-_LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_Answer = TypeVar("_Answer")
 
 
 class RebalanceListener(Protocol):
@@ -46,13 +38,11 @@ class EventSource:
     """
 
     def __init__(self, settings: ConsumerSettings) -> None:
-        self._settings = settings
+        self._topics = settings.topics
         self._listener: RebalanceListener | None = None
         self._assigned: tuple[Partition, ...] = ()
         self._statuses: Mapping[Partition, PartitionStatus] = {}
         self._watch = BrokerWatch()
-        self._admin = self._create_admin()
-        self._ends_client = self._create_ends_client()
         self._consumer = create_consumer(
             settings,
             CLIENT_ID,
@@ -86,7 +76,7 @@ class EventSource:
         """Join the group."""
         self._listener = listener
         self._consumer.subscribe(
-            list(self._settings.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, timeout_s: float, at_most: int, at_once: int) -> list[Record]:
@@ -128,40 +118,6 @@ class EventSource:
         """Begin to read at these offsets."""
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
 
-    def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
-        """First and next offset of partitions, and the identity of their topics, asked now.
-
-        Raises:
-            TransientError: the broker did not answer.
-        """
-        low = self._list_offsets(of, _EARLIEST)
-        high = self._list_offsets(of, _LATEST)
-        origins = self._origins(sorted({partition.topic for partition in of}))
-        return {
-            partition: PartitionLimits(low[partition], high[partition], origins[partition.topic]) for partition in of
-        }
-
-    def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
-        """Next offset of partitions, asked now.
-
-        One request over a connection of its own: the consumer's is held by fetch requests for up to 100 ms. (The admin
-        client looks the leaders up anew for each question, which takes half as long again.)
-
-        Raises:
-            TransientError: the broker did not answer.
-        """
-        wanted = [TopicPartition(*partition, OFFSET_END) for partition in of]
-        try:
-            answers = self._ends_client.offsets_for_times(wanted, timeout=_ANSWER_TIMEOUT_S)
-            for answer in answers:
-                if answer.error is not None:
-                    raise KafkaException(answer.error)
-        except KafkaException as error:
-            self._ends_client.close()
-            self._ends_client = self._create_ends_client()
-            raise TransientError(f"the broker did not report its offsets: {error}") from error
-        return {Partition(answer.topic, answer.partition): answer.offset for answer in answers}
-
     def known_end(self, partition: Partition) -> int:
         """Next offset of a partition in the last answers of the broker; negative when unknown. Costs no request."""
         _low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
@@ -193,47 +149,12 @@ class EventSource:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
-        self._ends_client.close()
-
-    def _list_offsets(self, of: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
-        wanted = {TopicPartition(*partition): spec for partition in of}
-        if not wanted:
-            return {}
-        try:
-            answers = self._admin.list_offsets(wanted, request_timeout=_ANSWER_TIMEOUT_S)
-            return {Partition(found.topic, found.partition): _wait(answer).offset for found, answer in answers.items()}
-        except (KafkaException, TimeoutError) as error:
-            # After a broker's restart a client goes on asking with the leader epoch from before it
-            # (FENCED_LEADER_EPOCH) for minutes; a new one learns the epoch at once.
-            self._admin = self._create_admin()
-            raise TransientError(f"the broker did not report its offsets: {error}") from error
-
-    def _origins(self, topics: list[str]) -> dict[str, str]:
-        ids = topic_ids(self._admin, topics, _ANSWER_TIMEOUT_S)
-        missing = sorted(set(topics) - set(ids))
-        if missing:
-            raise TransientError(f"the broker has no topic {missing[0]}")
-        if None not in ids.values():
-            return {topic: f"topic:{topic_id}" for topic, topic_id in ids.items()}
-        # A broker without topic ids. A broker with new storage is at least a new cluster.
-        try:
-            cluster = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).cluster_id
-        except KafkaException as error:
-            raise TransientError(f"the broker did not describe its cluster: {error}") from error
-        return dict.fromkeys(topics, f"cluster:{cluster}")
-
-    def _create_ends_client(self) -> Consumer:
-        """A client that reads nothing and is no member of the group: its connection is always free."""
-        return Consumer({**client_config(self._settings, f"{CLIENT_ID}-ends"), "group.id": f"{CLIENT_ID}-ends"})
-
-    def _create_admin(self) -> AdminClient:
-        return AdminClient(client_config(self._settings, f"{CLIENT_ID}-admin"))
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._assigned = tuple(sorted(Partition(item.topic, item.partition) for item in assigned))
         # Reading begins when Redis has told where (read_from).
         consumer.assign([])
-        log.info("Reading %d partitions of %d topics", len(assigned), len(self._settings.topics))
+        log.info("Reading %d partitions of %d topics", len(assigned), len(self._topics))
         if self._listener is not None:
             self._listener.partitions_assigned()
 
@@ -269,7 +190,3 @@ def _is_record(message: Message) -> bool:
 def _on_commit(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
     if error is not None and error.code() != KafkaError._NO_OFFSET:
         log.warning("Offsets were not committed: %s", error.str())
-
-
-def _wait(answer: Future[_Answer]) -> _Answer:
-    return answer.result(_ANSWER_TIMEOUT_S + 0.5)

@@ -165,7 +165,7 @@ class StreamWorker:
             self._follow_up()
         self._commits.commit()  # 7
         if self.phase is Phase.READING:
-            # What was read has been sent: before that, it might still need the members that are trimmed.
+            # All records that are read have been sent: before that, they might still need the trimmed members.
             self._retention.trim()  # 8
 
     def _align(self) -> None:

@@ -27,9 +27,9 @@ class ImageFacts(NamedTuple):
     """Facts of PostgreSQL about an image as of t (times in microseconds since the epoch).
 
     Attributes:
-        total_flags: flags by eligible actors up to t on the image or on its comments, whatever became of them since.
+        total_flags: flags by eligible actors up to t on the image or on its comments, reviewed or not.
         user_image_count: the uploader's images uploaded at or before t and not deleted at t.
-        deleted_us: when the image was deleted, None while it is there.
+        deleted_us: time of the deletion; None while the image exists.
     """
 
     upload_us: int

@@ -33,12 +33,13 @@ from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, summary_of
 from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables, open_table
-from gourmetgram.moments import DAY_US, MINUTE_US, parse_utc, utc_text
+from gourmetgram.moments import DAY_US, parse_utc, utc_text
 from gourmetgram.settings import IcebergSettings
+from gourmetgram.windows import WINDOW_US as WIDTHS_US
 
 log = logging.getLogger(__name__)
 
-WINDOW_US: Final = 5 * MINUTE_US
+WINDOW_US: Final = WIDTHS_US["5min"]
 """Length of a window, microseconds."""
 
 EVENTS_SNAPSHOT: Final = "gourmetgram.events_snapshot_id"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gourmetgram.features.definition import FEATURE_NAMES
+from gourmetgram.redis_keys import KEYS_OF_IMAGE
 from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection.event_trace import EventTrace
 from gourmetgram_tools.inspection.kafka_records import RequestRecord
@@ -116,14 +117,15 @@ def _clock(at: datetime, *, date: bool = False) -> str:
 
 
 def _redis(image_id: str, keys: Sequence[RedisKey]) -> Table:
-    table = Table(title=f"Redis: image:{image_id}:", title_justify="left", box=None, padding=(0, 1), expand=True)
+    prefix = (KEYS_OF_IMAGE % image_id).removesuffix("*")
+    table = Table(title=f"Redis: {prefix}", title_justify="left", box=None, padding=(0, 1), expand=True)
     table.add_column("key", no_wrap=True)
     table.add_column("type", no_wrap=True)
     table.add_column("length", justify="right", no_wrap=True)
     table.add_column("expires in", justify="right", no_wrap=True)
     table.add_column("content", ratio=1, style="dim", overflow="fold")
     for key in keys:
-        name = key.key.removeprefix(f"image:{image_id}:")
+        name = key.key.removeprefix(prefix)
         left = "never" if key.ttl_s is None else _duration(key.ttl_s)
         table.add_row(Text(name), key.type, str(key.length), left, Text(_content(key)))
     return table

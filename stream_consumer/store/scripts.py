@@ -8,7 +8,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from gourmetgram import redis_keys
-from gourmetgram.moments import HOUR_US, MINUTE_US
+from gourmetgram.moments import HOUR_US, MINUTE_US, SECOND_US
 from gourmetgram.windows import (
     ALERT_TTL_S,
     COOL_DOWN_US,
@@ -27,7 +27,7 @@ from gourmetgram.windows import (
 )
 
 _FOLDER: Final = Path(__file__).parent
-_HOUR_S: Final = HOUR_US // 1_000_000
+_HOUR_S: Final = HOUR_US // SECOND_US
 
 _KEYS: Final = {
     "window": redis_keys.IMAGE_WINDOW,

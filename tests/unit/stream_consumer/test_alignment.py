@@ -9,34 +9,34 @@ from stream_consumer.progress import StreamProgress
 LIMITS = PartitionLimits(low=10, high=50, origin="topic:a")
 
 
-def test_an_unknown_partition_begins_at_its_first_record():
+def test_an_unknown_partition_begins_at_its_first_record() -> None:
     assert decide_start(None, None, LIMITS) == (10, None)
 
 
-def test_a_known_partition_goes_on_where_redis_stands():
+def test_a_known_partition_goes_on_where_redis_stands() -> None:
     for stored in (10, 33, 50):
         assert decide_start(stored, "topic:a", LIMITS) == (stored, None)
 
 
-def test_deleted_records_are_skipped_with_a_warning():
+def test_deleted_records_are_skipped_with_a_warning() -> None:
     offset, warning = decide_start(4, "topic:a", LIMITS)
     assert offset == 10
-    assert "records 4 to 9 were deleted" in warning
+    assert warning is not None and "records 4 to 9 were deleted" in warning
 
 
-def test_a_broker_that_lost_its_last_records_goes_on_at_its_end():
+def test_a_broker_that_lost_its_last_records_goes_on_at_its_end() -> None:
     offset, warning = decide_start(60, "topic:a", LIMITS)
     assert offset == 50
-    assert "lost records up to 60" in warning
+    assert warning is not None and "lost records up to 60" in warning
 
 
-def test_a_topic_made_anew_begins_at_its_first_record_even_when_it_is_longer_than_before():
+def test_a_topic_made_anew_begins_at_its_first_record_even_when_it_is_longer_than_before() -> None:
     offset, warning = decide_start(33, "topic:b", LIMITS)
     assert offset == 10
-    assert "made anew" in warning
+    assert warning is not None and "made anew" in warning
 
 
-def test_ids_of_different_sorts_cannot_tell_a_new_topic():
+def test_ids_of_different_sorts_cannot_tell_a_new_topic() -> None:
     assert decide_start(33, "cluster:x", LIMITS) == (33, None)
     assert decide_start(33, None, LIMITS) == (33, None)
 
@@ -82,7 +82,7 @@ class FakeOffsets:
 def test_reading_begins_where_redis_stands_and_new_partitions_are_written_to_redis() -> None:
     source = FakeSource({VIEWS: LIMITS, FLAGS: PartitionLimits(0, 3, "topic:f")})
     offsets, progress = FakeOffsets({VIEWS: 33}, {VIEWS: "topic:a"}), StreamProgress()
-    Alignment(source, offsets, progress).align()
+    Alignment(source, source, offsets, progress).align()
     assert source.started == offsets.stored == {VIEWS: 33, FLAGS: 0}
     assert offsets.named == {VIEWS: "topic:a", FLAGS: "topic:f"}
     assert progress.applied == progress.read == {VIEWS: 33, FLAGS: 0}
@@ -91,7 +91,8 @@ def test_reading_begins_where_redis_stands_and_new_partitions_are_written_to_red
 
 def test_a_redis_that_was_set_back_is_noticed() -> None:
     offsets = FakeOffsets({VIEWS: 33}, {VIEWS: "topic:a"})
-    alignment = Alignment(FakeSource({VIEWS: LIMITS}), offsets, StreamProgress())
+    source = FakeSource({VIEWS: LIMITS})
+    alignment = Alignment(source, source, offsets, StreamProgress())
     alignment.align()
     assert alignment.holds()
     offsets.stored[VIEWS] = 30
@@ -100,5 +101,6 @@ def test_a_redis_that_was_set_back_is_noticed() -> None:
 
 def test_without_partitions_redis_is_only_pinged() -> None:
     offsets = FakeOffsets({}, {})
-    assert Alignment(FakeSource({}), offsets, StreamProgress()).holds()
+    source = FakeSource({})
+    assert Alignment(source, source, offsets, StreamProgress()).holds()
     assert offsets.pings == 1

@@ -8,7 +8,7 @@ from gourmetgram.events import Record
 from gourmetgram.moments import HOUR_US, SECOND_US
 from gourmetgram.redis_keys import event_member
 from stream_consumer.batch import BatchCall, BatchSpan, build_call, read_batch
-from tests.unit.stream_consumer.events import COMMENTS, IMAGE, OTHER, START_US, VIEWS, bad_record, record
+from tests.support.consumer_records import COMMENTS, IMAGE, OTHER, START_US, VIEWS, bad_record, record
 
 
 def call_of(records: list[Record], horizons: dict[int, int] | None = None) -> BatchCall:
@@ -19,7 +19,8 @@ def call_of(records: list[Record], horizons: dict[int, int] | None = None) -> Ba
 
 
 def header_of(call: BatchCall) -> dict[str, Any]:
-    return orjson.loads(call.arguments[0])
+    header: dict[str, Any] = orjson.loads(call.arguments[0])
+    return header
 
 
 def test_good_bad_and_ineligible_records_are_told_apart() -> None:

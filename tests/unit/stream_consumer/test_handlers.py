@@ -10,8 +10,8 @@ from stream_consumer.progress import StreamProgress
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
 from stream_consumer.store.milestones import Milestone
-from tests.unit.stream_consumer.events import COMMENTS, IMAGE, START_US, VIEWS, bad_record, record
-from tests.unit.stream_consumer.fakes import FakeDeadLetters, FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_fakes import FakeDeadLetters, FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_records import COMMENTS, IMAGE, START_US, VIEWS, bad_record, record
 
 
 class Scene:

@@ -12,8 +12,8 @@ from stream_consumer.pending import PendingRequest
 from stream_consumer.progress import StreamProgress
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.store.connection import RedisUnavailableError
-from tests.unit.stream_consumer.events import IMAGE, START_US
-from tests.unit.stream_consumer.fakes import FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_fakes import FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_records import IMAGE, START_US
 
 VIEWS, FLAGS, OTHER = Partition("views", 0), Partition("flags", 0), Partition("views", 1)
 PAST_US = START_US + 10 * SECOND_US

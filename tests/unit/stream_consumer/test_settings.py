@@ -6,7 +6,7 @@ from gourmetgram.errors import SettingsError
 from stream_consumer.settings import ConsumerSettings
 
 
-def test_the_defaults_are_those_of_the_contract():
+def test_the_defaults_are_those_of_the_contract() -> None:
     settings = ConsumerSettings.load({})
     assert settings.kafka_consumer_group == "gourmetgram-stream-consumer"
     assert settings.topics == (
@@ -29,7 +29,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert settings.health_port == 9101
 
 
-def test_lists_are_separated_by_commas():
+def test_lists_are_separated_by_commas() -> None:
     settings = ConsumerSettings.load(
         {"RESCORE_AT_MINUTES": "5, 30", "KAFKA_TOPICS": "a,b", "TRIGGER_ON_UPLOAD": "true"}
     )
@@ -38,7 +38,7 @@ def test_lists_are_separated_by_commas():
     assert settings.trigger_on_upload is True
 
 
-def test_renamed_topics_are_read_when_no_list_is_given():
+def test_renamed_topics_are_read_when_no_list_is_given() -> None:
     assert "my.views" in ConsumerSettings.load({"KAFKA_TOPIC_VIEWS": "my.views"}).topics
 
 
@@ -55,6 +55,6 @@ def test_renamed_topics_are_read_when_no_list_is_given():
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_by_name(variable: str, value: str):
+def test_a_value_that_does_not_fit_is_refused_by_name(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         ConsumerSettings.load({variable: value})

@@ -23,8 +23,8 @@ from stream_consumer.retention import WindowRetention
 from stream_consumer.settings import ConsumerSettings
 from stream_consumer.store.batches import GroupCounts
 from stream_consumer.worker import Phase, StreamWorker
-from tests.unit.stream_consumer.events import COMMENTS, IMAGE, START_US, VIEWS, bad_record, record
-from tests.unit.stream_consumer.fakes import FakeDeadLetters, FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_fakes import FakeDeadLetters, FakePublisher, FakeRedis, FakeSource
+from tests.support.consumer_records import COMMENTS, IMAGE, START_US, VIEWS, bad_record, record
 
 FULL = 3
 
@@ -49,7 +49,7 @@ class Scene:
         self.worker = StreamWorker(
             settings,
             source,  # type: ignore[arg-type]
-            Alignment(source, self.redis, progress),
+            Alignment(source, source, self.redis, progress),
             BatchHandler(self.redis, progress, self.dead_letters, retention, requests, lambda: None),
             requests,
             report,
@@ -63,6 +63,9 @@ class Scene:
     def _window_counts(self, groups: Sequence[EventGroup]) -> list[GroupCounts]:
         self.redis.calls.append("window_counts")
         return [GroupCounts(1, 1, 1) for _ in groups]
+
+    def phase(self) -> Phase:
+        return self.worker.phase
 
     def begin(self) -> None:
         """Assign both partitions and align."""
@@ -95,16 +98,16 @@ def viral(offset: int, partition: Partition = VIEWS) -> PendingRequest:
 
 def test_without_partitions_the_worker_rests_in_the_group(scene: Scene) -> None:
     scene.turn()
-    assert scene.worker.phase is Phase.UNASSIGNED
+    assert scene.phase() is Phase.UNASSIGNED
     assert scene.source.polls == []
 
 
 def test_step_1_begins_to_read_where_redis_stands(scene: Scene) -> None:
     scene.redis.applied = {VIEWS: 0}
     scene.source.assign(VIEWS, COMMENTS)
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
     scene.turn()
-    assert scene.worker.phase is Phase.READING
+    assert scene.phase() is Phase.READING
     assert scene.source.started == [{VIEWS: 0, COMMENTS: 0}]
 
 
@@ -126,7 +129,7 @@ def test_step_2_drops_records_when_a_rebalance_comes_with_them(scene: Scene) -> 
     scene.source.rebalance = rebalance
     scene.turn()
     assert scene.redis.batches == []
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
     scene.source.waiting = [views(0)]
     scene.turn()
     assert len(scene.redis.batches) == 1
@@ -201,7 +204,7 @@ def test_a_redis_that_stands_elsewhere_leads_back_to_step_1(scene: Scene) -> Non
     scene.source.high[VIEWS] = 4
     scene.source.waiting = [views(0)]
     scene.turn()
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
     scene.turn()
     assert scene.source.started[-1] == {VIEWS: 4, COMMENTS: 0}
     assert scene.redis.batches == []
@@ -215,7 +218,7 @@ def test_a_redis_that_was_set_back_is_noticed_without_records(scene: Scene) -> N
     scene.redis.applied.clear()
     scene.turn(1.1)
     scene.turn()
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
     scene.turn()
     assert scene.source.started == [{VIEWS: 0, COMMENTS: 0}] * 2
 
@@ -226,7 +229,7 @@ def test_records_that_do_not_follow_lead_back_to_step_1_after_the_batch_in_fligh
     scene.turn(0.01)
     scene.turn(0.01)
     assert scene.redis.applied[VIEWS] == FULL
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
 
 
 def test_while_redis_is_away_nothing_is_committed_and_step_1_follows(scene: Scene) -> None:
@@ -235,7 +238,7 @@ def test_while_redis_is_away_nothing_is_committed_and_step_1_follows(scene: Scen
     scene.redis.away = True
     scene.source.waiting = [views(0)]
     scene.turn()
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
     assert (scene.health.redis_up, scene.health.waiting_for) == (False, "Redis: away")
     scene.turn()
     assert len(scene.source.commits) == commits
@@ -252,7 +255,7 @@ def test_a_missing_dead_letter_topic_keeps_the_offset(scene: Scene) -> None:
     scene.dead_letters.missing = True
     scene.source.waiting = [[bad_record(VIEWS, 0)]]
     scene.turn()
-    assert scene.worker.phase is Phase.ALIGNING
+    assert scene.phase() is Phase.ALIGNING
     assert scene.health.waiting_for == "the dead-letter topic is missing"
     scene.dead_letters.missing = False
     scene.source.waiting = [[bad_record(VIEWS, 0)]]
@@ -270,7 +273,7 @@ def test_revoked_partitions_are_finished_committed_and_forgotten(scene: Scene) -
     assert scene.redis.applied[VIEWS] == FULL
     # Its request was raised just now and is not sent: the next member does that.
     assert scene.source.commits[-1] == ({VIEWS: 1}, True)
-    assert scene.worker.phase is Phase.UNASSIGNED
+    assert scene.phase() is Phase.UNASSIGNED
     assert scene.progress.applied == {}
 
 

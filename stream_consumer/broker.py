@@ -1,0 +1,112 @@
+"""Offsets and topics as the broker reports them when asked."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from gourmetgram.errors import TransientError
+from gourmetgram.kafka.clients import client_config
+from gourmetgram.kafka.metadata import topic_ids
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.settings import KafkaSettings
+from stream_consumer.alignment import PartitionLimits
+
+_ANSWER_TIMEOUT_S: Final = 2.0
+_EARLIEST: Final[OffsetSpec] = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_Answer = TypeVar("_Answer")
+
+
+class BrokerOffsets:
+    """Asks the broker for the limits and ends of partitions, over connections of its own.
+
+    Args:
+        settings: address of the broker.
+        client_id: prefix of the names of its clients.
+    """
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._admin = self._create_admin()
+        self._ends_client = self._create_ends_client()
+
+    def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
+        """First and next offset of partitions, and the identity of their topics, asked now.
+
+        Raises:
+            TransientError: the broker did not answer.
+        """
+        low = self._list_offsets(of, _EARLIEST)
+        high = self._list_offsets(of, _LATEST)
+        origins = self._origins(sorted({partition.topic for partition in of}))
+        return {
+            partition: PartitionLimits(low[partition], high[partition], origins[partition.topic]) for partition in of
+        }
+
+    def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
+        """Next offset of partitions, asked now.
+
+        One request over a connection of its own: the consumer's is held by fetch requests for up to 100 ms. (The admin
+        client looks the leaders up anew for each question, which takes half as long again.)
+
+        Raises:
+            TransientError: the broker did not answer.
+        """
+        wanted = [TopicPartition(*partition, OFFSET_END) for partition in of]
+        try:
+            answers = self._ends_client.offsets_for_times(wanted, timeout=_ANSWER_TIMEOUT_S)
+            for answer in answers:
+                if answer.error is not None:
+                    raise KafkaException(answer.error)
+        except KafkaException as error:
+            self._ends_client.close()
+            self._ends_client = self._create_ends_client()
+            raise TransientError(f"the broker did not report its offsets: {error}") from error
+        return {Partition(answer.topic, answer.partition): answer.offset for answer in answers}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ends_client.close()
+
+    def _list_offsets(self, of: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+        wanted = {TopicPartition(*partition): spec for partition in of}
+        if not wanted:
+            return {}
+        try:
+            answers = self._admin.list_offsets(wanted, request_timeout=_ANSWER_TIMEOUT_S)
+            return {Partition(found.topic, found.partition): _wait(answer).offset for found, answer in answers.items()}
+        except (KafkaException, TimeoutError) as error:
+            # After a restart of the broker a client goes on asking with the leader epoch from before it
+            # (FENCED_LEADER_EPOCH) for minutes; a new one learns the epoch at once.
+            self._admin = self._create_admin()
+            raise TransientError(f"the broker did not report its offsets: {error}") from error
+
+    def _origins(self, topics: list[str]) -> dict[str, str]:
+        ids = topic_ids(self._admin, topics, _ANSWER_TIMEOUT_S)
+        missing = sorted(set(topics) - set(ids))
+        if missing:
+            raise TransientError(f"the broker has no topic {missing[0]}")
+        if None not in ids.values():
+            return {topic: f"topic:{topic_id}" for topic, topic_id in ids.items()}
+        # A broker without topic ids. A broker with new storage is at least a new cluster.
+        try:
+            cluster = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).cluster_id
+        except KafkaException as error:
+            raise TransientError(f"the broker did not describe its cluster: {error}") from error
+        return dict.fromkeys(topics, f"cluster:{cluster}")
+
+    def _create_ends_client(self) -> Consumer:
+        """A client that reads nothing and is no member of a group: its connection is always free."""
+        name = f"{self._client_id}-ends"
+        return Consumer({**client_config(self._settings, name), "group.id": name})
+
+    def _create_admin(self) -> AdminClient:
+        return AdminClient(client_config(self._settings, f"{self._client_id}-admin"))
+
+
+def _wait(answer: Future[_Answer]) -> _Answer:
+    return answer.result(_ANSWER_TIMEOUT_S + 0.5)
