@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 from starlette.responses import Response
 
-from gourmetgram.database.pool import Record
+from gourmetgram.database.pool import DatabaseRow
 
 
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -13,6 +13,6 @@ def json_response(body: object, status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(body), status, headers, "application/json")
 
 
-def record_response(record: Record) -> Response:
+def record_response(record: DatabaseRow) -> Response:
     """An answer from a database record: its columns are the fields."""
     return json_response(dict(record))

@@ -13,7 +13,7 @@ from data_generator.statistics import Statistics
 LATE_AFTER_S: Final = 1.0
 """Work that starts later than this after its arrival counts as late: the machine is too slow for the rate."""
 
-Clock = Callable[[], float]
+MonotonicClock = Callable[[], float]
 """Seconds that never go back, such as `time.monotonic`."""
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -35,7 +35,11 @@ class PoissonArrivals:
     """
 
     def __init__(
-        self, rate_per_s: float, rng: random.Random, clock: Clock = time.monotonic, sleep: Sleep = asyncio.sleep
+        self,
+        rate_per_s: float,
+        rng: random.Random,
+        clock: MonotonicClock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._rate_per_s = rate_per_s
         self._rng = rng
@@ -64,7 +68,7 @@ class Dispatcher:
         clock: the clock of the arrivals.
     """
 
-    def __init__(self, limit: int, statistics: Statistics, clock: Clock = time.monotonic) -> None:
+    def __init__(self, limit: int, statistics: Statistics, clock: MonotonicClock = time.monotonic) -> None:
         self._limit = limit
         self._statistics = statistics
         self._clock = clock

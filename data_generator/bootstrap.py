@@ -1,4 +1,4 @@
-"""What happens before the traffic: wait for the API, learn what is there, create the first users and images."""
+"""Steps before the traffic: wait for the API, learn what is there, create the first users and images."""
 
 import logging
 from typing import Final

@@ -39,7 +39,7 @@ class ApiCallError(PlatformError):
 
 
 class NewUser(BaseModel):
-    """What the API wants to know of a new user."""
+    """Fields of a new user."""
 
     username: str
     tos_version_accepted: int
@@ -141,7 +141,7 @@ class ApiClient:
         return _parse(TypeAdapter(list[ListedComment]), response)
 
     async def create_user(self, user: NewUser) -> User:
-        """Register a user; for a name that is taken, the user who has it."""
+        """Register a user; for a name that is taken, return its user."""
         response = await self._send(self._http.build_request("POST", "/users/", json=user.model_dump(mode="json")))
         return _parse(TypeAdapter(User), response)
 

@@ -45,8 +45,8 @@ class DownloadBrokenError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to fetch, and where to.
+class DatasetJob:
+    """Source and target of a download.
 
     Attributes:
         target: folder that holds (or will hold) `Food-11/`.
@@ -78,7 +78,7 @@ class Job:
         return self.target / _PARTIAL_FOLDER
 
 
-def run(job: Job, *, replace_sample: bool = False) -> None:
+def run(job: DatasetJob, *, replace_sample: bool = False) -> None:
     """Make sure that a data set is there, and say which.
 
     Args:
@@ -109,7 +109,7 @@ def run(job: Job, *, replace_sample: bool = False) -> None:
     _report(job)
 
 
-def _report(job: Job) -> None:
+def _report(job: DatasetJob) -> None:
     if (job.dataset / SAMPLE_MARKER).exists():
         log.info("Source: the bundled SAMPLE SET (drawn pictures), used because Food-11 could not be downloaded.")
         log.info("To try the download again, run this job with --replace-sample.")
@@ -119,7 +119,7 @@ def _report(job: Job) -> None:
         log.info(line)
 
 
-def _fetch(job: Job) -> None:
+def _fetch(job: DatasetJob) -> None:
     """Download, unpack, check, move."""
     for attempt in range(1, _ATTEMPTS + 1):
         log.info("Downloading %s", job.url)
@@ -137,7 +137,7 @@ def _fetch(job: Job) -> None:
     job.partial_folder.rename(job.dataset)
 
 
-def _download(job: Job) -> None:
+def _download(job: DatasetJob) -> None:
     try:
         response: HTTPResponse = urllib.request.urlopen(job.url, timeout=job.timeout_s)  # noqa: S310 - the URL is ours
     except (OSError, HTTPException) as error:
@@ -169,7 +169,7 @@ def _progress(done: int, expected: int) -> str:
     return f"{megabytes} of {expected / 1e6:.0f} MB ({done / expected:.0%})" if expected else megabytes
 
 
-def _unpack(job: Job) -> None:
+def _unpack(job: DatasetJob) -> None:
     """Unpack the images of the archive, whose every byte is checked against its checksum on the way."""
     shutil.rmtree(job.partial_folder, ignore_errors=True)
     try:
@@ -214,7 +214,7 @@ def _extract_members(
             log.info("  %d of %d images unpacked", number, len(members))
 
 
-def _place_sample(job: Job) -> None:
+def _place_sample(job: DatasetJob) -> None:
     shutil.rmtree(job.partial_folder, ignore_errors=True)
     for split in SPLITS:
         (job.partial_folder / split).mkdir(parents=True)
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replace-sample", action="store_true", help="download although the sample set is in place")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    job = Job(options.target, options.url, options.sample, options.expected_images)
+    job = DatasetJob(options.target, options.url, options.sample, options.expected_images)
     try:
         run(job, replace_sample=options.replace_sample)
     except OSError as error:

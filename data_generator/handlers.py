@@ -1,4 +1,4 @@
-"""What happens at an arrival: one function per kind of event. A failed call raises `ApiCallError`."""
+"""Actions at an arrival: one function per kind of event. A failed call raises `ApiCallError`."""
 
 import asyncio
 import logging
@@ -59,7 +59,7 @@ def _known(item: UUID | None) -> UUID:
 
 
 async def new_user(actors: Actors) -> None:
-    """Somebody registers."""
+    """Register a user."""
     user = await actors.people.register()
     actors.world.users.add(user.id)
     actors.statistics.succeeded("user")
@@ -67,7 +67,7 @@ async def new_user(actors: Actors) -> None:
 
 
 async def upload(actors: Actors) -> UUID:
-    """Somebody uploads a picture; returns the image's id."""
+    """Upload a picture; returns the image's id."""
     user_id = actors.any_user()
     with _forgetting_what_is_gone(actors, user_id=user_id):
         image_id, category = await upload_by(actors, user_id)
@@ -87,7 +87,7 @@ async def upload_by(actors: Actors, user_id: UUID) -> tuple[UUID, str]:
 
 
 async def view(actors: Actors) -> None:
-    """Somebody looks at an image."""
+    """View an image."""
     image_id = actors.any_image()
     with _forgetting_what_is_gone(actors, image_id=image_id):
         views = await actors.api.view(image_id)
@@ -97,7 +97,7 @@ async def view(actors: Actors) -> None:
 
 
 async def comment(actors: Actors) -> None:
-    """Somebody writes a comment."""
+    """Write a comment."""
     image_id, user_id = actors.any_image(), actors.any_user()
     with _forgetting_what_is_gone(actors, image_id=image_id, user_id=user_id):
         comment_id = await actors.api.comment(image_id, user_id, actors.texts.comment())
@@ -108,7 +108,7 @@ async def comment(actors: Actors) -> None:
 
 
 async def flag(actors: Actors) -> None:
-    """Somebody flags an image or a comment, half and half when there are both."""
+    """Flag an image or a comment, half and half when there are both."""
     user_id = actors.any_user()
     if actors.rng.random() < 0.5:
         known_comment = await _any_comment(actors)

@@ -41,7 +41,7 @@ class People:
         """
         while True:
             user = await self._register(ADULT_AGE_YEARS + 1, is_test_account=False)
-            # A name that was taken already brings somebody else's account.
+            # A name that was taken already brings another user's account.
             if actor_eligible(
                 is_test_account=user.is_test_account,
                 year_of_birth=user.year_of_birth,

@@ -31,7 +31,7 @@ MAX_UNDER_WAY: Final = 1000
 """Requests at a time. Bounds memory (an upload holds its picture) and sockets when the API is slow."""
 
 FINISH_WITHIN_S: Final = 2.0
-"""How long requests under way may still take when the generator is stopped; it has to end within 5 seconds."""
+"""Longest wait for requests in flight at a stop; the process has to end within 5 seconds."""
 
 _PULSE_S: Final = 1.0
 _PULSE_MISSED_AFTER_S: Final = 30.0
@@ -141,7 +141,7 @@ async def _log_statistics(actors: Actors) -> None:
 
 
 class Pulse:
-    """Whether the event loop still turns. An API that is away is no illness of the generator: it waits."""
+    """Tell whether the event loop still turns. While the API is away the generator waits and stays healthy."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -153,7 +153,7 @@ class Pulse:
             await asyncio.sleep(_PULSE_S)
 
     def alive(self) -> bool:
-        """Whether the last beat is not long ago."""
+        """Tell whether the last beat is recent."""
         return time.monotonic() - self._last < _PULSE_MISSED_AFTER_S
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from gourmetgram.settings import LogLevel, Seconds, WorkerSettings
 
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-EventCount = Annotated[int, Field(ge=0, le=100_000_000)]
+EventNumber = Annotated[int, Field(ge=0, le=100_000_000)]
 
 
 def _with_usable_port(url: str) -> str:
@@ -22,7 +22,7 @@ def _with_usable_port(url: str) -> str:
 
 
 class GeneratorSettings(WorkerSettings):
-    """What traffic to make, and where to send it."""
+    """Settings of the traffic: its kind, its rates, its target."""
 
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9103
     """`/health` and `/metrics` in poisson mode; 0 takes a free port."""
@@ -54,11 +54,11 @@ class GeneratorSettings(WorkerSettings):
     generator_backfill_days: Annotated[int, Field(ge=1, le=3650)] = 7
     """Length of the past, which ends between one and two hours ago."""
     generator_backfill_images: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
-    generator_backfill_events: EventCount = 200_000
+    generator_backfill_events: EventNumber = 200_000
     """Uploads, views, comments and flags together."""
     generator_backfill_seed: int = 42
     generator_backfill_truth_path: Path = Path("ground-truth.csv")
-    """Where the file with what only the behaviour model knows is written."""
+    """Path of the file with the hidden properties of the behaviour model."""
 
     @model_validator(mode="after")
     def _an_upload_is_an_event(self) -> Self:

@@ -1,4 +1,4 @@
-"""What the generator remembers of the platform: recent images, comments and users, never more than fits its limits."""
+"""The generator's memory of the platform: recent images, comments and users, never more than fits its limits."""
 
 import random
 from dataclasses import dataclass

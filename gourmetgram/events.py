@@ -41,7 +41,7 @@ _MAX_US: Final = 253_402_300_799_999_999
 
 
 class Record(NamedTuple):
-    """Where a message stood in Kafka, and its bytes."""
+    """Message of Kafka: its position and its bytes."""
 
     topic: str
     partition: int
@@ -85,7 +85,7 @@ class Event(NamedTuple):
 
     @property
     def is_history(self) -> bool:
-        """Whether the event was already too old to alert when the broker received it."""
+        """True if the event was too old to alert when the broker received it."""
         return self.broker_time_us - self.time_us > LATE_AFTER_US
 
 

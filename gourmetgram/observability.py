@@ -71,7 +71,7 @@ class ProgressWatch:
         return oldest is None or time.monotonic() - oldest < self._limit_s
 
 
-Check = Callable[[], bool]
+HealthCheck = Callable[[], bool]
 """Answers at once, from memory: a health request must not wait for a server that is away."""
 
 
@@ -91,7 +91,7 @@ class HealthServer:
         self,
         host: str,
         port: int,
-        checks: Mapping[str, Check],
+        checks: Mapping[str, HealthCheck],
         details: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self._server = ThreadingHTTPServer((host, port), _handler(checks, details or {}))
@@ -114,7 +114,9 @@ class HealthServer:
         self._server.server_close()
 
 
-def _handler(checks: Mapping[str, Check], details: Mapping[str, Callable[[], object]]) -> type[BaseHTTPRequestHandler]:
+def _handler(
+    checks: Mapping[str, HealthCheck], details: Mapping[str, Callable[[], object]]
+) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path == "/health":

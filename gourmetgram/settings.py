@@ -180,7 +180,7 @@ class IcebergSettings(Settings):
 
     @property
     def warehouse(self) -> str:
-        """Where tables live: `s3://bucket/folder`, without a slash at the end."""
+        """Folder of the tables: `s3://bucket/folder`, without a slash at the end."""
         return self.pyiceberg_catalog__gourmetgram__warehouse.rstrip("/")
 
 
@@ -196,5 +196,5 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 def process_environment() -> dict[str, str]:
-    """Copy of the process's environment, for who starts other programs or runs `Settings.load` on a changed copy."""
+    """Copy of the process's environment, to start other programs or to run `Settings.load` on a changed copy."""
     return dict(os.environ)

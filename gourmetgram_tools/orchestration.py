@@ -77,7 +77,7 @@ class AirflowClient:
         return str(run["dag_run_id"])
 
     def state(self, dag_id: str, run_id: str) -> RunState:
-        """How far a run has come."""
+        """State of a run and of its tasks."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
         run = _call(self._client, "GET", path)
         instances = _call(self._client, "GET", f"{path}/taskInstances")["task_instances"]

@@ -10,7 +10,7 @@ _TIMEOUT_S: Final = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program said.
+    """Answer of a program.
 
     Attributes:
         code: its exit code; None when it did not end in time.

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from rehearsal import debian, shell
 from rehearsal.errors import RehearsalError
 
@@ -21,7 +21,7 @@ _PID_FILE = Path("/var/run/docker.pid")
 _START_S = 60.0
 
 
-def ensure(report: Report) -> None:
+def ensure(report: StepReport) -> None:
     """Have a running Docker with `docker compose`; what is there already is left alone.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from rehearsal import shell
 from rehearsal.errors import RehearsalError
 from rehearsal.lab import Lab
@@ -34,7 +34,7 @@ class Image:
     megabytes: int
 
 
-def provide_official(lab: Lab, report: Report) -> list[Image]:
+def provide_official(lab: Lab, report: StepReport) -> list[Image]:
     """Fill every official name that the lab needs; those that cannot be built are left out."""
     names = {service["image"] for service in lab.services.values() if "build" not in service}
     names |= {base for service in lab.services.values() if "build" in service for base in base_images(service["build"])}
@@ -42,7 +42,7 @@ def provide_official(lab: Lab, report: Report) -> list[Image]:
     return [Image(name, building.provide(name, report), _megabytes(name)) for name in wanted]
 
 
-def build_own(lab: Lab, wanted: Callable[[str], bool], report: Report) -> list[Image]:
+def build_own(lab: Lab, wanted: Callable[[str], bool], report: StepReport) -> list[Image]:
     """Build the lab's own images, as `DC build` does, one after the other.
 
     Args:

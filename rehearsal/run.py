@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram_tools.local import ports
-from gourmetgram_tools.local.progress import Progress
+from gourmetgram_tools.local.progress import StepProgress
 from rehearsal import browser, checkout, engine, images, operations, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.lab import PROJECT, Lab
@@ -68,7 +68,7 @@ class Plan:
     rounds: int
 
 
-def rehearse(plan: Plan, progress: Progress, tell: Callable[[Result], None]) -> bool:
+def rehearse(plan: Plan, progress: StepProgress, tell: Callable[[Result], None]) -> bool:
     """Do it all; containers and volumes of the rehearsal are gone at the end.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import BadMessage, ModerationRequest, Record, parse_request
 from gourmetgram.features.definition import FeatureVector
-from gourmetgram.features.online import Counts, ImageFacts, online_vectors
+from gourmetgram.features.online import ImageCounts, ImageFacts, online_vectors
 from gourmetgram.kafka.dead_letters import RejectedRecord
 from gourmetgram.moments import SECOND_US, now_us
 from risk_scoring_service import metrics
@@ -39,7 +39,7 @@ class FactStore(Protocol):
 class CountStore(Protocol):
     """Redis as the handler sees it; see `store.RedisCounts`."""
 
-    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         """Return all counts of each request."""
 
 
@@ -60,7 +60,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch; requests named in neither list wait.
+    """Outcome of a batch; requests named in neither list wait.
 
     Attributes:
         settled: nothing is left to do for these records.
@@ -162,7 +162,7 @@ class Handler:
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
 
-    def _read_counts(self, requests: Sequence[ModerationRequest]) -> Sequence[Counts] | None:
+    def _read_counts(self, requests: Sequence[ModerationRequest]) -> Sequence[ImageCounts] | None:
         """Read window counts from Redis; None while it is away."""
         try:
             counts = self._windows.counts(requests)

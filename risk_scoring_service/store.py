@@ -1,4 +1,4 @@
-"""What this service reads from and writes to PostgreSQL and Redis, with their failures as the platform's errors."""
+"""Stores of this service: PostgreSQL and Redis, with their failures as the platform's errors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, SQLAlch
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.events import ModerationRequest
-from gourmetgram.features.online import Counts, ImageFacts, read_image_facts, read_window_counts
+from gourmetgram.features.online import ImageCounts, ImageFacts, read_image_facts, read_window_counts
 from risk_scoring_service.decide import Decision
 
 # Rows go over as one JSON text: no per-value quoting in the client, one statement however large the batch. Two
@@ -111,7 +111,7 @@ class DecisionStore:
 
     def _drop(self) -> None:
         if self._kept is not None:
-            # Not back to the pool: nobody knows what state it is in.
+            # Not back to the pool: its state is unknown.
             self._kept.invalidate()
             self._kept.close()
             self._kept = None
@@ -123,7 +123,7 @@ class RedisCounts:
     def __init__(self, client: Redis) -> None:
         self._client = client
 
-    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         """See `read_window_counts`.
 
         Raises:

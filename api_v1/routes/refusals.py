@@ -4,7 +4,7 @@ from typing import Final
 
 from api_v1.errors import ApiError, InvalidInputError, NotFoundError
 from api_v1.routes.images import IMAGE_NOT_FOUND
-from gourmetgram.database.pool import Record
+from gourmetgram.database.pool import DatabaseRow
 from gourmetgram.errors import TransientError
 
 USER_NOT_FOUND: Final = "User not found"
@@ -12,7 +12,7 @@ USER_NOT_FOUND: Final = "User not found"
 _NOT_FOUND: Final = {"no_user": USER_NOT_FOUND, "no_image": IMAGE_NOT_FOUND, "no_comment": "Comment not found"}
 
 
-def accepted(record: Record | None) -> Record:
+def accepted(record: DatabaseRow | None) -> DatabaseRow:
     """The record of a row that was written.
 
     Raises:

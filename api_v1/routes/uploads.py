@@ -15,7 +15,7 @@ from api_v1.routes.users import user_existed
 from api_v1.schemas import ImageOut, UploadIn
 from api_v1.services import Services, services_of
 from api_v1.upload_form import FORM_OVERHEAD_BYTES, UploadForm, read_upload
-from gourmetgram.database.pool import WAIT_S, Record, deadline_after, now
+from gourmetgram.database.pool import WAIT_S, DatabaseRow, deadline_after, now
 
 router = APIRouter(tags=["images"])
 
@@ -90,7 +90,7 @@ async def _decode(services: Services, data: bytes) -> ImageKind:
 
 async def _store(
     services: Services, upload: UploadForm, image_id: str, key: str, content_type: str, database_wait_s: float
-) -> Record:
+) -> DatabaseRow:
     """The object first, so that no row ever points at nothing; then the row, or the object goes again.
 
     Raises:
@@ -99,7 +99,7 @@ async def _store(
     """
     fields = upload.fields
     row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
-    stored: Record | None = None
+    stored: DatabaseRow | None = None
     try:
         await services.objects.put(key, upload.data, content_type)
         stored = accepted(await services.images.submit(row, deadline_after(database_wait_s)))

@@ -8,7 +8,7 @@ from api_v1.documentation import answers, json_body
 from api_v1.responses import record_response
 from api_v1.schemas import UserIn, UserOut
 from api_v1.services import Services, services_of
-from gourmetgram.database.pool import Record, deadline_after
+from gourmetgram.database.pool import DatabaseRow, deadline_after
 from gourmetgram.errors import TransientError
 
 router = APIRouter(tags=["users"])
@@ -67,6 +67,6 @@ async def user_existed(services: Services, user_id: str, deadline: float) -> boo
     return True
 
 
-async def _find(services: Services, username: str, deadline: float) -> Record | None:
+async def _find(services: Services, username: str, deadline: float) -> DatabaseRow | None:
     rows = await services.database.fetch(_BY_NAME, username, deadline=deadline)
     return rows[0] if rows else None

@@ -74,8 +74,8 @@ class PastEvent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What history to make.
+class BackfillPlan:
+    """Size and time of a history.
 
     Attributes:
         seed: decides everything that is left to chance.
@@ -100,7 +100,7 @@ class Plan:
 
     @property
     def users(self) -> int:
-        """How many people there are."""
+        """Number of users."""
         return 50 + self.images // 3
 
 
@@ -113,14 +113,14 @@ def latest_end(now: datetime) -> datetime:
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
-class History:
+class BackfillHistory:
     """Users and images are made at once; their events are made image by image, when they are asked for.
 
     Args:
         plan: what history to make.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BackfillPlan) -> None:
         self.plan = plan
         self._rng = self._stream("people and images")
         self._faker = Faker()
@@ -139,11 +139,11 @@ class History:
         return self._start_us, self._end_us
 
     def views(self, image: int) -> int:
-        """How many views an image has at the end."""
+        """Views of an image at the end."""
         return self.reactions[image, "view"]
 
     def uploader(self, image: PastImage) -> PastUser:
-        """Who uploaded it."""
+        """User who uploaded it."""
         return self.users[image.user]
 
     def events(self, number: int) -> Iterator[PastEvent]:
@@ -169,7 +169,7 @@ class History:
 
     def _user(self, number: int) -> PastUser:
         rng = self._rng
-        # The first is an old account, so that there is always somebody who can upload.
+        # The first is an old account, so that at every moment a user can upload.
         is_new = number > 0 and rng.random() < model.SHARE_OF_NEW_ACCOUNTS
         if is_new:
             created_us = rng.randrange(self._start_us, self._end_us)
@@ -207,7 +207,7 @@ class History:
         return PastImage(_uuid(rng), user, category, caption, created_us, traits)
 
     def _somebody(self, rng: random.Random, at_us: int) -> int:
-        """The place of a user who has joined by then, the likelier the more active."""
+        """Index of a user who has joined by then, the likelier the more active."""
         joined = bisect_left(self._joined_us, at_us)
         return bisect_left(self._activity, rng.random() * self._activity[joined - 1])
 

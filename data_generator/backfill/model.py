@@ -1,4 +1,4 @@
-"""How people behave in the backfilled past. All of the model's numbers are in this file.
+"""Behaviour of people in the backfilled past. All of the model's numbers are in this file.
 
 **People.** Most joined during the year before, some during the history itself. Each has a *trouble*, a number from 0 to
 1 (Beta): on average 0.17 for old accounts, 0.33 for the new ones.
@@ -74,7 +74,7 @@ CATEGORIES: Final = (
 
 @dataclass(frozen=True)
 class Traits:
-    """What an image is like. Never written to the platform.
+    """Hidden properties of an image. Never written to the platform.
 
     Attributes:
         harm_probability: 0 to 1, from its uploader and time.
@@ -92,7 +92,7 @@ class Traits:
 
 
 class Interest(NamedTuple):
-    """How many reactions an image gets against other images: the weights of a draw."""
+    """Reactions of an image relative to other images: the weights of a draw."""
 
     views: float
     comments: float
@@ -100,12 +100,12 @@ class Interest(NamedTuple):
 
 
 def draw_trouble(rng: random.Random, *, new_account: bool) -> float:
-    """How much trouble an account makes, 0 to 1."""
+    """Trouble of an account, 0 to 1."""
     return rng.betavariate(2.0, 3.0) if new_account else rng.betavariate(0.6, 5.0)
 
 
 def draw_traits(rng: random.Random, *, trouble: float, account_age_s: float, hour: int) -> Traits:
-    """What an image is like, given its uploader and the hour (UTC) of its upload."""
+    """Draw the hidden properties of an image, given its uploader and the hour (UTC) of its upload."""
     logit = -3.2 + 8.0 * trouble + 2.0 * math.exp(-account_age_s / (7 * DAY_S)) + rng.gauss(0.0, 0.5)
     if hour in NIGHT_HOURS:
         logit += 0.5
@@ -122,7 +122,7 @@ def draw_category(rng: random.Random, severity: float) -> str:
 
 
 def has_caption(rng: random.Random, severity: float) -> bool:
-    """Whether the uploader wrote a caption."""
+    """Draw whether the uploader wrote a caption."""
     return rng.random() >= 0.02 + 0.6 * severity
 
 
@@ -132,7 +132,7 @@ def extra_caption_words(rng: random.Random, severity: float) -> int:
 
 
 def interest(rng: random.Random, traits: Traits, lifetime_s: float) -> Interest:
-    """How many reactions an image gets until the history's end, `lifetime_s` after its upload."""
+    """Draw the number of reactions to an image until the history's end, `lifetime_s` after its upload."""
     views = traits.popularity * _faded(lifetime_s) * (VIRAL_FACTOR if traits.viral else 1.0)
     comments = 0.05 * (1 + 4 * traits.severity) * rng.lognormvariate(0.0, 0.4)
     flags = 0.0008 * math.exp(5 * traits.severity) * rng.lognormvariate(0.0, 0.3)
@@ -161,7 +161,7 @@ def draw_delay_in_burst(rng: random.Random, burst_s: float, lifetime_s: float) -
 
 
 def draw_flag_delay(rng: random.Random, severity: float, lifetime_s: float) -> float:
-    """Seconds from upload to a flag: somebody sees the image, hesitates, and reports it."""
+    """Seconds from upload to a flag: a user sees the image, hesitates, and reports it."""
     seen = draw_delay(rng, lifetime_s)
     return seen + _truncated_exponential(rng, FLAG_LAG_S * (1.5 - severity), lifetime_s - seen)
 

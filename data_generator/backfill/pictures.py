@@ -1,4 +1,4 @@
-"""Pictures for images that nobody uploaded: a few of each category in the object store, shared by all of them."""
+"""Pictures for backfilled images: a few of each category in the object store, shared by all of them."""
 
 from collections.abc import Callable
 from typing import Any, Final

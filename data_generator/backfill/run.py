@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from sqlalchemy.exc import SQLAlchemyError
 
-from data_generator.backfill.history import History, Plan, latest_end
+from data_generator.backfill.history import BackfillHistory, BackfillPlan, latest_end
 from data_generator.backfill.pictures import NUMBER, store_pictures
 from data_generator.backfill.store import STATEMENT_TIMEOUT_MS, HistoryStore, Steps
 from data_generator.backfill.truth import write_truth
@@ -58,7 +58,7 @@ def _write(settings: GeneratorSettings, store: HistoryStore) -> None:
         "Making a history of %d days until %s: %d images, %d events, seed %d",
         *(plan.days, plan.end.isoformat(), plan.images, plan.events, plan.seed),
     )
-    history = History(plan)
+    history = BackfillHistory(plan)
     if store.holds(history):
         log.info("It is in the database already; another GENERATOR_BACKFILL_SEED makes another one beside it")
         return
@@ -74,8 +74,8 @@ def _write(settings: GeneratorSettings, store: HistoryStore) -> None:
     )
 
 
-def _plan(settings: GeneratorSettings) -> Plan:
-    return Plan(
+def _plan(settings: GeneratorSettings) -> BackfillPlan:
+    return BackfillPlan(
         seed=settings.generator_backfill_seed,
         end=latest_end(datetime.now(UTC)),
         days=settings.generator_backfill_days,
@@ -95,7 +95,7 @@ def _bars() -> Iterator[Progress]:
 
 
 class _advance:  # noqa: N801 - called like a function
-    """Moves a bar on, and writes a log line for each tenth where nobody sees bars."""
+    """Moves a bar on, and writes a log line for each tenth where no terminal shows bars."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._logged = progress, task, 0

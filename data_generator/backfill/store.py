@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from data_generator.backfill.history import History, PastImage, PastUser
+from data_generator.backfill.history import BackfillHistory, PastImage, PastUser
 from gourmetgram.database.outbox import INSERT_EVENTS, select_events
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import EventKind
@@ -82,7 +82,7 @@ _SOURCES: Final[dict[EventKind, str]] = {
 
 
 class Steps(NamedTuple):
-    """What to call while a history is written: each with the number of events since the last call."""
+    """Callbacks while a history is written: each gets the number of events since the last call."""
 
     generated: Callable[[int], object]
     written: Callable[[int], object]
@@ -102,12 +102,12 @@ class HistoryStore:
         self._tos_version = tos_version
         self._insert_events = _insert_events(topics)
 
-    def holds(self, history: History) -> bool:
-        """Whether a history of this seed is in the database."""
+    def holds(self, history: BackfillHistory) -> bool:
+        """Tell whether a history of this seed is in the database."""
         with self._engine.connect() as connection:
             return _holds(connection, history)
 
-    def write(self, history: History, pictures: Mapping[str, Sequence[str]], steps: Steps) -> None:
+    def write(self, history: BackfillHistory, pictures: Mapping[str, Sequence[str]], steps: Steps) -> None:
         """Write all of it, or nothing.
 
         Args:
@@ -129,7 +129,7 @@ class HistoryStore:
     def _stage(
         self,
         connection: Connection,
-        history: History,
+        history: BackfillHistory,
         pictures: Mapping[str, Sequence[str]],
         generated: Callable[[int], object],
     ) -> None:
@@ -141,7 +141,7 @@ class HistoryStore:
         connection.exec_driver_sql("CREATE INDEX ON past_images (id)")
         connection.exec_driver_sql("ANALYZE past_events, past_images")
 
-    def _insert(self, connection: Connection, history: History, written: Callable[[int], object]) -> None:
+    def _insert(self, connection: Connection, history: BackfillHistory, written: Callable[[int], object]) -> None:
         connection.exec_driver_sql(_INSERT_USERS)
         connection.exec_driver_sql(_INSERT_IMAGES)
         for begin, end in _slices(history):
@@ -151,7 +151,7 @@ class HistoryStore:
             written(connection.execute(text(self._insert_events), bounds).rowcount)
 
 
-def _holds(connection: Connection, history: History) -> bool:
+def _holds(connection: Connection, history: BackfillHistory) -> bool:
     found = connection.scalar(text("SELECT count(*) FROM images WHERE id = :id"), {"id": history.images[0].id})
     return bool(found)
 
@@ -165,7 +165,7 @@ def _insert_events(topics: Mapping[EventKind, str]) -> str:
     SELECT {columns} FROM ({" UNION ALL ".join(parts)}) AS everything ({columns}) ORDER BY created_at, event_id"""
 
 
-def _slices(history: History) -> Iterator[tuple[int, int]]:
+def _slices(history: BackfillHistory) -> Iterator[tuple[int, int]]:
     """Half-open pieces of the history's time, microseconds since the epoch."""
     begin, end = history.bounds_us
     cuts = [begin + (end + 1 - begin) * number // SLICES for number in range(SLICES + 1)]
@@ -179,7 +179,7 @@ def _user(user: PastUser, tos_version: int) -> tuple[object, ...]:
     )
 
 
-def _images(history: History, pictures: Mapping[str, Sequence[str]]) -> Iterator[tuple[object, ...]]:
+def _images(history: BackfillHistory, pictures: Mapping[str, Sequence[str]]) -> Iterator[tuple[object, ...]]:
     for number, image in enumerate(history.images):
         yield (
             *(image.id, history.uploader(image).id, _picture(image, number, pictures), image.caption, image.category),
@@ -192,7 +192,7 @@ def _picture(image: PastImage, number: int, pictures: Mapping[str, Sequence[str]
     return choices[number % len(choices)]
 
 
-def _events(history: History) -> Iterator[tuple[object, ...]]:
+def _events(history: BackfillHistory) -> Iterator[tuple[object, ...]]:
     for number, image in enumerate(history.images):
         for event in history.events(number):
             yield (

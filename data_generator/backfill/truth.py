@@ -4,13 +4,13 @@ import csv
 from pathlib import Path
 from typing import Final
 
-from data_generator.backfill.history import History
+from data_generator.backfill.history import BackfillHistory
 from gourmetgram.errors import PermanentError
 
 COLUMNS: Final = ("image_id", "harmful", "harm_probability", "severity", "popularity", "viral", "views")
 
 
-def write_truth(history: History, path: Path) -> None:
+def write_truth(history: BackfillHistory, path: Path) -> None:
     """Write one line per image, in the order of uploads; the file is complete or not there.
 
     Raises:
@@ -30,7 +30,7 @@ def write_truth(history: History, path: Path) -> None:
         ) from error
 
 
-def _lines(history: History) -> list[tuple[object, ...]]:
+def _lines(history: BackfillHistory) -> list[tuple[object, ...]]:
     return [
         (
             image.id,

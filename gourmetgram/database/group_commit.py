@@ -29,7 +29,7 @@ from gourmetgram.database.pool import (
     RETRY_PAUSE_S,
     Connection,
     Database,
-    Record,
+    DatabaseRow,
     deadline_after,
     describe,
     now,
@@ -69,12 +69,12 @@ class Job:
 
     __slots__ = ("deadline", "future", "row")
 
-    def __init__(self, row: Sequence[object], deadline: float, future: "asyncio.Future[Record | None]") -> None:
+    def __init__(self, row: Sequence[object], deadline: float, future: "asyncio.Future[DatabaseRow | None]") -> None:
         self.row = row
         self.deadline = deadline
         self.future = future
 
-    def answer(self, record: Record | None) -> None:
+    def answer(self, record: DatabaseRow | None) -> None:
         """Hand over the record that the statement returned for this row."""
         if not self.future.done():
             self.future.set_result(record)
@@ -86,7 +86,7 @@ class Job:
 
 
 class Statement(NamedTuple):
-    """How a batch is written.
+    """Statement that writes a batch.
 
     Attributes:
         sql: takes one array per column; returns for each row at most one record, with the row's number (from 1) as
@@ -140,7 +140,7 @@ class GroupCommit:
             job.fail("the service is stopping")
         self._disconnect()
 
-    def submit(self, row: Sequence[object], deadline: float | None = None) -> "asyncio.Future[Record | None]":
+    def submit(self, row: Sequence[object], deadline: float | None = None) -> "asyncio.Future[DatabaseRow | None]":
         """Queue a row.
 
         Args:
@@ -151,7 +151,7 @@ class GroupCommit:
             The statement's record for this row once it is committed; None when the statement returned none.
             Fails with TransientError when the row was not written.
         """
-        future: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[DatabaseRow | None] = asyncio.get_running_loop().create_future()
         job = Job(row, deadline_after() if deadline is None else deadline, future)
         if len(self._queue) >= MAX_WAITING:
             job.fail("too many requests wait for the database")
@@ -174,7 +174,7 @@ class GroupCommit:
                     log.exception("A batch of %d %s was not written", len(jobs), self._kind)
                     self._disconnect()
                 finally:
-                    # Whoever has no answer by now.
+                    # Requests without an answer by now.
                     for job in jobs:
                         job.fail(_UNAVAILABLE)
             self._idle.set()
@@ -226,14 +226,14 @@ class GroupCommit:
         for job in jobs:
             await self._write([job], SINGLE_LOCK_WAIT_S)
 
-    def _answer(self, jobs: Sequence[Job], records: Sequence[Record]) -> None:
+    def _answer(self, jobs: Sequence[Job], records: Sequence[DatabaseRow]) -> None:
         for record in records:
             jobs[record["n"] - 1].answer(record)
         for job in jobs:
             job.answer(None)
         self._batch_size.observe(len(jobs))
 
-    async def _transaction(self, jobs: Sequence[Job], lock_wait_s: float | None) -> Sequence[Record]:
+    async def _transaction(self, jobs: Sequence[Job], lock_wait_s: float | None) -> Sequence[DatabaseRow]:
         """Write the jobs in one transaction and return the statement's records once they are committed."""
         deadline = min(job.deadline for job in jobs)
         begin = now()
@@ -248,7 +248,7 @@ class GroupCommit:
         )
         try:
             # PostgreSQL's own limit should come first: its answer leaves the connection usable.
-            records: Sequence[Record] = await connection.fetch(
+            records: Sequence[DatabaseRow] = await connection.fetch(
                 self._statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
             )
         except asyncpg.PostgresError:
@@ -259,7 +259,7 @@ class GroupCommit:
         self._seconds.observe(now() - begin)
         return records
 
-    async def _commit(self, connection: Connection, records: Sequence[Record], deadline: float) -> None:
+    async def _commit(self, connection: Connection, records: Sequence[DatabaseRow], deadline: float) -> None:
         """Commit; when the answer is lost, find out what became of the transaction.
 
         Raises:
@@ -274,7 +274,7 @@ class GroupCommit:
                 return
             raise ConnectionError(f"the commit did not succeed: {describe(error)}") from error
 
-    async def _was_committed(self, record: Record, deadline: float) -> bool:
+    async def _was_committed(self, record: DatabaseRow, deadline: float) -> bool:
         """Find out how a record's transaction ended, while it may still be under way."""
         while now() + RETRY_PAUSE_S < deadline:
             status = await self._transaction_status(record["xid"], deadline)

@@ -17,7 +17,7 @@ from gourmetgram.settings import PostgresSettings
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.9
-"""How long a request waits for the database in all. The contract allows 2 s; the rest is for the answer's way back."""
+"""Longest wait of a request for the database in all. The contract allows 2 s; the rest is for the answer's way back."""
 
 RETRY_PAUSE_S: Final = 0.05
 """Between attempts to reach a server that is starting."""
@@ -37,7 +37,7 @@ CONNECTION_LOST: Final = (
 Connection: TypeAlias = Any
 """An asyncpg connection; the library has no types."""
 
-Record: TypeAlias = Any
+DatabaseRow: TypeAlias = Any
 """An asyncpg record: columns by name."""
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ class Database:
         """
         return await asyncpg.connect(timeout=max(0.01, deadline - now()), **self._options)
 
-    async def fetch(self, sql: str, *arguments: object, deadline: float | None = None) -> Sequence[Record]:
+    async def fetch(self, sql: str, *arguments: object, deadline: float | None = None) -> Sequence[DatabaseRow]:
         """Run a statement that may be repeated (a read, or an insert that ignores conflicts), in its own transaction.
 
         A connection that turns out to be dead, or a server that is just starting, is tried again until the deadline.
@@ -120,7 +120,7 @@ class Database:
             TransientError: the database is away or too slow.
         """
 
-        def fetched(connection: Connection, timeout_s: float) -> Awaitable[Sequence[Record]]:
+        def fetched(connection: Connection, timeout_s: float) -> Awaitable[Sequence[DatabaseRow]]:
             return connection.fetch(sql, *arguments, timeout=timeout_s)  # type: ignore[no-any-return]
 
         return await self._repeated(fetched, deadline_after() if deadline is None else deadline)

@@ -25,7 +25,7 @@ CATEGORIES: Final = (
 """The eleven categories of Food-11, in the order of the data set's classes and of the features."""
 
 UNKNOWN_CATEGORY: Final = "Unknown"
-"""What a missing or any other category counts as."""
+"""Category that stands for a missing or any other one."""
 
 NUMERIC_FEATURES: Final = (
     "time_since_upload_seconds",
@@ -75,7 +75,7 @@ FeatureVector: TypeAlias = tuple[Values, ...]
 
 
 class FeatureInputs(NamedTuple):
-    """What the features of an image as of a moment t follow from; all counts and rows as of t.
+    """Inputs of the features of an image as of a moment t; all counts and rows are as of t.
 
     Attributes:
         upload_us: upload time, microseconds since the epoch.

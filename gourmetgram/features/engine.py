@@ -1,4 +1,4 @@
-"""Where offline expressions are computed on one machine: DuckDB, in bounded memory.
+"""Engine of the offline expressions: DuckDB on one machine, in bounded memory.
 
 Expressions are Ibis tables known by name and schema only, so that the same ones compile for Spark too; here they
 become SQL for one DuckDB connection. What does not fit into the memory limit goes to a temporary folder.

@@ -71,7 +71,7 @@ POINTS: Final = ibis.schema({"point_id": "string", "image_id": "string", "time_u
 READ_LIMITS: Final = ibis.schema(
     {"point_id": "string", "topic": "string", "partition": "int32", "next_offset": "int64"}
 )
-"""How far a moment's reader had read: only records below count, and none of a partition that is not listed."""
+"""Read limits of a moment: only records below them count, and none of a partition that is not listed."""
 
 
 def feature_inputs(
@@ -185,7 +185,7 @@ def flags_by_image(flags: ir.Table, comments: ir.Table) -> ir.Table:
 
 
 def _image_changes(images: ir.Table) -> ir.Table:
-    """How the number of a user's images changes: +1 at each upload, -1 at each deletion."""
+    """Changes of the number of a user's images: +1 at each upload, -1 at each deletion."""
     uploads = images.filter(images.created_us.notnull())
     deleted = uploads.filter(uploads.deleted_us.notnull())
     return uploads.select(key="user_id", time_us="created_us", change=ibis.literal(1, "int64")).union(

@@ -1,4 +1,4 @@
-"""The features while the platform runs: window counts from the request or Redis, everything else from PostgreSQL.
+"""Online features: window counts from the request or from Redis, everything else from PostgreSQL.
 
 All values are as of the request's own time t, so an image scored at once and an hour later gets the same score.
 """
@@ -16,15 +16,15 @@ from gourmetgram.moments import from_us
 from gourmetgram.redis_keys import longest_window, window_bounds
 from gourmetgram.windows import COUNT_NAMES, COUNTED_WINDOWS
 
-Counts = Mapping[str, int]
+ImageCounts = Mapping[str, int]
 """Counts by the names of `COUNT_NAMES`."""
 
-CountReader = Callable[[Sequence[ModerationRequest]], Sequence[Counts] | None]
+CountReader = Callable[[Sequence[ModerationRequest]], Sequence[ImageCounts] | None]
 """Returns the counts of each request, or None while their store is away."""
 
 
 class ImageFacts(NamedTuple):
-    """What PostgreSQL knows of an image as of t (times in microseconds since the epoch).
+    """Facts of PostgreSQL about an image as of t (times in microseconds since the epoch).
 
     Attributes:
         total_flags: flags by eligible actors up to t on the image or on its comments, whatever became of them since.
@@ -70,7 +70,7 @@ WHERE i.created_at IS NOT NULL
 
 
 def read_image_facts(connection: Connection, requests: Sequence[ModerationRequest]) -> list[ImageFacts | None]:
-    """Read what PostgreSQL knows of each request's image as of the request's time.
+    """Read the facts of PostgreSQL about each request's image as of the request's time.
 
     Returns:
         One entry per request, in order; None where no such image exists.
@@ -87,7 +87,7 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
     return facts
 
 
-def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[Counts]:
+def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
     """Read the counts of each request's windows (t - width, t] from Redis, in one round trip.
 
     Returns:
@@ -129,7 +129,7 @@ def online_vectors(
         yield [(n, _vector(requests[n], facts[n], counts)) for n, counts in zip(lacking, answers, strict=True)]
 
 
-def _vector(request: ModerationRequest, facts: ImageFacts, counts: Counts) -> FeatureVector:
+def _vector(request: ModerationRequest, facts: ImageFacts, counts: ImageCounts) -> FeatureVector:
     return feature_vector(
         FeatureInputs(
             upload_us=facts.upload_us,

@@ -71,7 +71,7 @@ class Sources(NamedTuple):
 
 @dataclass(frozen=True)
 class AggregationResult:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
         run_id: its name.
@@ -177,7 +177,7 @@ class _Rows:
 
     @property
     def records(self) -> int:
-        """How many there are so far."""
+        """Number of rows so far."""
         return self.kinds.total()
 
     def add(self, messages: list[Message]) -> None:

@@ -21,8 +21,8 @@ from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.schemas import RETRY_PROPERTY
 
 MAX_RUN_S: Final = 2_700.0
-"""Who took longer to prepare files does not commit them: the maintenance may have taken them for the remains of a dead
-run, whose files leave the bucket after 3,600 s."""
+"""Longest time from the first file of a run to its commit. Later, the maintenance may have deleted the files as
+orphans: files of a dead run leave the bucket after 3,600 s."""
 
 _MANIFEST_BYTES: Final = 8 * 1024 * 1024
 

@@ -59,7 +59,7 @@ class MaintenancePolicy:
 
 @dataclass(frozen=True)
 class MaintenanceResult:
-    """What was done.
+    """Result of a maintenance.
 
     Attributes:
         merged_files: small data files that were merged.
@@ -142,7 +142,7 @@ def _too_many_small(table: Table, policy: MaintenancePolicy) -> list[DataFile]:
 
 
 def _carried_summary(table: Table) -> dict[str, str]:
-    """What the newest snapshot of our own says; a merge changes no content, so it stays true."""
+    """Own properties of the newest snapshot; a merge changes no content, so they stay true."""
     for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
         own = own_properties(summary_of(snapshot))
         if own:

@@ -1,4 +1,4 @@
-"""How far the tables have come, as their snapshots tell it.
+"""Progress of the tables, as their snapshots record it.
 
 Each snapshot of `events` carries, in its summary, the next offset of every partition, the run that wrote it, the
 time up to which the history is complete, and the run's `ingested_at`.
@@ -27,7 +27,7 @@ Offsets: TypeAlias = dict[str, dict[int, int]]
 
 
 class EventsProgress(NamedTuple):
-    """What a snapshot of `events` says about itself.
+    """Progress that a snapshot of `events` records.
 
     Attributes:
         offsets: next offset to read of each partition.
@@ -66,7 +66,7 @@ class EventsProgress(NamedTuple):
 
 
 def events_progress(table: Table) -> EventsProgress | None:
-    """How far `events` has come: what its newest snapshot with offsets says; None before the first run.
+    """Progress of `events`, from its newest snapshot with offsets; None before the first run.
 
     Raises:
         PermanentError: the table has records, but no snapshot tells which offsets they stand for.
@@ -86,7 +86,7 @@ def events_progress(table: Table) -> EventsProgress | None:
 
 
 def complete_through(table: Table) -> datetime | None:
-    """Up to when the history in `events` is complete; None before the first run.
+    """Watermark of `events`: time through which its history is complete; None before the first run.
 
     Raises:
         PermanentError: as `events_progress`.

@@ -45,13 +45,13 @@ PROPERTIES: Final = {
 
 
 class TableDefinition(NamedTuple):
-    """How a table is created.
+    """Definition of a table.
 
     Attributes:
         schema: its columns.
         day_of: the time column whose day (UTC) partitions the table.
         sort_by: order of the rows within each row group of a file.
-        row_groups_by: a column that is the same in all rows of a row group; who wants one value reads only those.
+        row_groups_by: a column that is the same in all rows of a row group: a reader of one value reads only those.
     """
 
     schema: Schema
@@ -124,7 +124,7 @@ def ensure_tables(catalog: Catalog) -> None:
         TransientError: the catalog or the object store is away.
     """
     with named_outages("the tables of event_aggregations could not be created"):
-        # Raised when somebody else created it between the look and the insertion.
+        # Raised when another run created it between the check and the insertion.
         with suppress(IntegrityError, NamespaceAlreadyExistsError):
             catalog.create_namespace_if_not_exists(NAMESPACE)
         existing = {".".join(identifier) for identifier in catalog.list_tables(NAMESPACE)}
@@ -149,6 +149,6 @@ def open_table(catalog: Catalog, name: str) -> Table:
 
 
 def _create_table(catalog: Catalog, name: str, definition: TableDefinition) -> None:
-    # Raised when somebody else created it between the look and the insertion.
+    # Raised when another run created it between the check and the insertion.
     with suppress(TableAlreadyExistsError):
         catalog.create_table(name, definition.schema, partition_spec=definition.partition_spec, properties=PROPERTIES)

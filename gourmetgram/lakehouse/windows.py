@@ -73,7 +73,7 @@ GROUP BY image, window_us
 
 @dataclass(frozen=True)
 class WindowsResult:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
         table: name of the window table.

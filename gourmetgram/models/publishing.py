@@ -1,4 +1,4 @@
-"""Puts models where the scorer looks for them, and says which one it serves.
+"""Publishing of models: versions in the object store, and the one that the scorer serves.
 
 Under the prefix, every version has a folder of its own, `versions/<n>/`, which is written once and never changed. The
 version in use is copied beside `metadata.json`, artifacts first; the metadata, written last, names the digests of the
@@ -114,7 +114,7 @@ class ModelPublisher(ModelRepository):
             try:
                 text = self.read(folder_of(number) + METADATA_NAME)
             except MissingObjectError:
-                continue  # somebody is publishing it, or died while doing so
+                continue  # its publisher is at work, or died
             metadata = metadata_document(text, f"{self.address}{folder_of(number)}{METADATA_NAME}")
             found.append(PublishedModel(number, number == active, metadata))
         return found
@@ -221,5 +221,5 @@ def check_package(package: ModelPackage) -> ServingModel:
 
 
 def folder_of(version: int) -> str:
-    """Where a version is kept, relative to the prefix."""
+    """Folder of a version, relative to the prefix."""
     return f"{VERSIONS}{version}/"

@@ -1,4 +1,4 @@
-"""Where models are kept: a folder of the object store, read with deadlines."""
+"""Repository of models: a folder of the object store, read with deadlines."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Where models are published."""
+"""Place of the published models."""
 
 from typing import Annotated
 

@@ -1,1 +1,1 @@
-"""Who may be judged and learned from (eligibility), and how the rules judge (heuristic)."""
+"""Policy: actors whose events count (eligibility), and the rules that score (heuristic)."""

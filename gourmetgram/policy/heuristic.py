@@ -17,7 +17,7 @@ NO_RULE_FIRED: Final = "no rule fired"
 MAX_SCORE: Final = 1.0
 
 
-class Rule(NamedTuple):
+class PolicyRule(NamedTuple):
     """One condition of a policy.
 
     Attributes:
@@ -65,19 +65,19 @@ def _bot_pattern(evidence: Evidence) -> dict[str, float]:
     return {}
 
 
-_FLAGS: Final = Rule("flags", 0.4, _over("total_flags", 0))
+_FLAGS: Final = PolicyRule("flags", 0.4, _over("total_flags", 0))
 
-POLICIES: Final[Mapping[PolicyVersion, tuple[Rule, ...]]] = {
+POLICIES: Final[Mapping[PolicyVersion, tuple[PolicyRule, ...]]] = {
     "v1": (
         _FLAGS,
-        Rule("comment spam", 0.3, _over("comments_5min", 10)),
-        Rule("views", 0.2, _over("views_5min", 100)),
+        PolicyRule("comment spam", 0.3, _over("comments_5min", 10)),
+        PolicyRule("views", 0.2, _over("views_5min", 100)),
     ),
     "v2": (
         _FLAGS,
-        Rule("comment spam", 0.3, _comment_flood),
-        Rule("ratio", 0.2, _over("comment_to_view_ratio", 0.5)),
-        Rule("bot pattern", 0.3, _bot_pattern),
+        PolicyRule("comment spam", 0.3, _comment_flood),
+        PolicyRule("ratio", 0.2, _over("comment_to_view_ratio", 0.5)),
+        PolicyRule("bot pattern", 0.3, _bot_pattern),
     ),
 }
 
@@ -99,7 +99,7 @@ def judge(version: PolicyVersion, evidence: Evidence) -> Verdict:
     return Verdict(min(rounded_score(score), MAX_SCORE), "; ".join(reasons) or NO_RULE_FIRED)
 
 
-def _reason(rule: Rule, fired: Mapping[str, float]) -> str:
+def _reason(rule: PolicyRule, fired: Mapping[str, float]) -> str:
     """E.g. `views: views_5min = 110 (+0.2)`."""
     values = ", ".join(f"{name} = {value:.10g}" for name, value in fired.items())
     return f"{rule.name}: {values} (+{rule.points})"

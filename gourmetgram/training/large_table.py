@@ -56,12 +56,12 @@ _COLUMNS: Final = (*FEATURE_COLUMNS, LABEL)
 _TYPES: Final = {"category": StringType()} | dict.fromkeys(_REAL, DoubleType()) | dict.fromkeys(_WHOLE, LongType())
 SCHEMA: Final = Schema(*(NestedField(number, name, _TYPES[name]) for number, name in enumerate(_COLUMNS, start=1)))
 
-Report = Callable[[int], None]
+WrittenRows = Callable[[int], None]
 """Told how many rows are written."""
 
 
 class LargeTableSettings(Settings):
-    """How large."""
+    """Size of the table."""
 
     large_rows: Annotated[int, Field(ge=1)] = 6_000_000
 
@@ -83,7 +83,7 @@ def random_batches(rows: int, seed: int = 42) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([columns[name] for name in _COLUMNS], schema=schema)
 
 
-def replace_large_table(catalog: Catalog, rows: int, report: Report = lambda _: None) -> Table:
+def replace_large_table(catalog: Catalog, rows: int, report: WrittenRows = lambda _: None) -> Table:
     """Write the table under another name, then put it in the place of the old one.
 
     Args:
@@ -105,7 +105,7 @@ def replace_large_table(catalog: Catalog, rows: int, report: Report = lambda _: 
         return catalog.rename_table(_UNFINISHED, LARGE_TABLE)
 
 
-def _write_files(table: Table, rows: int, report: Report) -> Iterator[str]:
+def _write_files(table: Table, rows: int, report: WrittenRows) -> Iterator[str]:
     """Write data files batch by batch; memory is that of one row group."""
     provider = load_location_provider(table.location(), table.properties)
     # add_files finds columns by name: the ids of Iceberg must not be in the files.

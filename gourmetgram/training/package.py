@@ -1,4 +1,4 @@
-"""What a training run leaves: pickled objects, and the metadata that says where they come from."""
+"""Package of a training run: pickled objects, and the metadata of their lineage."""
 
 import io
 import platform
@@ -23,7 +23,7 @@ ALGORITHM: Final = "SGDClassifier(log_loss)"
 
 
 class Provenance(NamedTuple):
-    """Where a model comes from and how good it is.
+    """Lineage of a model, and its metrics.
 
     Attributes:
         version: of the model.
@@ -103,7 +103,7 @@ def serving_model(files: dict[str, bytes], version: int, rows_seen: int) -> Serv
 
 
 def library_versions() -> dict[str, str]:
-    """What the objects were pickled with; the scorer should have the same."""
+    """Versions of the libraries that pickled the objects; the scorer should have the same."""
     return {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 

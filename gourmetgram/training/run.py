@@ -11,11 +11,11 @@ from gourmetgram.models.package import ModelPackage
 from gourmetgram.training.dataset import TrainingRows, open_training_table
 from gourmetgram.training.evaluation import HeldOutScores, Metrics, measure, score_held_out
 from gourmetgram.training.package import Provenance, pack, serving_model
-from gourmetgram.training.survey import Choice, choose_horizon
+from gourmetgram.training.survey import HorizonChoice, choose_horizon
 from gourmetgram.training.trainer import (
     Balance,
     FittedScaler,
-    Report,
+    TrainingReport,
     category_encoder,
     enough_passes,
     fit_model,
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingRun(NamedTuple):
-    """What came out of a run.
+    """Result of a training run.
 
     Attributes:
         snapshot_id: what was trained on.
@@ -40,7 +40,7 @@ class TrainingRun(NamedTuple):
     """
 
     snapshot_id: int
-    choice: Choice
+    choice: HorizonChoice
     balance: Balance
     scores: HeldOutScores
     model: Metrics
@@ -55,7 +55,7 @@ def train(
     horizon_minutes: int | None = None,
     snapshot_id: int | None = None,
     passes: int | None = None,
-    report: Report = quiet,
+    report: TrainingReport = quiet,
 ) -> TrainingRun:
     """Split, fit, and judge the result. Writes nothing.
 
@@ -84,13 +84,13 @@ def train(
 
 def judged(
     rows: TrainingRows,
-    choice: Choice,
+    choice: HorizonChoice,
     fitted: FittedScaler,
     model: SGDClassifier,
     *,
     version: int,
     passes: int,
-    report: Report = quiet,
+    report: TrainingReport = quiet,
 ) -> TrainingRun:
     """Let a fitted model and the rules judge the held-out rows, and put its files together."""
     files = pack(model, fitted.scaler, category_encoder())

@@ -1,4 +1,4 @@
-"""What may be set about training."""
+"""Settings of training."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from gourmetgram.training.horizon import LONGEST_MINUTES
 
 
 class TrainingSettings(Settings):
-    """How rows are turned into examples."""
+    """Rules that turn rows into examples."""
 
     label_horizon_minutes: Annotated[int, Field(ge=1, le=LONGEST_MINUTES)] | None = None
     """How many minutes after its decision point an image is watched for a flag. None = the longest horizon that

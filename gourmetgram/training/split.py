@@ -1,4 +1,4 @@
-"""Which images a model learns from and which it is tried on: the latest, which it could not have seen."""
+"""Split of the images: a model learns from the earlier ones, and is tested on the latest, which it cannot have seen."""
 
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -45,7 +45,7 @@ class Split(NamedTuple):
         return after("anchor_time", self.held_out_from - timedelta(microseconds=1))
 
     def is_held_out(self, uploads_us: Integers) -> Flags:
-        """Which images, by upload time in microseconds since the epoch, are held out."""
+        """Mask of the held-out images, by upload time in microseconds since the epoch."""
         later: Flags = uploads_us >= to_us(self.held_out_from)
         return later
 

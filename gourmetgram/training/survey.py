@@ -64,7 +64,7 @@ class Candidate(NamedTuple):
         return f"{self.minutes} minutes: {share}, {self.positive:,} of them flagged, {sides}"
 
 
-class Choice(NamedTuple):
+class HorizonChoice(NamedTuple):
     """The horizon that labels are made with, and what is held out.
 
     Attributes:
@@ -92,7 +92,7 @@ class Choice(NamedTuple):
         return "the longest that 60 % of the rows were observed for, with both classes on both sides of the split"
 
 
-def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime | None = None) -> Choice:
+def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime | None = None) -> HorizonChoice:
     """Choose the label horizon, and hold out the latest images. Reads the table once; keeps 18 bytes an image.
 
     Args:
@@ -112,7 +112,7 @@ def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime
     for found in candidates:
         usable = found.positive not in {0, found.observed} if given else found.enough_observed and found.both_classes
         if found.split is not None and usable:
-            return Choice(found.minutes, found.split, given is not None, candidates)
+            return HorizonChoice(found.minutes, found.split, given is not None, candidates)
     raise UnusableDataError(_refusal(table.snapshot_id, candidates, survey.observed_until, now or datetime.now(UTC)))
 
 
@@ -130,7 +130,7 @@ class _Survey:
 
     @property
     def observed_until(self) -> datetime:
-        """How far flags are known."""
+        """Time through which flags are known."""
         return from_us(self._until_us)
 
     def add(self, looks: Looks) -> None:

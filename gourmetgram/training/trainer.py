@@ -23,12 +23,12 @@ CLASSES: Final = np.array([0, 1])
 
 _NUMERIC: Final = len(NUMERIC_FEATURES)
 
-Report = Callable[[str], None]
+TrainingReport = Callable[[str], None]
 """Told what is being done, for people who wait."""
 
 
 class Balance(NamedTuple):
-    """How many examples of each class there are.
+    """Number of examples of each class.
 
     Attributes:
         negative: of class 0, not flagged within the horizon.
@@ -54,7 +54,7 @@ class Balance(NamedTuple):
 
 
 class FittedScaler(NamedTuple):
-    """What the first look at the training examples gives.
+    """Result of the first pass over the training examples.
 
     Attributes:
         scaler: knows mean and spread of features 1-18.
@@ -68,10 +68,10 @@ class FittedScaler(NamedTuple):
 
 
 def quiet(_: str) -> None:
-    """Tell nobody."""
+    """Drop the text."""
 
 
-def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> FittedScaler:
+def fit_scaler(rows: TrainingRows, split: Split, report: TrainingReport = quiet) -> FittedScaler:
     """Learn the spread of the numeric features over all training batches.
 
     Raises:
@@ -89,7 +89,7 @@ def fit_scaler(rows: TrainingRows, split: Split, report: Report = quiet) -> Fitt
 
 
 def fit_model(
-    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int, report: Report = quiet
+    rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int, report: TrainingReport = quiet
 ) -> SGDClassifier:
     """Learn a logistic regression by stochastic gradient descent, several passes over the training batches."""
     model = SGDClassifier(loss="log_loss", random_state=42)
@@ -105,7 +105,7 @@ def fit_model(
 
 
 def enough_passes(rows: int) -> int:
-    """How many passes a table of so many training rows needs; a short one needs more."""
+    """Number of passes that a table of so many training rows needs; a short one needs more."""
     return min(max(ceil(_ROWS_TO_CONVERGE / max(rows, 1)), MIN_PASSES), MAX_PASSES)
 
 
@@ -116,7 +116,7 @@ def category_encoder() -> OneHotEncoder:
 
 
 def model_columns(scaler: StandardScaler, matrix: FeatureMatrix) -> NDArray[np.float32]:
-    """What the model sees of vectors: features 1-18 scaled, 19-29 as they are."""
+    """Model inputs of vectors: features 1-18 scaled, 19-29 unchanged."""
     return np.hstack([scaler.transform(matrix[:, :_NUMERIC]), matrix[:, _NUMERIC:]])
 
 

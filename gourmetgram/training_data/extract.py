@@ -104,7 +104,7 @@ RAW_TABLES: Final = {
 
 
 class Extraction(NamedTuple):
-    """What was extracted.
+    """Result of an extraction.
 
     Attributes:
         extraction_id: the same in all five files.
@@ -160,7 +160,7 @@ def extract_to(database_url: str, folder: Path) -> Extraction:
 
 
 def raw_path(folder: Path, table: str) -> Path:
-    """Where `extract_to` leaves a table's file."""
+    """Path at which `extract_to` leaves a table's file."""
     return folder / f"{table}.parquet"
 
 

@@ -1,4 +1,4 @@
-"""What training rows are computed from, loaded into the engine: the raw extract and the event history."""
+"""Inputs of the training rows, loaded into the engine: the raw extract and the event history."""
 
 from datetime import datetime
 from pathlib import Path

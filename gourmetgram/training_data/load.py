@@ -29,7 +29,7 @@ from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FI
 log = logging.getLogger(__name__)
 
 SUMMARY_KEYS: Final = (EXTRACTION_ID, EXTRACTED_AT, EVENTS_SNAPSHOT_ID, ROWS_KEPT, ROWS_DROPPED)
-"""What the processed file says of its run, handed on to the table's snapshot."""
+"""Metadata of the processed file, handed on to the table's snapshot."""
 
 _CHUNK_ROWS: Final = 500_000
 # A filter of more parts would take longer to evaluate than the files between them to write.
@@ -37,7 +37,7 @@ _MAX_SPANS: Final = 60
 
 
 class Load(NamedTuple):
-    """What a load did.
+    """Result of a load.
 
     Attributes:
         rows: rows of the table afterwards.
@@ -53,7 +53,7 @@ class Load(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """What differs between the table and the file, and the days (since the epoch) of the differing anchors."""
+    """Differences between the table and the file, and the days (since the epoch) of the differing anchors."""
 
     removed: int
     added: int

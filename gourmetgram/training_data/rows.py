@@ -1,4 +1,4 @@
-"""Which rows training gets, and their labels: expressions over the raw extract and the event history.
+"""Rows of the training data, and their labels: expressions over the raw extract and the event history.
 
 As in `gourmetgram.features.offline`, times are int64 microseconds and nothing here is specific to an engine.
 """
@@ -129,7 +129,7 @@ def calendar_year(time_us: ibis.Value) -> ibis.Value:
 
 
 def labels(points: ir.Table, flags_of_images: ir.Table, extracted_us: int) -> ir.Table:
-    """What became of each image after its anchor, as far as the extract knows.
+    """Labels: flags of each image after its anchor, as far as the extract knows.
 
     Args:
         points: `point_id`, `image_id`, `upload_us` and `time_us`, none later than `extracted_us`.

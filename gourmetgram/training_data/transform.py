@@ -49,7 +49,7 @@ ROWS_DROPPED: Final = "gourmetgram.rows_dropped"
 
 
 class Transformation(NamedTuple):
-    """What a run made of its inputs.
+    """Result of a transformation.
 
     Attributes:
         extracted_at: moment of the raw extract, UTC.

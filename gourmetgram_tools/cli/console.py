@@ -1,4 +1,4 @@
-"""What all subcommands share: the console, the stack they act on, and the display of a longer operation."""
+"""Shared parts of all subcommands: the console, the stack they act on, and the display of a longer operation."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Final
 import typer
 from rich.console import Console
 
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from gourmetgram_tools.local.stack import Stack
 
 console: Final = Console()
@@ -29,7 +29,7 @@ class ConsoleProgress:
     """Shows the step under way with a spinner, and each finished one as a line with its duration."""
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Report]:
+    def step(self, title: str) -> Iterator[StepReport]:
         """Show one step; its details follow its title while it lasts."""
         started = last_detail = time.monotonic()
         with console.status(title) as status:

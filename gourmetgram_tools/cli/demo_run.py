@@ -25,14 +25,14 @@ from gourmetgram_tools.local.services import inherited_environment
 
 
 class DemoSettings(Settings):
-    """How lively the demonstration is."""
+    """Rate of the demonstration's traffic."""
 
     gourmetgram_demo_arrival_rate: float = 72_000.0
     """Events an hour of the traffic that the demonstration adds; 72,000 = 20 a second."""
 
 
 class Demo(NamedTuple):
-    """What was asked for.
+    """Options of a demonstration.
 
     Attributes:
         context: of the command; its object is the stack's name.

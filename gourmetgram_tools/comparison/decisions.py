@@ -1,4 +1,4 @@
-"""What rules and model said about the same requests, from the rows of `moderation`."""
+"""Scores of rules and model for the same requests, from the rows of `moderation`."""
 
 from collections import Counter
 from datetime import datetime
@@ -20,12 +20,12 @@ MAX_ROWS: Final = 200_000
 
 
 class Opinion(NamedTuple):
-    """What both said about one request.
+    """Scores of both for one request.
 
     Attributes:
-        image_id: what was judged.
-        mode: `inference_mode` of the row: which of both had the say.
-        trigger: why it was judged.
+        image_id: the image that was scored.
+        mode: `inference_mode` of the row: which of both decided.
+        trigger: the reason of the request.
         created_at: when.
         rules: score of the rules.
         model: probability of the model.
@@ -42,17 +42,17 @@ class Opinion(NamedTuple):
 
     @property
     def by_rules(self) -> Recommendation:
-        """What the rules advise."""
+        """Recommendation of the rules."""
         return recommend(self.rules)
 
     @property
     def by_model(self) -> Recommendation:
-        """What the model advises."""
+        """Recommendation of the model."""
         return recommend(self.model)
 
     @property
     def disagree(self) -> bool:
-        """Whether a moderator would be told different things."""
+        """Tell whether the recommendations differ."""
         return self.by_rules != self.by_model
 
 
@@ -81,7 +81,7 @@ class DecisionComparison(NamedTuple):
 
     @property
     def disagreements(self) -> list[Opinion]:
-        """Where both advise differently, the widest apart first."""
+        """Requests with different recommendations, the widest apart first."""
         found = [opinion for opinion in self.opinions if opinion.disagree]
         return sorted(found, key=lambda opinion: -abs(opinion.rules - opinion.model))
 
@@ -144,7 +144,7 @@ def compare_decisions(engine: Engine) -> DecisionComparison:
 
 
 def _rule_score(mode: str, score: float, policy: str, features: dict[str, float] | None) -> float | None:
-    """What the rules said, or, where the model had the say, what they say about the stored features.
+    """Score of the rules: as stored, or, where the model decided, computed from the stored features.
 
     The count of comments in the last minute, which policy v2 also looks at, is not stored with a row.
     """

@@ -20,7 +20,7 @@ class HeldOutComparison(NamedTuple):
 
     Attributes:
         version: of the model.
-        snapshot_id: whose rows were judged.
+        snapshot_id: whose rows were scored.
         horizon_minutes: of the labels, as in the model's training.
         newest: whether the model's own snapshot is gone, so that the newest one was taken.
         split: what was held out.
@@ -47,7 +47,7 @@ class _Sizes(BaseModel):
 
 
 class _Origin(BaseModel):
-    """What the trainer wrote about the rows."""
+    """The trainer's metadata about the rows."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -59,7 +59,7 @@ class _Origin(BaseModel):
 
 
 def compare_held_out(catalog: Catalog, package: ModelPackage) -> HeldOutComparison:
-    """Judge the held-out rows again, with the model as it is served.
+    """Score the held-out rows again, with the model as it is served.
 
     Args:
         catalog: the lakehouse's.

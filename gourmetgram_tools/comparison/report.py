@@ -19,7 +19,7 @@ MAX_DISAGREEMENTS: Final = 50
 
 
 class Comparison(NamedTuple):
-    """What there is to compare; a part that is not there has a reason in `missing`.
+    """Material of a comparison; a part that is not there has a reason in `missing`.
 
     Attributes:
         decisions: from the rows of `moderation`.
@@ -51,13 +51,13 @@ class HeldOutDisagreement(NamedTuple):
 
     @property
     def nearer(self) -> str:
-        """Whose score is nearer to what happened."""
+        """Name of the one whose score is nearer to the label."""
         model_is = abs(self.model - self.flagged) < abs(self.rules - self.flagged)
         return "model" if model_is else "rules"
 
 
 def held_out_disagreements(found: HeldOutComparison) -> list[HeldOutDisagreement]:
-    """Where both advise differently, the widest apart first."""
+    """Rows with different recommendations, the widest apart first."""
     scores = found.scores
     columns = (scores.image_ids, scores.minutes, scores.labels, scores.rules, scores.model)
     rows = [

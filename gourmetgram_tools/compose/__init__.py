@@ -1,1 +1,1 @@
-"""What this command knows of the lab on Docker Compose: its passwords, ports and pages."""
+"""The lab on Docker Compose, seen from outside: its passwords, ports and pages."""

@@ -74,7 +74,7 @@ def wait_healthy(services: Sequence[str], deadline_s: float) -> None:
 
 
 def is_running(service: str) -> bool:
-    """Whether a container of the service runs."""
+    """True if a container of the service runs."""
     return bool(compose("ps", "--quiet", service, quiet=True).strip())
 
 

@@ -1,4 +1,4 @@
-"""What docker/.env may change, as far as people outside the containers need to know it."""
+"""Settings of docker/.env that matter outside the containers."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What keeps the lab on Docker Compose from working on this machine, and what to do about it."""
+"""Examination of a machine before the lab on Docker Compose starts: problems, and advice for each."""

@@ -62,7 +62,7 @@ def check_compose_file(file: Path) -> Finding:
 
 
 def running_containers() -> dict[int, str]:
-    """Which container publishes each port; empty when Docker does not answer."""
+    """Container that publishes each port; empty when Docker does not answer."""
     answer = ask("docker", "ps", "--format", "{{.Names}}\t{{.Ports}}")
     if answer is None or not answer.succeeded:
         return {}

@@ -1,4 +1,4 @@
-"""Everything that is looked at, in the order in which things have to be put right."""
+"""All checks, in the order in which problems have to be solved."""
 
 from pathlib import Path
 from typing import Final

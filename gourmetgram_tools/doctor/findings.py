@@ -1,11 +1,11 @@
-"""What an examination finds."""
+"""Findings of an examination."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is. Only a problem keeps the lab from working."""
+    """Severity of a finding. Only a problem keeps the lab from working."""
 
     OK = "ok"
     WARNING = "warning"
@@ -14,7 +14,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
         check: what was looked at.

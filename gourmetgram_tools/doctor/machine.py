@@ -82,7 +82,7 @@ def _can_be_asked(folder: Path) -> bool:
 def check_clock(checkout: Path, service_url: str, now: float | None = None) -> Finding:
     """Events from the future become dead letters, and windows count by time: the clock must be right.
 
-    Without a network there is nobody to ask for the time, but three things can tell that it is wrong.
+    Without a network no server can be asked for the time, but three things can show that it is wrong.
 
     Args:
         checkout: files cannot be newer than now.

@@ -1,4 +1,4 @@
-"""Ports that the lab publishes and somebody else holds."""
+"""Ports of the lab that another program holds."""
 
 from collections.abc import Iterable, Mapping
 

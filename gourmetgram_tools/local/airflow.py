@@ -16,7 +16,7 @@ from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.layout import Layout, replace_file
 from gourmetgram_tools.local.minio import answers
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 WEBSERVER: Final = "airflow_webserver"
 DAG_PROCESSOR: Final = "airflow_dag_processor"
@@ -85,7 +85,7 @@ class Airflow(Component):
             return {"Airflow's pages": self._port}
         return {"Airflow's scheduler health page": self._health_port} if self.name == SCHEDULER else {}
 
-    def obtain(self, report: Report) -> None:
+    def obtain(self, report: StepReport) -> None:
         """Airflow is installed by `make`.
 
         Raises:
@@ -94,7 +94,7 @@ class Airflow(Component):
         if not (ENVIRONMENT / "bin" / "airflow").exists():
             raise StackError("Airflow is not installed in this checkout: run `make setup-airflow`, then try again.")
 
-    def prepare(self, report: Report) -> None:
+    def prepare(self, report: StepReport) -> None:
         """Set the database, the login and the connections up, when they are not as the settings say."""
         self.home.mkdir(parents=True, exist_ok=True)
         if self.name != WEBSERVER:
@@ -121,7 +121,7 @@ class Airflow(Component):
         replace_file(note, wanted.decode())
 
     def _setup_key(self) -> bytes:
-        """What the set-up depends on: a change of any of it means to set up again."""
+        """Inputs of the set-up: a change of any of them means to set up again."""
         script = _INIT.read_text(encoding="utf-8")
         pins = (PROJECT_ROOT / "requirements" / "airflow.txt").read_text(encoding="utf-8")
         return orjson.dumps([script, pins, self._database_url, dict(self._stack_environment)])

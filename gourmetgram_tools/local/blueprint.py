@@ -1,4 +1,4 @@
-"""What a stack consists of: its servers and services with their addresses, worked out from its port plan."""
+"""Parts of a stack: its servers and services with their addresses, worked out from its port plan."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ from gourmetgram_tools.local import minio
 from gourmetgram_tools.local.airflow import AIRFLOW, Airflow
 from gourmetgram_tools.local.component import Component
 from gourmetgram_tools.local.kafka import Kafka
-from gourmetgram_tools.local.layout import Layout, Plan
+from gourmetgram_tools.local.layout import Layout, StackPlan
 from gourmetgram_tools.local.minio import Minio
 from gourmetgram_tools.local.postgres import Postgres
 from gourmetgram_tools.local.redis import Redis
@@ -17,7 +17,7 @@ from gourmetgram_tools.local.services import API_SERVICES, SERVICES, WORKERS, Se
 
 SERVERS: Final = ("postgres", "redis", "kafka", "minio")
 DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
-"""What `up` starts beside the servers."""
+"""Services that `up` starts beside the servers."""
 
 
 class Blueprint:
@@ -29,7 +29,7 @@ class Blueprint:
         cache: folder of programs that are fetched or built once.
     """
 
-    def __init__(self, layout: Layout, plan: Plan, cache: Path) -> None:
+    def __init__(self, layout: Layout, plan: StackPlan, cache: Path) -> None:
         self._layout = layout
         self._plan = plan
         ports = plan.ports

@@ -1,16 +1,16 @@
-"""What the stack supervises: a part that can be prepared, run as a program, and asked whether it is healthy."""
+"""Part that the stack supervises: it can be prepared, run as a program, and probed for its health."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 
 @dataclass(frozen=True)
 class Program:
-    """How supervisord runs a component."""
+    """Program of a component, as supervisord runs it."""
 
     command: tuple[str, ...]
     directory: Path
@@ -19,7 +19,7 @@ class Program:
     """Operating-system user to run as, when it is not the caller's own."""
     stop_signal: str = "TERM"
     stop_seconds: int = 10
-    """How long a stop may take before SIGKILL."""
+    """Longest time from a stop to SIGKILL."""
     stop_group: bool = True
     """Send the stop signal to the whole process group, not only to the leader."""
 
@@ -45,10 +45,10 @@ class Component(ABC):
     def ports(self) -> Mapping[str, int]:
         """Every port that the component listens on, by purpose; the first is the main one."""
 
-    def obtain(self, report: Report) -> None:  # noqa: B027 - most components need nothing
+    def obtain(self, report: StepReport) -> None:  # noqa: B027 - most components need nothing
         """Fetch or build the programs that it needs, once for all stacks; may take minutes the first time."""
 
-    def prepare(self, report: Report) -> None:  # noqa: B027
+    def prepare(self, report: StepReport) -> None:  # noqa: B027
         """Make its data folder ready; called before each start, cheap when there is nothing to do."""
 
     @abstractmethod
@@ -59,5 +59,5 @@ class Component(ABC):
     def healthy(self) -> bool:
         """Ask, within about two seconds, whether it answers its clients."""
 
-    def initialise(self, report: Report) -> None:  # noqa: B027
+    def initialise(self, report: StepReport) -> None:  # noqa: B027
         """Bring what clients expect to find inside (schema, topics, buckets) into being; safe to repeat."""

@@ -1,4 +1,4 @@
-"""What can go wrong with a stack."""
+"""Errors of a stack."""
 
 from gourmetgram.errors import PlatformError
 

@@ -20,7 +20,7 @@ from gourmetgram_tools.local import kafka_classes, kafka_jars, ports, toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.layout import Layout, replace_file
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Kafka(Component):
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients connect to; equal to what the broker advertises."""
+        """Address for clients; equal to the one that the broker advertises."""
         return f"localhost:{self._port}"
 
     @property
@@ -75,7 +75,7 @@ class Kafka(Component):
     def _image(self) -> Path:
         return kafka_classes.image_file(self._cache, toolchain.find_java())
 
-    def obtain(self, report: Report) -> None:
+    def obtain(self, report: StepReport) -> None:
         """Fetch the jars, and write the image of the classes in them, once for all stacks."""
         kafka_jars.obtain(self._cache, report)
         with toolchain.exclusive(self._cache / "kafka-classes.lock"):
@@ -89,7 +89,7 @@ class Kafka(Component):
                 log.warning("Kafka will start without an image of its classes: %s", error)
                 self._image.touch()
 
-    def _write_image(self, report: Report) -> None:
+    def _write_image(self, report: StepReport) -> None:
         with tempfile.TemporaryDirectory(dir=self._cache) as folder:
             names = Path(folder) / "classes"
             free = ports.choose_free()
@@ -114,10 +114,10 @@ class Kafka(Component):
 
     @property
     def has_topics(self) -> bool:
-        """Whether the topics were created in an earlier start."""
+        """True if the topics were created in an earlier start."""
         return self._topics_mark.exists()
 
-    def prepare(self, report: Report) -> None:
+    def prepare(self, report: StepReport) -> None:
         """Write the configuration and format the storage, in a temporary place first."""
         self._folder.mkdir(parents=True, exist_ok=True)
         replace_file(self._config, self._properties(self._data))
@@ -205,7 +205,7 @@ class Kafka(Component):
 
     def healthy(self) -> bool:
         """Tell whether it answers a metadata request with itself as a broker."""
-        if ports.is_free(self._port, self.host):  # nobody listens yet; librdkafka would log each attempt
+        if ports.is_free(self._port, self.host):  # no listener yet; librdkafka would log each attempt
             return False
         try:
             with AdminClient({**client_config(self._settings, "gourmetgram-local"), "log_level": 0}) as admin:
@@ -213,7 +213,7 @@ class Kafka(Component):
         except KafkaException:
             return False
 
-    def initialise(self, report: Report) -> None:
+    def initialise(self, report: StepReport) -> None:
         """Create the platform's topics, or correct their settings."""
         ensure_topics(self._settings)
         self._topics_mark.touch()

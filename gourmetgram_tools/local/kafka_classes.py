@@ -20,7 +20,7 @@ _FILE = "-XX:SharedArchiveFile="
 
 
 def image_file(cache: Path, java: Path) -> Path:
-    """Where the image for one java is, once it is complete: one that was upgraded in place gets another.
+    """Path of the image for one java: a java that was upgraded in place gets another.
 
     Args:
         cache: the user's cache folder of this platform.

@@ -11,7 +11,7 @@ from pathlib import Path
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 VERSION = "4.1.0"
 # Kafka's own coordinates name no logger to use; without one it would start with a warning and log nothing.
@@ -19,11 +19,11 @@ COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7
 
 
 def folder(cache: Path) -> Path:
-    """Where the jars are once they are complete."""
+    """Folder of the complete jars."""
     return cache / f"kafka-{VERSION}"
 
 
-def obtain(cache: Path, report: Report) -> None:
+def obtain(cache: Path, report: StepReport) -> None:
     """Fetch them once for all stacks.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a stack keeps its things, and the file that remembers its ports."""
+"""Places of a stack, and the file that remembers its ports."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """Where supervisord listens: in the stack's folder unless that path is too long for a socket."""
+        """Socket of supervisord: in the stack's folder unless that path is too long for a socket."""
         inside = self.folder / "supervisor.sock"
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
             return inside
@@ -91,19 +91,19 @@ class Layout:
 
     @property
     def postgres_link(self) -> Path:
-        """Where PostgreSQL's part is in the stack's folder: the folder itself or, as root, a link to it."""
+        """Place of PostgreSQL in the stack's folder: the folder itself or, as root, a link to it."""
         return self.folder / "postgres"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a stack remembers between two commands."""
+class StackPlan:
+    """State of a stack that survives from one command to the next."""
 
     ports: Ports
     ui_bind: str
 
 
-def load_or_create_plan(layout: Layout, ui_bind: str) -> Plan:
+def load_or_create_plan(layout: Layout, ui_bind: str) -> StackPlan:
     """Read the stack's plan; a new stack gets the lab's ports (`default`) or free ones (any other name).
 
     Args:
@@ -117,12 +117,12 @@ def load_or_create_plan(layout: Layout, ui_bind: str) -> Plan:
         return _read(layout.plan_file)
     is_default = layout.name == DEFAULT_NAME
     chosen = Ports() if is_default else ports.choose_free(_ports_of_other_stacks(layout))
-    plan = Plan(chosen, ui_bind)
+    plan = StackPlan(chosen, ui_bind)
     save_plan(layout, plan)
     return plan
 
 
-def save_plan(layout: Layout, plan: Plan) -> None:
+def save_plan(layout: Layout, plan: StackPlan) -> None:
     """Write the plan, all or nothing."""
     layout.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"name": layout.name, "ui_bind": plan.ui_bind, "ports": asdict(plan.ports)}, indent=2)
@@ -136,10 +136,10 @@ def replace_file(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _read(path: Path) -> Plan:
+def _read(path: Path) -> StackPlan:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(Ports(**content["ports"]), content["ui_bind"])
+        return StackPlan(Ports(**content["ports"]), content["ui_bind"])
     except (ValueError, KeyError, TypeError) as error:
         raise StackError(f"{path} does not describe a stack ({error}): correct it, or delete the file.") from error
 

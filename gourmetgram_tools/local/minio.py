@@ -15,7 +15,7 @@ from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.layout import Layout
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 USER = "admin"
 PASSWORD = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
@@ -63,7 +63,7 @@ class Minio(Component):
     def _built(self) -> Path:
         return self._cache / f"minio-{VERSION}" / "minio"
 
-    def obtain(self, report: Report) -> None:
+    def obtain(self, report: StepReport) -> None:
         """Build the server unless the system has one or it was built before."""
         if shutil.which("minio"):
             return
@@ -71,7 +71,7 @@ class Minio(Component):
             if not self._built.exists():
                 build(self._built, self._cache / "minio-build", report)
 
-    def prepare(self, report: Report) -> None:
+    def prepare(self, report: StepReport) -> None:
         """Create its folders; MinIO formats an empty one by itself and in one step."""
         (self._folder / "data").mkdir(parents=True, exist_ok=True)
         (self._folder / "certificates").mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ class Minio(Component):
         """Tell whether its liveness endpoint answers."""
         return answers(f"{self.endpoint}/minio/health/live")
 
-    def initialise(self, report: Report) -> None:
+    def initialise(self, report: StepReport) -> None:
         """Create the two buckets."""
         try:
             buckets.create(
@@ -112,7 +112,7 @@ class Minio(Component):
             raise StackError(str(error)) from error
 
 
-def build(target: Path, workshop: Path, report: Report) -> None:
+def build(target: Path, workshop: Path, report: StepReport) -> None:
     """Compile MinIO from its Go module; the binary appears only when complete.
 
     An interrupted build goes on where it stopped: what it downloaded and compiled stays in the workshop until the end.
@@ -163,7 +163,7 @@ def _build_environment(workshop: Path) -> dict[str, str]:
     }
 
 
-def _watch(lines: Iterable[str], last_lines: deque[str], report: Report) -> None:
+def _watch(lines: Iterable[str], last_lines: deque[str], report: StepReport) -> None:
     """Count what `go install -v` writes: a line for each module it downloads and each package it compiles."""
     downloaded = compiled = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""Which port each part of a stack uses, and who holds a port that is taken."""
+"""Ports of a stack's parts, and the holder of a port that is taken."""
 
 import random
 import socket

@@ -20,7 +20,7 @@ from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.layout import Layout
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from gourmetgram_tools.local.settings import LocalSettings
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Postgres(Component):
         programs = LocalSettings.load().gourmetgram_system_home / f"programs-{_build_mark(install)}"
         return programs / install.parent.name / install.name
 
-    def obtain(self, report: Report) -> None:
+    def obtain(self, report: StepReport) -> None:
         """As root, copy the programs to where their user can read them; once per version."""
         if self._install.exists():
             return
@@ -119,7 +119,7 @@ class Postgres(Component):
         except OSError:  # another stack was quicker
             shutil.rmtree(fresh)
 
-    def prepare(self, report: Report) -> None:
+    def prepare(self, report: StepReport) -> None:
         """Create the data folder with initdb, in a temporary place, so that an interruption leaves nothing half."""
         if self._link != self._home:
             self._link_home()
@@ -219,7 +219,7 @@ class Postgres(Component):
         connection.close()
         return True
 
-    def initialise(self, report: Report) -> None:
+    def initialise(self, report: StepReport) -> None:
         """Create the database with the files of docker/init_sql, or bring an older one up to date."""
         is_new = self._create_database()
         files = (file for file in INIT_FOLDER.iterdir() if is_new or file.name not in TABLE_FILES)
@@ -243,7 +243,7 @@ class Postgres(Component):
             connection.close()
 
 
-def apply_init_files(url: str, programs: Path, files: Iterable[Path], report: Report) -> None:
+def apply_init_files(url: str, programs: Path, files: Iterable[Path], report: StepReport) -> None:
     """Apply `.sql` and `.sh` files in alphabetical order, as the official PostgreSQL image does.
 
     Args:

@@ -1,4 +1,4 @@
-"""How a stack tells what it is doing, without knowing who listens."""
+"""Progress of longer operations of a stack, for any display."""
 
 import logging
 import time
@@ -8,14 +8,14 @@ from typing import Protocol
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[str], None]
+StepReport = Callable[[str], None]
 """Takes a short text that says how far the current step is."""
 
 
-class Progress(Protocol):
+class StepProgress(Protocol):
     """Receives the named steps of a longer operation."""
 
-    def step(self, title: str) -> AbstractContextManager[Report]:
+    def step(self, title: str) -> AbstractContextManager[StepReport]:
         """Open a step; leaving the context ends it."""
         ...
 
@@ -24,7 +24,7 @@ class LogProgress:
     """Writes each finished step, with its duration, to the log."""
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Report]:
+    def step(self, title: str) -> Iterator[StepReport]:
         """Time the step and log it at its end; details go to DEBUG."""
         started = time.monotonic()
         yield lambda detail: log.debug("%s: %s", title, detail)

@@ -7,7 +7,7 @@ from gourmetgram.settings import RedisSettings
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.layout import Layout
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 
 
 class Redis(Component):
@@ -35,7 +35,7 @@ class Redis(Component):
         """Redis URL of database 0."""
         return f"redis://127.0.0.1:{self._port}/0"
 
-    def prepare(self, report: Report) -> None:
+    def prepare(self, report: StepReport) -> None:
         """Create the data folder; the server fills it and repairs a cut-off append-only file by itself.
 
         It also takes over the single append-only file that the Redis 6.2 of earlier versions wrote.

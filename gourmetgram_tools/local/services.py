@@ -7,10 +7,24 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-from gourmetgram.settings import PROJECT_ROOT, process_environment
+from api_v2.settings import ApiV2Settings
+from data_generator.settings import GeneratorSettings
+from gourmetgram.settings import (
+    PROJECT_ROOT,
+    IcebergSettings,
+    KafkaSettings,
+    ObjectStoreSettings,
+    PostgresSettings,
+    RedisSettings,
+    Settings,
+    WorkerSettings,
+    process_environment,
+)
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.minio import answers
+from risk_scoring_service.settings import ScorerHealthSettings, ScorerSettings
+from stream_consumer.settings import ConsumerSettings
 
 API_SERVICES: Final = ("api_v1", "api_v2")
 """Two versions of the API, of which one at a time holds the API's port."""
@@ -42,27 +56,28 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     },
 }
 
-# Variables of the caller's environment that reach the services: those that change how they work. Addresses do not,
-# so that a shell set up for one stack (`gourmetgram env`) cannot point another stack's services at the first.
-_SWITCHES = (
-    *("API_", "CONSUMER_", "DECODING_", "ENABLE_", "FLAGGED_", "GENERATOR_", "INFERENCE_", "LABEL_", "LOG_LEVEL"),
-    *("MAX_", "MODEL_", "ORPHAN_", "OUTBOX_", "POLICY_", "POPULAR_", "RESCORE_", "SCORER_", "STANDSTILL_"),
-    *("SUSPICIOUS_", "TRIGGER_", "UNKNOWN_", "UPLOAD_", "VIRAL_"),
+
+def _variables(*classes: type[Settings]) -> frozenset[str]:
+    return frozenset(name.upper() for settings in classes for name in settings.model_fields)
+
+
+# A service gets addresses from its stack only: a shell set up for one stack (`gourmetgram env`) must not point
+# another stack's services at the first. Libraries read more variables with these beginnings than the settings name.
+_ADDRESS_PREFIXES = ("AWS_", "KAFKA_", "PYICEBERG_")
+_ADDRESSES = _variables(
+    PostgresSettings, KafkaSettings, RedisSettings, ObjectStoreSettings, IcebergSettings, WorkerSettings
 )
-_ADDRESSES = (
-    *("AWS_", "DATABASE_URL", "DEAD_LETTER_TOPIC", "HEALTH_", "KAFKA_", "MODERATION_TOPIC", "PYICEBERG_"),
-    *("REDIS_", "S3_"),
-)
+_SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, ScorerSettings, ScorerHealthSettings)
 
 
 def is_address(variable: str) -> bool:
     """Tell whether a variable says where something is; a service gets it from its stack only."""
-    return variable.startswith(_ADDRESSES)
+    return variable in _ADDRESSES or variable.startswith(_ADDRESS_PREFIXES)
 
 
 def is_switch(variable: str) -> bool:
-    """Tell whether a variable of the caller's environment is passed on to the services."""
-    return variable.startswith(_SWITCHES)
+    """Tell whether a variable of the caller's environment changes how services work, and is passed on to them."""
+    return variable in _SETTINGS and not is_address(variable)
 
 
 def inherited_environment() -> dict[str, str]:
@@ -70,7 +85,7 @@ def inherited_environment() -> dict[str, str]:
     inherited = process_environment()
     # A process that may not keep what it compiled compiles some 600 modules at each start, which takes seconds.
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)
-    return {name: value for name, value in inherited.items() if not name.startswith((*_SWITCHES, *_ADDRESSES))}
+    return {name: value for name, value in inherited.items() if not is_switch(name) and not is_address(name)}
 
 
 def service_environment(

@@ -8,7 +8,7 @@ from gourmetgram.settings import PROJECT_ROOT, Settings
 
 
 class LocalSettings(Settings):
-    """Which stack is meant, and where stacks and downloaded programs live."""
+    """Name of the stack, and folders of stacks and downloaded programs."""
 
     gourmetgram_stack: str = "default"
     """Name of the stack that a command acts on."""

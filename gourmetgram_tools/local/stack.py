@@ -21,10 +21,10 @@ from gourmetgram_tools.local.airflow import AIRFLOW
 from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, Blueprint
 from gourmetgram_tools.local.component import Component
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.layout import DEFAULT_NAME, Layout, Plan
+from gourmetgram_tools.local.layout import DEFAULT_NAME, Layout, StackPlan
 from gourmetgram_tools.local.ports import Ports
 from gourmetgram_tools.local.postgres import Postgres
-from gourmetgram_tools.local.progress import LogProgress, Progress
+from gourmetgram_tools.local.progress import LogProgress, StepProgress
 from gourmetgram_tools.local.services import WORKERS
 from gourmetgram_tools.local.settings import LocalSettings
 from gourmetgram_tools.local.supervision import Supervisor, kill_tree, process_tree, render_config, survivors
@@ -98,11 +98,11 @@ class Stack:
 
     @property
     def folder(self) -> Path:
-        """Where its data and logs are."""
+        """Folder of its data and logs."""
         return self._layout.folder
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> StackPlan:
         """Its ports; chosen and remembered on first use."""
         return layouts.load_or_create_plan(self._layout, self._settings.ui_bind)
 
@@ -189,7 +189,7 @@ class Stack:
 
     # --- all of it -------------------------------------------------------------------------------------------------
 
-    def up(self, services: Sequence[str] | None = None, progress: Progress | None = None) -> None:
+    def up(self, services: Sequence[str] | None = None, progress: StepProgress | None = None) -> None:
         """Bring the servers and services up and wait until all are healthy; what runs unchanged is left alone.
 
         Args:
@@ -225,7 +225,7 @@ class Stack:
                 with steps.step(f"{service.title}: healthy"):
                     self.wait_healthy(service.name)
 
-    def down(self, wipe: bool = False, progress: Progress | None = None) -> None:
+    def down(self, wipe: bool = False, progress: StepProgress | None = None) -> None:
         """Stop everything.
 
         Args:
@@ -355,7 +355,7 @@ class Stack:
     def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
         if services is not None:
             return services
-        if self._runs("api_v1"):  # somebody switched to it on purpose, and both cannot have the port
+        if self._runs("api_v1"):  # the user switched to it, and both cannot have the port
             return ("api_v1", *WORKERS)
         return DEFAULT_SERVICES
 
@@ -364,7 +364,7 @@ class Stack:
         return known is not None and known.pid is not None
 
     def _end_survivors(self) -> None:
-        """End processes whose supervisord was killed: nobody would restart or stop them."""
+        """End processes whose supervisord was killed: nothing else would restart or stop them."""
         if self._supervisor.running():
             return
         for pid, name in survivors(self._layout).items():
@@ -405,7 +405,7 @@ class Stack:
         programs = {name: component.program() for name, component in self._blueprint.components().items()}
         self._supervisor.write_config(render_config(self._layout, programs, os.geteuid() == 0))
 
-    def _finish_server(self, server: Component, steps: Progress) -> None:
+    def _finish_server(self, server: Component, steps: StepProgress) -> None:
         """Wait until a server is healthy, then make sure that clients find in it what they expect."""
         with steps.step(f"{server.title}: healthy"):
             self.wait_healthy(server.name)
@@ -413,7 +413,7 @@ class Stack:
             with steps.step(f"{server.title}: {server.contents}") as report:
                 server.initialise(report)
 
-    def _start(self, component: Component, steps: Progress) -> None:
+    def _start(self, component: Component, steps: StepProgress) -> None:
         """Start a component with the settings just written; a running one only when they changed."""
         with steps.step(f"{component.title}: data folder and start") as report:
             self._supervisor.apply(component.name)

@@ -124,7 +124,7 @@ def _quote(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What supervisord knows of a program; `state` is its word, e.g. RUNNING or BACKOFF."""
+    """State of a program in supervisord; `state` is its word, e.g. RUNNING or BACKOFF."""
 
     state: str
     pid: int | None

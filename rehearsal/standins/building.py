@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from rehearsal import shell
 from rehearsal.errors import RehearsalError
 from rehearsal.places import FILES, cache
@@ -18,7 +18,7 @@ _LABEL: Final = "gourmetgram.stand-in"
 _DEBIAN: Final = "gourmetgram-standin/debian:latest"
 
 
-def provide(image: str, report: Report) -> str:
+def provide(image: str, report: StepReport) -> str:
     """Have a local image under an official name.
 
     An image that is there already and is no stand-in of ours is the real one: it stays.
@@ -55,7 +55,7 @@ def _labels(image: str) -> dict[str, str] | None:
     return (json.loads(answer.output) or {}) if answer.code == 0 else None
 
 
-def _ensure(stand_in: StandIn, report: Report) -> None:
+def _ensure(stand_in: StandIn, report: StepReport) -> None:
     mark = _mark(stand_in)
     if (_labels(_tag(stand_in)) or {}).get(_LABEL) == mark:
         return

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram_tools.local import kafka_jars
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from rehearsal.standins import parts
 
-Prepare = Callable[[Path, Report], None]
+Prepare = Callable[[Path, StepReport], None]
 """Puts what a Dockerfile copies, beyond its own folder, into the build context."""
 
 

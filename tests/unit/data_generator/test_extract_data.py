@@ -18,7 +18,7 @@ import pytest
 
 from data_generator import extract_data, transform_data
 from data_generator.dataset import Food11
-from data_generator.extract_data import SAMPLE_MARKER, Job, run
+from data_generator.extract_data import SAMPLE_MARKER, DatasetJob, run
 from data_generator.food11 import CLASSES, SPLITS, class_folder, class_of_name, count_images
 from gourmetgram.settings import PROJECT_ROOT
 from tests.support.waiting import wait_until
@@ -100,8 +100,8 @@ def server_fixture() -> Iterator[ArchiveServer]:
 
 
 @pytest.fixture(name="job")
-def job_fixture(server: ArchiveServer, tmp_path: Path) -> Job:
-    return Job(tmp_path / "data", server.url, expected_images=IMAGES, timeout_s=5.0)
+def job_fixture(server: ArchiveServer, tmp_path: Path) -> DatasetJob:
+    return DatasetJob(tmp_path / "data", server.url, expected_images=IMAGES, timeout_s=5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def unused_url() -> str:
 
 @pytest.mark.parametrize("prefix", ["", "Food-11/", "some/where/"])
 def test_the_archive_is_unpacked_whatever_folder_it_keeps_the_splits_in(
-    server: ArchiveServer, job: Job, prefix: str, caplog: pytest.LogCaptureFixture
+    server: ArchiveServer, job: DatasetJob, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.content = archive_of(prefix)
     run(job)
@@ -133,7 +133,7 @@ def test_the_archive_is_unpacked_whatever_folder_it_keeps_the_splits_in(
 
 
 def test_a_second_run_neither_downloads_nor_changes_a_file(
-    server: ArchiveServer, job: Job, caplog: pytest.LogCaptureFixture
+    server: ArchiveServer, job: DatasetJob, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(job)
     own = job.dataset / "training" / "notes.txt"
@@ -151,7 +151,7 @@ def test_a_second_run_neither_downloads_nor_changes_a_file(
     assert caplog.messages.count(f"total: {IMAGES} images") == 2
 
 
-def test_a_download_that_breaks_off_is_tried_again(server: ArchiveServer, job: Job) -> None:
+def test_a_download_that_breaks_off_is_tried_again(server: ArchiveServer, job: DatasetJob) -> None:
     server.cut_after, server.cuts = 1000, 2
     run(job)
     assert server.requests == 3
@@ -159,7 +159,7 @@ def test_a_download_that_breaks_off_is_tried_again(server: ArchiveServer, job: J
 
 
 def test_a_download_that_always_breaks_off_ends_in_the_sample_set(
-    server: ArchiveServer, job: Job, caplog: pytest.LogCaptureFixture
+    server: ArchiveServer, job: DatasetJob, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.cut_after, server.cuts = 1000, 99
     run(job)
@@ -169,9 +169,9 @@ def test_a_download_that_always_breaks_off_ends_in_the_sample_set(
 
 
 def test_an_unreachable_source_is_said_and_replaced_by_the_sample_set(
-    job: Job, caplog: pytest.LogCaptureFixture
+    job: DatasetJob, caplog: pytest.LogCaptureFixture
 ) -> None:
-    unreachable = Job(job.target, unused_url())
+    unreachable = DatasetJob(job.target, unused_url())
     run(unreachable)
     assert_sample(unreachable)
     assert "cannot be reached" in caplog.text
@@ -182,7 +182,7 @@ def test_an_answer_that_is_no_http_counts_as_unreachable(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answer = threading.Thread(target=answer_nonsense, args=(listener,))
         answer.start()
-        job = Job(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/food.zip", timeout_s=5.0)
+        job = DatasetJob(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/food.zip", timeout_s=5.0)
         run(job)
         answer.join()
     assert_sample(job)
@@ -211,20 +211,20 @@ DAMAGES: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_archive_leaves_nothing_of_it_behind(server: ArchiveServer, job: Job, damage: str) -> None:
+def test_a_damaged_archive_leaves_nothing_of_it_behind(server: ArchiveServer, job: DatasetJob, damage: str) -> None:
     server.content = DAMAGES[damage]()
     run(job)
     assert_sample(job)
 
 
-def test_a_class_without_images_in_a_split_counts_as_damage(server: ArchiveServer, job: Job) -> None:
-    fewer = Job(job.target, job.url, expected_images=IMAGES - PER_CLASS)
+def test_a_class_without_images_in_a_split_counts_as_damage(server: ArchiveServer, job: DatasetJob) -> None:
+    fewer = DatasetJob(job.target, job.url, expected_images=IMAGES - PER_CLASS)
     server.content = archive_of(images=IMAGES - PER_CLASS)
     run(fewer)
     assert_sample(fewer)
 
 
-def assert_sample(job: Job) -> None:
+def assert_sample(job: DatasetJob) -> None:
     """The sample set is there, complete, and nothing else."""
     assert [path.name for path in job.target.iterdir()] == ["Food-11"]
     files = contents(job.dataset)
@@ -233,12 +233,12 @@ def assert_sample(job: Job) -> None:
 
 
 def test_the_sample_set_makes_room_for_the_data_set_only_when_asked_and_only_when_it_arrives(
-    server: ArchiveServer, job: Job
+    server: ArchiveServer, job: DatasetJob
 ) -> None:
-    run(Job(job.target, unused_url()))
+    run(DatasetJob(job.target, unused_url()))
     run(job)
     assert server.requests == 0
-    run(Job(job.target, unused_url()), replace_sample=True)
+    run(DatasetJob(job.target, unused_url()), replace_sample=True)
     assert_sample(job)
     run(job, replace_sample=True)
     assert len(contents(job.target)) == IMAGES
@@ -247,7 +247,7 @@ def test_the_sample_set_makes_room_for_the_data_set_only_when_asked_and_only_whe
 
 
 def test_a_folder_with_other_things_is_not_touched(
-    server: ArchiveServer, job: Job, caplog: pytest.LogCaptureFixture
+    server: ArchiveServer, job: DatasetJob, caplog: pytest.LogCaptureFixture
 ) -> None:
     job.dataset.mkdir(parents=True)
     (job.dataset / "thesis.txt").write_text("the only copy")
@@ -256,7 +256,9 @@ def test_a_folder_with_other_things_is_not_touched(
     assert "move it away first" in caplog.text
 
 
-def test_a_killed_download_leaves_no_data_set_and_the_next_run_completes_it(server: ArchiveServer, job: Job) -> None:
+def test_a_killed_download_leaves_no_data_set_and_the_next_run_completes_it(
+    server: ArchiveServer, job: DatasetJob
+) -> None:
     server.cut_after, server.cuts, server.stall = 1000, 1, threading.Event()
     # -S: without any installed package, as in a plain Python image.
     command = [sys.executable, "-S", "-m", "data_generator.extract_data", "--target", str(job.target)]
@@ -271,7 +273,7 @@ def test_a_killed_download_leaves_no_data_set_and_the_next_run_completes_it(serv
 
 
 def test_images_are_sorted_into_class_folders_and_counted(
-    server: ArchiveServer, job: Job, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    server: ArchiveServer, job: DatasetJob, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     run(job)
     before = sorted(contents(job.dataset).values())
@@ -292,7 +294,7 @@ def test_images_are_sorted_into_class_folders_and_counted(
     assert contents(job.dataset) == files
 
 
-def test_an_interrupted_sorting_goes_on_where_it_stopped(server: ArchiveServer, job: Job) -> None:
+def test_an_interrupted_sorting_goes_on_where_it_stopped(server: ArchiveServer, job: DatasetJob) -> None:
     run(job)
     folder = job.dataset / "training" / class_folder(6)
     folder.mkdir()
@@ -302,7 +304,7 @@ def test_an_interrupted_sorting_goes_on_where_it_stopped(server: ArchiveServer, 
     assert all(numbers[number] == PER_CLASS for numbers in count_images(job.dataset).values() for number in range(11))
 
 
-def test_class_names_with_a_slash_are_names_and_never_paths(server: ArchiveServer, job: Job) -> None:
+def test_class_names_with_a_slash_are_names_and_never_paths(server: ArchiveServer, job: DatasetJob) -> None:
     run(job)
     transform_data.sort_images(job.dataset)
     assert {path.name for path in (job.dataset / "training").iterdir()} == {class_folder(n) for n in range(11)}

@@ -7,7 +7,7 @@ import pytest
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import ModerationRequest, Record
 from gourmetgram.features.definition import UNKNOWN_CATEGORY, FeatureVector
-from gourmetgram.features.online import Counts, ImageFacts
+from gourmetgram.features.online import ImageCounts, ImageFacts
 from gourmetgram.windows import COUNT_NAMES
 from risk_scoring_service.decide import Decision, Judge
 from risk_scoring_service.handlers import Handler, Waiting
@@ -41,7 +41,7 @@ class Windows:
 
     away = False
 
-    def counts(self, requests: Sequence[ModerationRequest]) -> list[Counts]:
+    def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         if self.away:
             raise ServerError("redis", ConnectionError("refused"))
         return [{**COUNTS, "views_5min": 101} for _ in requests]

@@ -145,8 +145,12 @@ def test_two_window_runs_at_once_count_nothing_twice(lakehouse: LakehousePlatfor
         if step == "files written":
             barrier.wait()
 
+    def run() -> None:
+        with watched_steps(meet):
+            write_windows(lakehouse.sources.iceberg, "view")
+
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(write_windows, lakehouse.sources.iceberg, "view", meet) for _ in range(2)]
+        runs = [pool.submit(run) for _ in range(2)]
         errors = [run.exception() for run in runs]
     assert sorted(error is None for error in errors) == [False, True]
     lakehouse.write_windows()

@@ -8,26 +8,26 @@ from uuid import UUID
 
 import pytest
 
-from data_generator.backfill.history import History, PastEvent, Plan, latest_end
+from data_generator.backfill.history import BackfillHistory, BackfillPlan, PastEvent, latest_end
 from gourmetgram.features.definition import CATEGORIES
 from gourmetgram.policy.eligibility import actor_eligible
 
 END = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PLAN = Plan(seed=7, end=END, days=7, images=600, events=40_000, test_account_rate=0.02)
+PLAN = BackfillPlan(seed=7, end=END, days=7, images=600, events=40_000, test_account_rate=0.02)
 
 
 @pytest.fixture(name="history", scope="module")
-def history_fixture() -> History:
-    return History(PLAN)
+def history_fixture() -> BackfillHistory:
+    return BackfillHistory(PLAN)
 
 
 @pytest.fixture(name="events", scope="module")
-def events_fixture(history: History) -> dict[int, list[PastEvent]]:
+def events_fixture(history: BackfillHistory) -> dict[int, list[PastEvent]]:
     return {number: list(history.events(number)) for number in range(PLAN.images)}
 
 
 def test_the_same_seed_gives_the_same_history(history, events):
-    again = History(PLAN)
+    again = BackfillHistory(PLAN)
     assert again.users == history.users
     assert again.images == history.images
     # In another order: an image's events do not depend on which was asked for before.
@@ -36,7 +36,7 @@ def test_the_same_seed_gives_the_same_history(history, events):
 
 
 def test_another_seed_gives_other_ids(history):
-    other = History(replace(PLAN, seed=8))
+    other = BackfillHistory(replace(PLAN, seed=8))
     assert {image.id for image in other.images}.isdisjoint(image.id for image in history.images)
     assert {user.username for user in other.users}.isdisjoint(user.username for user in history.users)
 

@@ -4,7 +4,7 @@ import pytest
 
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features.definition import FEATURE_NAMES, UNKNOWN_CATEGORY
-from gourmetgram.features.online import Counts, ImageFacts, online_vectors
+from gourmetgram.features.online import ImageCounts, ImageFacts, online_vectors
 from gourmetgram.windows import COUNT_NAMES
 
 VIEWS = FEATURE_NAMES.index("views_5min")
@@ -27,7 +27,7 @@ class FakeRedis:
         self.away = away
         self.asked: list[str] = []
 
-    def __call__(self, requests: Sequence[ModerationRequest]) -> Sequence[Counts] | None:
+    def __call__(self, requests: Sequence[ModerationRequest]) -> Sequence[ImageCounts] | None:
         self.asked += [item.image_id for item in requests]
         if self.away:
             return None

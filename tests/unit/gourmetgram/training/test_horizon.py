@@ -20,7 +20,7 @@ from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.moments import from_us
 from gourmetgram.training.dataset import TrainingTable, UnusableDataError, observations
 from gourmetgram.training.horizon import HORIZONS_MINUTES, LONGEST_MINUTES, Observations, Outcomes, outcomes
-from gourmetgram.training.survey import Choice, choose_horizon
+from gourmetgram.training.survey import HorizonChoice, choose_horizon
 from gourmetgram.training_data import rows as training
 from gourmetgram.training_data.table import ARROW_SCHEMA
 from tests.support.own_traffic import OwnTraffic
@@ -92,7 +92,7 @@ def engine_fixture() -> Iterator[Engine]:
         yield engine
 
 
-def choose_when_told(run: Run) -> tuple[Table, Choice, int]:
+def choose_when_told(run: Run) -> tuple[Table, HorizonChoice, int]:
     """Choose the horizon; after a refusal wait as long as it says, and let moderation_training run again.
 
     Returns:
@@ -124,7 +124,7 @@ def share(found: Outcomes) -> float:
     return float(found.labels[found.usable].mean())
 
 
-def assert_both_classes_on_both_sides(table: Table, choice: Choice) -> None:
+def assert_both_classes_on_both_sides(table: Table, choice: HorizonChoice) -> None:
     found, held_out = outcomes(table.observed, choice.minutes), choice.split.is_held_out(table.observed.uploads_us)
     for side in (held_out, ~held_out):
         assert set(found.labels[found.usable & side].tolist()) == {0, 1}
