@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.kafka.partitions import Partition
-from gourmetgram.kafka.ranges import OffsetRange
+from gourmetgram.kafka.ranges import OffsetRange, RecordsGoneError
 from gourmetgram.lakehouse.catalog import table_versions
 from gourmetgram.moments import now_us
 from gourmetgram_tools.inspection import objects
@@ -89,7 +89,10 @@ def audit(
             waited = time.monotonic() - started
             report("reading the stores")
             with open_tables() as tables:
-                lake = load_stores(tables, platform, engine, before.ends, strict)
+                try:
+                    lake = load_stores(tables, platform, engine, before.ends, strict)
+                except RecordsGoneError:
+                    continue  # Kafka's retention removed records meanwhile: the ranges are others now.
                 # Something arrived meanwhile: the tables are not of one moment.
                 if before != look(platform, engine) or lake.versions != table_versions(platform.iceberg):
                     continue
@@ -119,6 +122,7 @@ def load_stores(
         strict: see `audit`.
 
     Raises:
+        RecordsGoneError: Kafka no longer holds a record of the ranges.
         TransientError: a store is away.
     """
     kafka = platform.kafka
