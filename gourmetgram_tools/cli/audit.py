@@ -27,7 +27,7 @@ def audit(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Compare rows, events, windows, requests, decisions and objects; exit 1 when they differ."""
-    # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
+    # Imported when it runs: the clients of the stores take a second that `status` need not wait for.
     from gourmetgram_tools.cli.audit_view import audited, print_audit
     from gourmetgram_tools.cli.output import page, print_json
 

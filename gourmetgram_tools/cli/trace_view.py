@@ -256,7 +256,7 @@ def _event_lines(event: EventTrace) -> list[tuple[str, str]]:
     lines.append(("Outbox", f"waits since {_clock(event.outbox.created_at, date=True)}" if event.outbox else "left"))
     for record in event.records:
         again = "  (delivered again)" if record.copy else ""
-        eligible = "" if record.actor_eligible else ", actor not eligible: nobody counts it"
+        eligible = "" if record.actor_eligible else ", actor not eligible: not counted"
         lines.append(("Kafka", f"{record.topic}/{record.partition}@{record.offset}{again}"))
         lines.append(("", f"event time {_clock(record.event_time, date=True)}, broker "
                           f"{milliseconds(record.broker_time - record.event_time)}{eligible}"))  # fmt: skip

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.kafka.partitions import Partition
-from gourmetgram.kafka.ranges import OffsetRange
+from gourmetgram.kafka.ranges import OffsetRange, RecordsGoneError
 from gourmetgram.lakehouse.catalog import table_versions
 from gourmetgram.moments import now_us
 from gourmetgram_tools.inspection import objects
@@ -32,8 +32,8 @@ class AuditResult:
     Attributes:
         skipped: sentences about stores that do not exist yet.
         events: distinct events compared.
-        waited_s: how long the platform took to come to rest.
-        read_s: how long reading and comparing took.
+        waited_s: seconds until the platform came to rest.
+        read_s: seconds of reading and comparing.
     """
 
     checks: tuple[Check, ...]
@@ -45,7 +45,7 @@ class AuditResult:
 
     @property
     def differences(self) -> int:
-        """How many differences there are in all."""
+        """Number of differences of all checks."""
         return sum(len(check.differences) for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def audit(
     """Compare the stores of a platform.
 
     Args:
-        platform: where its stores are.
-        deadline_s: how long to wait for it to come to rest.
+        platform: addresses of its stores.
+        deadline_s: longest wait for rest, seconds.
         strict: rows written without events by API v1 count as differences.
         report: told what happens, for display.
 
@@ -89,8 +89,11 @@ def audit(
             waited = time.monotonic() - started
             report("reading the stores")
             with open_tables() as tables:
-                lake = load_stores(tables, platform, engine, before.ends, strict)
-                # Something arrived while the stores were being read: what was read does not belong together.
+                try:
+                    lake = load_stores(tables, platform, engine, before.ends, strict)
+                except RecordsGoneError:
+                    continue  # Kafka's retention removed records meanwhile: the ranges are others now.
+                # Something arrived meanwhile: the tables are not of one moment.
                 if before != look(platform, engine) or lake.versions != table_versions(platform.iceberg):
                     continue
                 report("comparing")
@@ -112,13 +115,14 @@ def load_stores(
     """Read all stores, and work out what the checks need.
 
     Args:
-        tables: where to; empty.
-        platform: where the stores are.
+        tables: empty tables.
+        platform: addresses of the stores.
         engine: its database.
-        ends: which records of each partition to read.
+        ends: ranges of records to read.
         strict: see `audit`.
 
     Raises:
+        RecordsGoneError: Kafka no longer holds a record of the ranges.
         TransientError: a store is away.
     """
     kafka = platform.kafka

@@ -35,7 +35,7 @@ class NoDecisionError(PlatformError):
 
 @dataclass(frozen=True)
 class BurstPlan:
-    """How much of what the burst sends, in this order. `image_id` None = a fresh upload."""
+    """Numbers of views, comments and flags to send, in this order. `image_id` None = a fresh upload."""
 
     views: int = 110
     comments: int = 8
@@ -56,10 +56,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class Burst:
-    """What a burst did.
+    """The result of a burst.
 
     Attributes:
-        sent_s: how long sending took.
+        sent_s: seconds that sending took.
         decisions: in the order in which they were written.
     """
 
@@ -105,10 +105,10 @@ def burst(
     """Send a burst and wait for the decisions that it must lead to.
 
     Args:
-        platform: where the stores are.
+        platform: addresses of the stores.
         environment: all variables of the data generator.
-        plan: what to send.
-        deadline_s: how long to wait for the decisions after the last call.
+        plan: numbers to send.
+        deadline_s: longest wait for the decisions after the last call, seconds.
         report: told each line of the generator's log.
 
     Raises:

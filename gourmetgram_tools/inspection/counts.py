@@ -1,4 +1,4 @@
-"""How much there is of everything, for people to watch it grow."""
+"""Numbers of rows, for people to watch the platform grow."""
 
 from typing import Final
 

@@ -82,7 +82,7 @@ WHERE number > 1;
 CREATE VIEW events AS FROM records ANTI JOIN copies USING (topic, partition, "offset");
 -- `scattered`: some events are not in the image's own partition, so that their order is not defined.
 CREATE TABLE seen_images AS SELECT image_id, bool_or(NOT home) AS scattered FROM records GROUP BY image_id;
--- Events that count: by eligible actors. `idle_us`: how long the broker had seen no earlier one of the image and kind.
+-- Events that count: by eligible actors. `idle_us`: time since the broker stored the previous one.
 CREATE TABLE counted AS
 SELECT image_id, kind, topic, "offset", time_us, broker_us, event_id,
        row_number() OVER in_order AS number, broker_us - lag(broker_us) OVER in_order AS idle_us
@@ -165,7 +165,7 @@ def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
     Args:
         tables: with the content of all stores; `strict()` is defined.
         rules: the consumer's thresholds.
-        now_us: when the reading began, microseconds since the epoch.
+        now_us: beginning of the reading, microseconds since the epoch.
     """
     tables.define(now_us=now_us, **_CONSTANTS)
     ((truncated, start_us),) = tables.rows(_COVERAGE)

@@ -24,7 +24,7 @@ class EventTrace:
         outbox: it still waits here (then it may not be in Kafka yet).
         records: every copy in Kafka.
         row: the row that was written with it; a view has none, it moved `images.views`.
-        windows: where Redis counts it now.
+        windows: sets in Redis that count it now.
         iceberg: its rows in Iceberg, and the window that counts it there; None before the first aggregation.
         triggered: requests that it triggered.
         counted_in: requests whose longest window contains it.
@@ -64,12 +64,12 @@ def trace_event(platform: Platform, event: str, image: str | None = None) -> Eve
     """Follow an event.
 
     Args:
-        platform: where the stores are.
+        platform: addresses of the stores.
         event: the event's id.
         image: its image's id, which spares reading all topics, and is needed while the event waits in the outbox.
 
     Raises:
-        PermanentError: the id is none, or nothing knows it.
+        PermanentError: the text is no id, or no store knows the event.
         TransientError: a store is away.
     """
     event_id = parse_event_id(event)

@@ -24,7 +24,7 @@ _CHUNK: Final = 20_000
 
 @dataclass(frozen=True)
 class _InKafka:
-    """Where a record stands."""
+    """Partition, offset and broker time of a record."""
 
     topic: str
     partition: int
@@ -131,9 +131,9 @@ def read_image_records(settings: KafkaSettings, image_id: str, since_us: int) ->
     """Read the records of one image: only its own partition, from a moment on.
 
     Args:
-        settings: where the broker is.
+        settings: address of the broker.
         image_id: the image.
-        since_us: nothing is older than this, microseconds since the epoch.
+        since_us: oldest broker time, microseconds since the epoch.
     """
     needle = image_id.encode()
 
@@ -167,9 +167,9 @@ def load_events(tables: StoreTables, records: Iterable[Keyed], partitions: int) 
     """Fill the tables `records`, `upload_fields` and `bad_records`.
 
     Args:
-        tables: where to.
-        records: of the event topics.
-        partitions: how many each topic has.
+        tables: tables to fill.
+        records: records of the event topics.
+        partitions: number of partitions of each topic.
     """
 
     @cache
@@ -243,7 +243,7 @@ def _row_id(event: Event) -> str | None:
 
 
 def _by_platform(event: Event) -> bool:
-    """Written by a service of the platform: an API view has an id and a time of viewing, and names no user."""
+    """Written by a service of the platform. An API view has an id and a time of viewing, and names no user."""
     if event.kind != "view":
         return _row_id(event) is not None
     return "viewed_at" in event.payload and "event_id" in event.payload and "user_id" not in event.payload

@@ -135,7 +135,7 @@ class LakeReading:
     """The state of the tables that the audit read.
 
     Attributes:
-        versions: metadata file of each table when the reading began: another one means that somebody wrote.
+        versions: metadata file of each table when the reading began: another one means a commit meanwhile.
         has_events: `events` has a snapshot of the aggregation.
         has_training: so has the table of training rows.
     """
@@ -157,7 +157,7 @@ def read_lake_image(settings: IcebergSettings, image_id: str, since: datetime) -
     """Read the rows about an image; None before the first aggregation.
 
     Args:
-        settings: where the tables are.
+        settings: address of the tables.
         image_id: the image.
         since: no event of it is older.
 

@@ -1,4 +1,4 @@
-"""Where a platform's stores are, and the rules its consumer works by."""
+"""Addresses of one platform's stores, and the thresholds of its consumer."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self

@@ -1,4 +1,4 @@
-"""Waiting until everything that happened has arrived everywhere."""
+"""The wait until no event is in flight any more."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -25,10 +25,10 @@ class StillMovingError(PlatformError):
 
 @dataclass(frozen=True)
 class Look:
-    """How far everything has come at one moment.
+    """Positions of the platform at one moment.
 
     Attributes:
-        ends: what each partition of each topic holds.
+        ends: offsets that each partition of each topic holds.
         consumer_lag: event records that the stream consumer has not committed.
         scorer_lag: requests that the risk scoring service has not committed.
         outbox: events that wait for the relay.
@@ -41,7 +41,7 @@ class Look:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing is under way."""
+        """Nothing is in flight."""
         return not (self.consumer_lag or self.scorer_lag or self.outbox)
 
     def describe(self) -> str:
@@ -50,7 +50,7 @@ class Look:
 
 
 def look(platform: Platform, engine: Engine) -> Look:
-    """Look at the outbox first, then at the groups: what leaves the one meanwhile is found in the other.
+    """Probe the outbox first, then the groups: an event that leaves the one meanwhile is found in the other.
 
     Raises:
         TransientError: PostgreSQL or the broker is away.
@@ -69,7 +69,7 @@ def look(platform: Platform, engine: Engine) -> Look:
 
 
 def lag(within: Mapping[Partition, OffsetRange], done: Mapping[Partition, int | None]) -> int:
-    """How many records a group has not committed yet."""
+    """Number of records that a group has not committed yet."""
     behind = 0
     for place, span in within.items():
         reached = done.get(place)

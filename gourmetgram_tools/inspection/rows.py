@@ -249,7 +249,7 @@ def load_rows(tables: StoreTables, engine: Engine, bucket: str) -> None:
     """Fill the tables of PostgreSQL's rows, from one snapshot.
 
     Args:
-        tables: where to.
+        tables: tables to fill.
         engine: the database.
         bucket: name of the bucket that holds the pictures.
 

@@ -86,12 +86,12 @@ class Difference(NamedTuple):
 
 @dataclass
 class SkewResult:
-    """What the comparison found.
+    """The result of the comparison.
 
     Attributes:
         vectors: stored vectors.
-        compared: how many of them were compared, in full or in part.
-        in_part: of these, how many without window features, by reason.
+        compared: number of vectors that were compared, in full or in part.
+        in_part: number of these without window features, by reason.
         skipped: vectors that were not compared, by reason.
         by_feature: number of differences by feature.
         examples: the first differences.
@@ -106,7 +106,7 @@ class SkewResult:
 
     @property
     def differences(self) -> int:
-        """How many numbers are not the same."""
+        """Number of values that are not the same."""
         return self.by_feature.total()
 
     def to_json(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def _with_requests(
 
 
 def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:
-    """Whether the history holds every record that the request's counts had read."""
+    """The history holds every record that the request's counts had read; other requests are noted as skipped."""
     reached = all(
         offset <= offsets.get(topic, {}).get(scored.partition, 0) for topic, offset in (scored.read_to or {}).items()
     )

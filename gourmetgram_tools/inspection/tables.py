@@ -108,7 +108,7 @@ class StoreTables:
 
         Args:
             table: its name.
-            data: what to copy.
+            data: rows to copy.
             query: DuckDB query over the data, which is called `loading`, that gives the table's columns in order.
         """
         self._engine.register("loading", data)

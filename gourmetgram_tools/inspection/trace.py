@@ -1,4 +1,4 @@
-"""Everything that the stores know about one image."""
+"""The trace of one image: its traces in every store, as one timeline."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -30,7 +30,7 @@ class Trace:
 
     @property
     def found(self) -> bool:
-        """Whether any store knows the image."""
+        """At least one store knows the image."""
         return bool(self.timeline or self.keys)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def trace(platform: Platform, image: str) -> Trace:
     """Trace an image.
 
     Args:
-        platform: where the stores are.
+        platform: addresses of the stores.
         image: its id, or a prefix of at least eight characters.
 
     Raises:

@@ -47,7 +47,7 @@ class Raised(NamedTuple):
     Attributes:
         time_us: t, as of which the image is judged.
         event_id: the triggering event; None for anchors.
-        broker_us: when the broker stored the triggering event.
+        broker_us: broker time of the triggering event.
     """
 
     image_id: str

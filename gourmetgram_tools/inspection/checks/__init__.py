@@ -21,7 +21,7 @@ def run_checks(tables: StoreTables, lake: LakeReading) -> list[Check]:
 
     Args:
         tables: loaded, with everything that `derive` works out.
-        lake: which Iceberg tables there are.
+        lake: the Iceberg tables that exist.
     """
     queries = [*_CHECKS]
     if lake.has_events:

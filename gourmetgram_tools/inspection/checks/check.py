@@ -13,9 +13,9 @@ class Check:
     Attributes:
         name: short and stable; JSON readers and tests rely on it.
         proves: the statement that holds when there is no difference.
-        expected: how many things there must be.
-        actual: how many of them there are.
-        differences: one sentence for each thing that is wrong.
+        expected: number of things that must exist.
+        actual: number of them that exist.
+        differences: one sentence for each contradiction.
     """
 
     name: str

@@ -10,7 +10,7 @@ MAX_EXAMPLES: Final = 5
 _NOTES: Final = (
     NoteQuery(
         "events delivered more than once (counted once)",
-        'SELECT event_id::VARCHAR, 1 FROM copies ORDER BY topic, partition, "offset"',
+        "SELECT event_id::VARCHAR, 1 FROM copies",
     ),
     NoteQuery(
         "events that no service wrote: simulated or typed in", "SELECT event_id::VARCHAR, 1 FROM events WHERE by_hand"
@@ -24,7 +24,7 @@ _NOTES: Final = (
         "dead letters",
         """
         SELECT consumer_group || ': ' || error || ' (' || count(*) || ')', count(*)
-        FROM dead_letters GROUP BY consumer_group, error ORDER BY count(*) DESC, error
+        FROM dead_letters GROUP BY consumer_group, error
         """,
     ),
     NoteQuery(
@@ -36,13 +36,12 @@ _NOTES: Final = (
         "decisions written by hand (they answer no request)",
         "SELECT decision_id::VARCHAR, 1 FROM decisions WHERE request_id IS NULL",
     ),
-    NoteQuery("pictures without a row that an API will sweep", "SELECT key, 1 FROM swept_soon ORDER BY key"),
+    NoteQuery("pictures without a row that an API will sweep", "SELECT key, 1 FROM swept_soon"),
     NoteQuery(
         "unreadable records that the aggregation skipped",
         """
         SELECT topic || '/' || partition || '@' || "offset", 1
         FROM bad_records JOIN lake_offsets USING (topic, partition) WHERE "offset" < next_offset
-        ORDER BY topic, partition, "offset"
         """,
     ),
     NoteQuery(
@@ -59,8 +58,9 @@ def take_notes(tables: StoreTables) -> list[Note]:
     """All notes that have something to say."""
     notes = []
     for name, query in _NOTES:
-        count = tables.rows(f"SELECT coalesce(sum(number), 0) FROM ({query}) AS examples(example, number)")[0][0]  # noqa: S608
+        things = f"({query}) AS things(example, number)"
+        ((count,),) = tables.rows(f"SELECT coalesce(sum(number), 0) FROM {things}")  # noqa: S608 - no outside text
         if count:
-            examples = tables.rows(f"{query} LIMIT {MAX_EXAMPLES}")
-            notes.append(Note(name, int(count), tuple(example for example, _ in examples)))
+            first = f"SELECT example FROM {things} ORDER BY number DESC, example LIMIT {MAX_EXAMPLES}"  # noqa: S608
+            notes.append(Note(name, int(count), tuple(example for (example,) in tables.rows(first))))
     return notes

@@ -191,6 +191,18 @@ def test_a_missing_member_of_the_hour_is_found(scene):
     assert f"image:{scene.image_id}:flags:1hr lacks flag:" in only(scene, "windows")
 
 
+def test_keys_of_another_type_or_content_are_found(scene):
+    prefix = f"image:{scene.image_id}"
+    scene.small.redis.set(f"{prefix}:views:5min", "text")
+    scene.small.redis.set(f"{prefix}:alert:viral", "soon")
+    scene.small.redis.zadd(f"{prefix}:flags:5min", {"flag": "inf"})
+    scene.small.redis.set("image:no-image:total_views", "7")
+    found = failed(scene)
+    assert list(found) == ["windows"]
+    assert [text.split(":")[3] for text in found["windows"].differences] == ["viral", "5min", "5min"]
+    assert f"unreadable key {prefix}:views:5min: a string instead of a zset" in found["windows"].differences
+
+
 def test_wrong_metadata_is_found(scene):
     scene.small.redis.hset(f"image:{scene.image_id}:metadata", "category", "Unknown")
     assert only(scene, "metadata") == f"image:{scene.image_id}:metadata has category='Unknown' instead of 'Soup'"
