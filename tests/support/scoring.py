@@ -161,7 +161,7 @@ class DeadLetters:
 
 
 @contextmanager
-def running_scorer(environment: Mapping[str, str]) -> Iterator[Service]:
+def running_scorer(environment: Mapping[str, str]) -> Iterator[ScoringService]:
     """Run the service in a thread of this process, wired as in production."""
     service = ScoringService(ScorerSettings.load(environment))
     stop = threading.Event()

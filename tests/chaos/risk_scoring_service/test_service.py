@@ -13,6 +13,7 @@ from gourmetgram.events import ModerationRequest
 from gourmetgram.settings import KafkaSettings, process_environment
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local.stack import Stack
+from risk_scoring_service.service import ScoringService
 from tests.support.databases import create_database
 from tests.support.own_stack import own_stack
 from tests.support.scoring import People, Requests, make_request, running_scorer
