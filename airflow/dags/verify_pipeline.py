@@ -1,4 +1,4 @@
-"""Shows what the pipeline has made; exits with 1, naming the table, when one is missing, unreadable or empty.
+"""Print the tables of the pipeline; exit with 1, naming the table, when one is missing, unreadable or empty.
 
     docker exec airflow-scheduler python /opt/airflow/dags/verify_pipeline.py
 
@@ -14,7 +14,7 @@ from gourmetgram.training_data.verification import verify
 
 
 def main() -> int:
-    """Print the description; returns the exit code."""
+    """Print the description of the tables; returns the exit code."""
     try:
         with open_catalog(IcebergSettings.load()) as catalog:
             problems = verify(catalog, lambda line: sys.stdout.write(line + "\n"))
