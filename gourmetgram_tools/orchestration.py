@@ -32,7 +32,7 @@ class RunState(NamedTuple):
 
 
 class AirflowClient:
-    """A session with Airflow's API.
+    """Session with Airflow's API.
 
     Args:
         client: HTTP client with the address of the api-server and the session's token; see `connect`.

@@ -22,7 +22,7 @@ def examine(checkout: Path) -> list[Finding]:
     """Examine the machine and a checkout of the lab.
 
     Args:
-        checkout: the repository's root.
+        checkout: root of the repository.
 
     Raises:
         SettingsError: docker/.env has a value that is not allowed.
