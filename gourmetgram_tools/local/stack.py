@@ -187,7 +187,7 @@ class Stack:
         if not self.is_up():
             raise StackError(f"The stack '{self.name}' is not up: run {self.command('up')} first.")
 
-    # --- the whole stack -------------------------------------------------------------------------------------------------
+    # --- the whole stack ------------------------------------------------------------------------------------------
 
     def up(self, services: Sequence[str] | None = None, progress: StepProgress | None = None) -> None:
         """Start the servers and services, and wait until all are healthy; unchanged running parts stay as they are.
