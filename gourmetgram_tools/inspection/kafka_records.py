@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -261,22 +261,9 @@ def _upload_fields(event: Event) -> tuple[str, ...]:
     )
 
 
-def _first() -> Callable[[str], bool]:
-    """A function that tells an id's first time from a repetition."""
-    seen: set[str] = set()
-
-    def first(identity: str) -> bool:
-        if identity in seen:
-            return False
-        seen.add(identity)
-        return True
-
-    return first
-
-
 def _event_records(items: Iterable[Keyed]) -> list[EventRecord]:
-    is_first = _first()
-    found = []
+    found: list[EventRecord] = []
+    seen: set[str] = set()
     for _, record in sorted(items, key=lambda item: (item.record.broker_time_us, item.record.offset)):
         event = parse_event(record)
         if isinstance(event, BadMessage):
@@ -290,27 +277,23 @@ def _event_records(items: Iterable[Keyed]) -> list[EventRecord]:
                 event_time=from_us(event.time_us),
                 actor_eligible=event.actor_eligible,
                 row_id=_row_id(event),
-                copy=not is_first(event.event_id),
+                copy=event.event_id in seen,
                 api=event.kind != "view" or _by_platform(event),
             )
         )
+        seen.add(event.event_id)
     return found
 
 
 def _request_records(items: Iterable[Keyed]) -> list[RequestRecord]:
-    is_first = _first()
-    return [
-        RequestRecord(
-            *_place(record),
-            request_id=request.request_id,
-            image_id=request.image_id,
-            trigger=request.trigger,
-            time=from_us(request.time_us),
-            context=request.context,
-            copy=not is_first(request.request_id),
-        )
-        for record, request in requests_of(items)
-    ]
+    found: list[RequestRecord] = []
+    seen: set[str] = set()
+    for record, request in requests_of(items):
+        request_id, image_id, trigger, time_us, context = request
+        copy = request_id in seen
+        found.append(RequestRecord(*_place(record), request_id, image_id, trigger, from_us(time_us), context, copy))
+        seen.add(request_id)
+    return found
 
 
 def _place(record: Record) -> tuple[str, int, int, datetime]:

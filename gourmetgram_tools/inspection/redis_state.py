@@ -89,13 +89,14 @@ def memberships(settings: RedisSettings, image_id: str, kind: str, event_id: str
     Raises:
         TransientError: Redis is away.
     """
-    found = []
+    plurals = [plural for counted, plural in COUNTED_KINDS.items() if counted == kind]
+    keys = [IMAGE_WINDOW % (image_id, plural, window) for plural in plurals for window in WINDOW_US]
     with connected(settings) as client:
-        for key in [IMAGE_WINDOW % (image_id, plural, window) for window in WINDOW_US
-                    for counted, plural in COUNTED_KINDS.items() if counted == kind]:  # fmt: skip
-            for member, _score in client.zscan_iter(key, match=f"{kind}:*:{event_id[:8]}"):
-                found.append(Membership(key, str(member), int(client.ttl(key))))
-    return found
+        return [
+            Membership(key, str(member), int(client.ttl(key)))
+            for key in keys
+            for member, _score in client.zscan_iter(key, match=f"{kind}:*:{event_id[:8]}")
+        ]
 
 
 def load_redis(tables: StoreTables, settings: RedisSettings) -> None:
