@@ -13,7 +13,9 @@ from tests.support.consumer_platform import ConsumerPlatform, event, new_image, 
 pytestmark = pytest.mark.servers
 
 
-def test_nothing_waits_behind_a_batch_that_redis_works_on(platform: ConsumerPlatform, monkeypatch, caplog):
+def test_nothing_waits_behind_a_batch_that_redis_works_on(
+    platform: ConsumerPlatform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     calls: list[str] = []
 

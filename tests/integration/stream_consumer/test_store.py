@@ -112,7 +112,9 @@ def state_of(client: redis.Redis) -> dict[bytes, object]:
 
 @settings(max_examples=300)
 @given(draft=drafts, sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
-def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes):
+def test_batches_of_any_size_do_what_single_events_would_do(
+    store: tuple[BatchStore, redis.Redis], draft, sizes
+) -> None:
     windows, client = store
     events = build(draft)
     reference = ReferenceConsumer(RULES)
@@ -150,7 +152,9 @@ def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes)
 
 @settings(max_examples=60)
 @given(draft=drafts)
-def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store, draft):
+def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(
+    store: tuple[BatchStore, redis.Redis], draft
+) -> None:
     windows, client = store
     # One kind per image: what one kind's requests hold back of another kind's windows depends on who comes first.
     events = [event for event in build(draft) if event.kind == "view"]
@@ -164,7 +168,7 @@ def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store,
 
 @settings(max_examples=40)
 @given(draft=drafts, again=st.lists(st.integers(0, 59), max_size=30))
-def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
+def test_copies_of_events_at_later_offsets_change_nothing(store: tuple[BatchStore, redis.Redis], draft, again) -> None:
     windows, client = store
     events = build(draft)
     apply_in_batches(windows, client, events, [7])
@@ -178,7 +182,9 @@ def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
 
 @pytest.mark.parametrize("sizes", [[1], [2, 2], [4]])
 @pytest.mark.parametrize(("beside", "alerts"), [(-1, 1), (0, 2)])
-def test_the_cool_down_ends_exactly_an_hour_later(store, sizes, beside, alerts):
+def test_the_cool_down_ends_exactly_an_hour_later(
+    store: tuple[BatchStore, redis.Redis], sizes, beside: int, alerts: int
+) -> None:
     windows, client = store
     events = build([("flag", 0, 1, 0), ("flag", 0, 0, 0), ("flag", 0, HOUR + beside, 0), ("flag", 0, 0, 0)])
     answers = apply_in_batches(windows, client, events, sizes)
@@ -187,13 +193,15 @@ def test_the_cool_down_ends_exactly_an_hour_later(store, sizes, beside, alerts):
 
 @pytest.mark.parametrize("sizes", [[1], [2]])
 @pytest.mark.parametrize(("apart", "alerts"), [(300 * SECOND - 1, 1), (300 * SECOND, 0)])
-def test_a_window_leaves_out_what_is_exactly_as_old_as_it_is_long(store, sizes, apart, alerts):
+def test_a_window_leaves_out_what_is_exactly_as_old_as_it_is_long(
+    store: tuple[BatchStore, redis.Redis], sizes, apart, alerts: int
+) -> None:
     windows, client = store
     answers = apply_in_batches(windows, client, build([("flag", 0, 1, 0), ("flag", 0, apart, 0)]), sizes)
     assert sum(len(answer.alerts) for answer in answers) == alerts
 
 
-def test_a_batch_that_starts_elsewhere_changes_nothing(store):
+def test_a_batch_that_starts_elsewhere_changes_nothing(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1, 0)] * 5)
     apply_in_batches(windows, client, events, [5])
@@ -205,7 +213,7 @@ def test_a_batch_that_starts_elsewhere_changes_nothing(store):
     assert client.hget("consumer:offsets", "events/0") == b"5"
 
 
-def test_a_batch_larger_than_luas_stack_is_applied_whole(store):
+def test_a_batch_larger_than_luas_stack_is_applied_whole(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1000, 0)] * 12_000)
     answers = apply_in_batches(windows, client, events, [12_000])
@@ -214,7 +222,7 @@ def test_a_batch_larger_than_luas_stack_is_applied_whole(store):
     assert [alert.trigger for alert in answers[0].alerts] == ["viral", "popular"]
 
 
-def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
+def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     client.flushdb()
     client.hset("consumer:offsets", "events/0", 0)
@@ -225,7 +233,7 @@ def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 1
 
 
-def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store):
+def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1, 0), ("view", 1, 1, 0)])
     client.flushdb()
@@ -237,7 +245,7 @@ def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store):
     assert client.hget("consumer:offsets", "events/0") == b"2"
 
 
-def test_the_script_is_loaded_again_after_redis_forgot_it(store):
+def test_the_script_is_loaded_again_after_redis_forgot_it(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1, 0)] * 2)
     client.script_flush()

@@ -41,12 +41,12 @@ def _columns(engine: Engine, schema: str, table: str) -> dict[str, tuple[str, bo
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_columns_have_the_same_types_nullability_and_defaults(engine, table):
+def test_columns_have_the_same_types_nullability_and_defaults(engine, table) -> None:
     assert _columns(engine, "public", table) == _columns(engine, "from_code", table)
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_indexes_are_the_same(engine, table):
+def test_indexes_are_the_same(engine, table) -> None:
     query = text("""
         SELECT indexname, replace(replace(indexdef, 'from_code.', ''), 'public.', '')
         FROM pg_indexes WHERE schemaname = :schema AND tablename = :table
@@ -60,7 +60,7 @@ def test_indexes_are_the_same(engine, table):
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_checks_and_keys_are_the_same(engine, table):
+def test_checks_and_keys_are_the_same(engine, table) -> None:
     query = text("""
         SELECT conname, contype, replace(replace(pg_get_constraintdef(c.oid), 'from_code.', ''), 'public.', '')
         FROM pg_constraint c
@@ -75,7 +75,7 @@ def test_checks_and_keys_are_the_same(engine, table):
     assert found["public"] == found["from_code"]
 
 
-def test_the_application_s_tables_may_be_applied_again(engine):
+def test_the_application_s_tables_may_be_applied_again(engine) -> None:
     script = (PROJECT_ROOT / "docker" / "init_sql" / "00_create_app_tables.sql").read_text()
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO abandoned_uploads (image_id) VALUES (gen_random_uuid())")
@@ -83,13 +83,13 @@ def test_the_application_s_tables_may_be_applied_again(engine):
         assert connection.exec_driver_sql("DELETE FROM abandoned_uploads").rowcount == 1
 
 
-def test_the_schema_test_would_notice_a_missing_check():
+def test_the_schema_test_would_notice_a_missing_check() -> None:
     users: Table = metadata.tables["users"]
     names = {constraint.name for constraint in users.constraints if isinstance(constraint, CheckConstraint)}
     assert names == {"chk_users_tos_version_nonnegative", "chk_users_year_of_birth_range"}
 
 
-def test_a_decision_can_be_inserted_by_hand_as_the_lab_text_does(engine):
+def test_a_decision_can_be_inserted_by_hand_as_the_lab_text_does(engine) -> None:
     with engine.connect() as connection:
         connection.execute(
             text(
@@ -111,6 +111,6 @@ def test_a_decision_can_be_inserted_by_hand_as_the_lab_text_does(engine):
 
 
 @pytest.mark.parametrize("year", [1899, 2999])
-def test_an_impossible_year_of_birth_is_refused_by_the_database(engine, year):
+def test_an_impossible_year_of_birth_is_refused_by_the_database(engine, year: int) -> None:
     with engine.connect() as connection, pytest.raises(Exception, match="chk_users_year_of_birth_range"):
         connection.execute(text("INSERT INTO users (username, year_of_birth) VALUES ('x', :year)"), {"year": year})

@@ -34,7 +34,7 @@ def batch_of(*rows):
     counts=st.lists(st.tuples(*[COUNTS] * 9), min_size=1, max_size=5),
     category=st.sampled_from([*CATEGORIES, "Unknown", "bread"]),
 )
-def test_stored_rows_give_the_vectors_that_they_were_stored_from(counts, category):
+def test_stored_rows_give_the_vectors_that_they_were_stored_from(counts, category) -> None:
     scored = [
         feature_vector(
             FeatureInputs(UPLOAD_US, UPLOAD_US + 300_000_000, *each, UPLOAD_US - 2_000_000_000_000, category)
@@ -49,17 +49,17 @@ def test_stored_rows_give_the_vectors_that_they_were_stored_from(counts, categor
     assert np.array_equal(vectors(batch_of(*stored)), matrix_of_vectors(scored))
 
 
-def test_a_missing_value_is_refused():
+def test_a_missing_value_is_refused() -> None:
     row = training_row("an image", UPLOADED) | {"views_1hr": None}
     with pytest.raises(UnusableDataError, match="without views_1hr"):
         vectors(batch_of(row))
 
 
-def test_a_value_that_is_not_finite_is_refused():
+def test_a_value_that_is_not_finite_is_refused() -> None:
     with pytest.raises(UnusableDataError, match="not finite"):
         vectors(batch_of(training_row("an image", UPLOADED, comment_to_view_ratio=float("nan"))))
 
 
-def test_a_missing_category_is_none_of_the_eleven():
+def test_a_missing_category_is_none_of_the_eleven() -> None:
     row = training_row("an image", UPLOADED) | {"category": None}
     assert vectors(batch_of(row))[0, 18:].tolist() == [0.0] * 11
