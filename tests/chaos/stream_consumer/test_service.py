@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,15 @@ def _time_us(item: dict[str, Any]) -> int:
 
 def disturbed(traffic: Traffic, disturb: Callable[[], None], times: int) -> None:
     """Send the traffic, and disturb again and again while it flows and is applied."""
+
+    def has_sent(number: int) -> bool:
+        return traffic.sent >= number
+
     sender = threading.Thread(target=traffic.send)
     sender.start()
     step = len(traffic.events) // (times + 1)
     for number in range(1, times + 1):
-        wait_until(lambda reached=number * step: traffic.sent >= reached, 120, "the traffic to flow")
+        wait_until(partial(has_sent, number * step), 120, "the traffic to flow")
         disturb()
     sender.join(120)
     assert not sender.is_alive()
@@ -153,8 +158,8 @@ def test_of_two_replicas_one_may_be_killed(own: Stack, platform: ConsumerPlatfor
 
 def test_redis_may_stop_and_start_and_be_killed(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform)
-    faults = iter([lambda: own.restart("redis"), lambda: own.kill("redis"), lambda: own.restart("redis")])
-    disturbed(traffic, lambda: next(faults)(), 3)
+    faults = iter([own.restart, own.kill, own.restart])
+    disturbed(traffic, lambda: next(faults)("redis"), 3)
     own.wait_healthy("redis")
     traffic.check()
     own.wait_healthy("stream_consumer")

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -184,7 +186,7 @@ def test_the_services_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_a_service_keeps_the_rules_of_its_kind(name) -> None:
+def test_a_service_keeps_the_rules_of_its_kind(name: str) -> None:
     service = SERVICES[name]
     assert service["container_name"] == OTHER_NAMES.get(name, name.replace("_", "-"))
     needs = {other: each["condition"] for other, each in service.get("depends_on", {}).items()}
@@ -199,7 +201,7 @@ def test_a_service_keeps_the_rules_of_its_kind(name) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_is_the_contract_s(name) -> None:
+def test_an_image_is_the_contract_s(name: str) -> None:
     assert re.fullmatch(IMAGES[name], SERVICES[name]["image"])
 
 
@@ -211,9 +213,10 @@ def test_images_are_shared_where_the_program_is_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", PYTHON_SERVICES)
-def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for_the_lab_s_values(name) -> None:
+def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for_the_lab_s_values(name: str) -> None:
     environment = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
-    known, changed = set(), {}
+    known: set[str] = set()
+    changed: dict[str, str] = {}
     for settings in _settings_of(name):
         fields = {field.upper(): each for field, each in settings.model_fields.items()}
         known |= fields.keys()
@@ -234,14 +237,14 @@ def _settings_of(service: str, *, shared: bool = True) -> Iterator[type[Settings
 
 
 @pytest.mark.parametrize("name", PYTHON_SERVICES)
-def test_a_python_service_gets_every_variable_of_the_env_file_that_is_its_setting(name) -> None:
+def test_a_python_service_gets_every_variable_of_the_env_file_that_is_its_setting(name: str) -> None:
     own = {field.upper() for settings in _settings_of(name, shared=False) for field in settings.model_fields}
     assert own & example_variables().keys() <= SERVICES[name]["environment"].keys()
     assert own & example_variables().keys()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_an_image_s_variables_have_the_contract_s_values(name) -> None:
+def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
     environment = SERVICES[name]["environment"]
     assert {key: str(environment.get(key)) for key in ENVIRONMENT[name]} == ENVIRONMENT[name]
 
@@ -359,7 +362,7 @@ def test_init_jobs_end_with_the_first_failure() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_image_is_pinned_or_built_here(name) -> None:
+def test_an_image_is_pinned_or_built_here(name: str) -> None:
     service = SERVICES[name]
     tag = service["image"].rpartition(":")[2]
     if "build" in service:
@@ -379,7 +382,7 @@ def test_the_table_of_images_names_every_variable() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_our_own_containers_have_no_powers_and_write_nowhere(name) -> None:
+def test_our_own_containers_have_no_powers_and_write_nowhere(name: str) -> None:
     service = SERVICES[name]
     assert service["security_opt"] == ["no-new-privileges:true"]
     if name == "jupyter":  # people install packages and keep files there
@@ -389,7 +392,7 @@ def test_our_own_containers_have_no_powers_and_write_nowhere(name) -> None:
 
 
 @pytest.mark.parametrize("file", list(dockerfiles()), ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_our_own_images_run_as_an_unprivileged_user(file) -> None:
+def test_our_own_images_run_as_an_unprivileged_user(file: Path) -> None:
     users = re.findall(r"^USER (\S+)", file.read_text(), re.MULTILINE)
     if file.name == "minio.Dockerfile":  # its volume may be one that the official image has written, as root
         assert not users
@@ -451,14 +454,14 @@ def test_the_commands_know_the_same_passwords() -> None:
 
 
 def test_models_are_made_and_served_by_the_same_python() -> None:
-    version = re.search(r"python:(\S+?)-slim", example_variables()["PYTHON_IMAGE"])[1]
+    (version,) = re.findall(r"python:(\S+?)-slim", example_variables()["PYTHON_IMAGE"])
     assert example_variables()["JUPYTER_IMAGE"].endswith(f":python-{version}")
     for file in dockerfiles():
         assert version in file.read_text()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_page_of_others_gets_only_variables_that_it_knows(name) -> None:
+def test_a_page_of_others_gets_only_variables_that_it_knows(name: str) -> None:
     assert PROGRAMS[name].faults(SERVICES[name]["environment"]) == []
 
 
@@ -471,8 +474,9 @@ def test_nimtable_s_file_has_only_keys_that_its_server_knows() -> None:
     assert login in SERVICES["nimtable-web"]["environment"]["DATABASE_URL"]
 
 
-def _nimtable_config() -> dict:
-    return yaml.safe_load((DOCKER / NIMTABLE_FILE).read_text())
+def _nimtable_config() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((DOCKER / NIMTABLE_FILE).read_text())
+    return config
 
 
 def test_nimtable_s_form_leads_to_the_catalog_that_pyiceberg_writes() -> None:

@@ -118,7 +118,7 @@ def test_only_false_makes_an_actor_ineligible(value: object) -> None:
 
 
 def test_the_first_usable_time_field_counts() -> None:
-    times = {"viewed_at": "2025-11-21T00:00:01Z", "created_at": "2025-11-21T00:00:02Z"}
+    times: dict[str, object] = {"viewed_at": "2025-11-21T00:00:01Z", "created_at": "2025-11-21T00:00:02Z"}
     times |= {"uploaded_at": "2025-11-21T00:00:03Z", "timestamp": 1763683204}
     second = datetime(2025, 11, 21, tzinfo=UTC)
     for number, name in enumerate(list(times), 1):

@@ -69,7 +69,7 @@ def _code(document: Path) -> str:
 
 def _subcommands() -> dict[str, set[str]]:
     """Name of each subcommand, and the names of its own subcommands if it is a group."""
-    commands = typer.main.get_command(app).commands
+    commands = getattr(typer.main.get_command(app), "commands", {})
     return {name: set(getattr(command, "commands", ())) for name, command in commands.items()}
 
 
@@ -109,7 +109,8 @@ def test_links_lead_to_files(document: Path) -> None:
 
 
 def test_every_document_is_reached_from_the_readme_directly_or_through_an_index_page() -> None:
-    reached, pages = set(), [PROJECT_ROOT / "README.md"]
+    reached: set[Path] = set()
+    pages = [PROJECT_ROOT / "README.md"]
     while pages:
         page = pages.pop()
         found = {(page.parent / target).resolve() for target in _LINK.findall(page.read_text()) if "://" not in target}

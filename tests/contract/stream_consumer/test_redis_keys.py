@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -24,7 +25,11 @@ def seconds(time_us: int) -> str:
 
 
 def members(platform: ConsumerPlatform, key: str) -> list[str]:
-    return platform.redis.zrange(key, 0, -1)
+    return [str(member) for member in platform.redis.zrange(key, 0, -1)]
+
+
+def scored_members(platform: ConsumerPlatform, key: str) -> list[tuple[str, float]]:
+    return cast("list[tuple[str, float]]", platform.redis.zrange(key, 0, -1, withscores=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -35,7 +40,7 @@ def test_windows_hold_kind_time_and_the_start_of_the_event_id(running: ConsumerP
     running.wait_applied()
     for window, ttl in {"1min": 60, "5min": 300, "1hr": 7200}.items():
         key = f"image:{image}:{KINDS[kind]}:{window}"
-        ((member, score),) = running.redis.zrange(key, 0, -1, withscores=True)
+        ((member, score),) = scored_members(running, key)
         assert member == f"{kind}:{seconds(time_us)}:{item['event_id'][:8]}"
         assert round(score * SECOND) == time_us
         assert ttl - 10 <= running.redis.ttl(key) <= ttl

@@ -141,7 +141,7 @@ def test_health_and_metrics_tell_what_was_done(platform: ConsumerPlatform) -> No
             f'gourmetgram_consumer_lag_records{{partition="0",topic="{platform.topic("view")}"}} 0.0',
         )
         wait_until(lambda: all(line in metrics() for line in wanted), 20, "the metrics")
-        assert process.health().json() == {
+        assert process.health_body() == {
             "status": "healthy",
             "checks": {"redis": True, "broker": True, "polling": True, "progress": True},
             "waiting_for": None,

@@ -29,7 +29,7 @@ from gourmetgram_tools.local.airflow import ADMIN_PASSWORD, ADMIN_USER, AIRFLOW
 from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES
 from gourmetgram_tools.local.services import inherited_environment
 from gourmetgram_tools.local.stack import Stack
-from gourmetgram_tools.orchestration import AirflowClient
+from gourmetgram_tools.orchestration import AirflowClient, RunState
 from tests.support.airflow_platform import DAGS, AirflowPlatform
 from tests.support.own_stack import own_stack
 
@@ -143,7 +143,9 @@ def test_the_folder_has_exactly_the_two_dags_and_both_import(airflow: AirflowPla
 
 
 @pytest.mark.parametrize(("dag_id", "schedule", "retries"), [(AGGREGATION, "0 * * * *", 2), (TRAINING, "0 0 * * *", 1)])
-def test_a_dag_is_scheduled_as_the_contract_says(airflow: AirflowPlatform, dag_id, schedule: str, retries: int) -> None:
+def test_a_dag_is_scheduled_as_the_contract_says(
+    airflow: AirflowPlatform, dag_id: str, schedule: str, retries: int
+) -> None:
     details = airflow.get(f"dags/{dag_id}/details")
     assert details["timetable_summary"] == schedule
     assert details["start_date"].startswith("2023-01-01T00:00:00")
@@ -260,8 +262,9 @@ def test_a_failed_task_is_shown_as_failed_and_the_next_run_makes_up_for_it(ran: 
 
 def test_the_command_starts_a_run_and_tells_how_each_task_goes(ran: AirflowPlatform) -> None:
     with ran.triggered(TRAINING) as command:
+        assert command.stdout
         run_id = command.stdout.readline().split(": ")[1].strip()
-        seen = []
+        seen: list[RunState] = []
         # A run that is not waited for long enough is still running.
         with pytest.raises(TransientError, match=rf"Run .* of {TRAINING} is still (queued|running) after 0 s"):
             ran.client.wait(TRAINING, run_id, 0, seen.append)

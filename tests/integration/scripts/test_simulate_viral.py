@@ -72,9 +72,9 @@ def test_it_publishes_110_views_of_a_random_image_and_says_so(
     ]
     assert "docker logs -f stream-consumer" in done.stdout
     records = _records(settings, before, 110)
-    events = [parse_event(record) for record in records]
-    assert len(events) == 110
-    assert all(isinstance(event, Event) and event.image_id == image_id for event in events)
+    events = [event for record in records if isinstance(event := parse_event(record), Event)]
+    assert len(records) == len(events) == 110
+    assert all(event.image_id == image_id for event in events)
     assert len({record.partition for record in records}) == 1
     times = [event.time_us for event in events]
     assert times == sorted(times)
@@ -117,7 +117,7 @@ def test_it_avoids_images_in_cool_down(database_url: str, kafka_bootstrap: str) 
 @pytest.mark.parametrize(
     "arguments", [["--bootstrap", "localhost:1"], ["--database-url", "postgresql://user:x@localhost:1/x"]]
 )
-def test_an_absent_server_gives_one_sentence(arguments, kafka_bootstrap: str) -> None:
+def test_an_absent_server_gives_one_sentence(arguments: list[str], kafka_bootstrap: str) -> None:
     target = [str(uuid.uuid4())] if arguments[0] == "--bootstrap" else []
     done = _run(*target, *arguments)
     assert done.returncode == 1

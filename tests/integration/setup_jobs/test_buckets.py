@@ -39,12 +39,14 @@ def names(stack: Stack) -> set[str]:
 
 
 @pytest.fixture(name="unused", scope="module")
-def unused_bucket_names(unique_name: UniqueName):
+def unused_bucket_names(unique_name: UniqueName) -> list[str]:
     """The names of the job's buckets are in use on the test stack, so its tests create others."""
     return [unique_name("setup-datalake"), unique_name("setup-images")]
 
 
-def test_it_creates_what_is_absent_and_may_run_again(stack: Stack, unused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_creates_what_is_absent_and_may_run_again(
+    stack: Stack, unused: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(buckets, "ALL", tuple(unused))
     settings = ObjectStoreSettings.load(stack.environment())
     assert not names(stack) & set(unused)

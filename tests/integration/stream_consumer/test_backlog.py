@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_nothing_waits_behind_a_batch_that_redis_works_on(
     def note(owner: type, name: str) -> None:
         method = getattr(owner, name)
 
-        def noted(*arguments, **named):
+        def noted(*arguments: Any, **named: Any) -> Any:
             calls.append(name)
             return method(*arguments, **named)
 

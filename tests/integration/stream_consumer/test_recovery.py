@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from gourmetgram.clients.redis import WORKER, connect
 from gourmetgram.events import Event, Record
 from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets
-from gourmetgram.kafka.partitions import Partition
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local import toolchain
@@ -195,7 +195,7 @@ def test_nothing_is_committed_while_redis_is_away_and_all_is_exact_afterwards(
         wait_until(
             lambda: (answer := process.health()) and answer.status_code == 503, 20, "the consumer to be unhealthy"
         )
-        assert process.health().json()["checks"]["redis"] is False
+        assert process.health_body()["checks"]["redis"] is False
         assert sum(platform.committed().values()) == 50
         server.start()
         platform.wait_settled()
@@ -213,7 +213,7 @@ def test_a_late_batch_of_a_replica_that_lost_its_partitions_changes_nothing(plat
     with platform.consumer():
         platform.wait_settled()
         before = platform.image_state()
-        (partition,) = (Partition(*place) for place, end in platform.applied().items() if end)
+        (partition,) = (place for place, end in platform.applied().items() if end)
         stale = Event("view", new_image(), image, now_us(), now_us(), True, {})
         batch = EventBatch([EligibleEvent(stale, Record(*partition, 0, 0, None))])
         store.send(build_call(batch, {partition: (0, 1)}, {}))
@@ -250,13 +250,17 @@ def test_two_replicas_share_the_images_and_one_takes_over_from_the_other(platfor
 
 def test_sigterm_in_the_middle_of_the_stream_ends_in_time_and_loses_nothing(platform: ConsumerPlatform) -> None:
     image = new_image()
+
+    def is_beyond(reached: int) -> bool:
+        return platform.total(image) > reached
+
     total = 0
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         with platform.process(CONSUMER_MAX_BATCH_RECORDS="50") as process:
             platform.publish(burst(image, views=2000, flags=0))
             total += 2000
             reached = platform.total(image)
-            wait_until(lambda reached=reached: platform.total(image) > reached, 30, "the first batches")
+            wait_until(partial(is_beyond, reached), 30, "the first batches")
             started = time.monotonic()
             assert process.terminate(number) == 0
             assert time.monotonic() - started < 5
@@ -331,6 +335,6 @@ def test_a_consumer_that_starts_before_its_servers_waits_for_them(platform: Cons
         assert lonely.popen.poll() is None
         assert lonely.terminate() == 0
     with platform.process(KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}") as lonely:
-        wait_until(lambda: lonely.health() is not None, 20, "the health page")
-        assert lonely.health().status_code == 503
+        answer = wait_until(lonely.health, 20, "the health page")
+        assert answer.status_code == 503
         assert lonely.terminate() == 0

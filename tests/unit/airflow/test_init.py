@@ -66,7 +66,7 @@ def test_tables_then_the_login_then_the_connections(init: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("step", range(4))
-def test_the_first_failure_ends_it(init: ModuleType, step) -> None:
+def test_the_first_failure_ends_it(init: ModuleType, step: int) -> None:
     airflow = Recorder(fails_at=step)
     with pytest.raises(SystemExit):
         init.set_up(airflow, VARIABLES)
@@ -85,8 +85,14 @@ def test_a_missing_variable_is_found_before_anything_is_done(init: ModuleType) -
 def test_nothing_is_done_twice_or_without_a_database(
     init: ModuleType, monkeypatch: pytest.MonkeyPatch, found: int, code: int, runs: bool
 ) -> None:
-    asked, done = [], []
-    monkeypatch.setattr(init.setup_note, "main", lambda command: asked.append(command) or (0 if done else found))
+    asked: list[str] = []
+    done: list[bool] = []
+
+    def answer(command: str) -> int:
+        asked.append(command)
+        return 0 if done else found
+
+    monkeypatch.setattr(init.setup_note, "main", answer)
     monkeypatch.setattr(init, "set_up", lambda _run, _variables: done.append(True))
     assert init.main() == code
     assert asked == (["check", "write"] if runs else ["check"])

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ moments = st.datetimes(timezones=st.just(UTC))
 
 
 @given(moments)
-def test_a_moment_survives_each_form(moment) -> None:
+def test_a_moment_survives_each_form(moment: datetime) -> None:
     assert from_us(to_us(moment)) == moment
     assert parse_utc(utc_text(moment)) == moment
     seconds, micros = unix_text(to_us(moment)).lstrip("-").split(".")
@@ -43,7 +44,8 @@ def test_a_text_is_utc_whatever_the_zone_of_the_moment() -> None:
 
 
 def test_numpy_integers_are_times_too() -> None:
-    assert from_us(np.int64(1_500_000)) == EPOCH + timedelta(seconds=1, microseconds=500_000)
+    number: Any = np.int64(1_500_000)
+    assert from_us(number) == EPOCH + timedelta(seconds=1, microseconds=500_000)
 
 
 def test_a_time_outside_the_calendar_is_refused() -> None:

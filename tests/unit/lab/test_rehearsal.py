@@ -1,5 +1,6 @@
 """The rehearsal's own logic: stand-ins of images, failed and late steps, the report."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -136,9 +137,9 @@ def test_a_refusal_of_the_notebook_is_waited_for_as_long_as_it_says(monkeypatch:
     def refuse(_lab: Lab) -> str:
         raise NotSeenError(f"UnusableDataError: Trigger the DAG moderation_training {said.pop(0)}")
 
-    monkeypatch.setattr(own_traffic.stage6, "train", refuse)
-    monkeypatch.setattr(own_traffic.stage5, "run_dag", lambda _lab, dag: done.append(dag))
-    monkeypatch.setattr(own_traffic.time, "sleep", done.append)
+    monkeypatch.setattr(stage6, "train", refuse)
+    monkeypatch.setattr(stage5, "run_dag", lambda _lab, dag: done.append(dag))
+    monkeypatch.setattr(time, "sleep", done.append)
     trained = next(step for step in own_traffic.MODEL.steps if step.command == stage6.NOTEBOOK)
     with pytest.raises(NotSeenError, match="the kernel died"):
         trained.see(Lab())

@@ -23,7 +23,9 @@ class Machine:
         self.programs = folder / "programs"
         self.programs.mkdir()
         for name in REAL:
-            (self.programs / name).symlink_to(shutil.which(name))
+            program = shutil.which(name)
+            assert program is not None, name
+            (self.programs / name).symlink_to(program)
         self.stub("id", 'case "$1" in -un) echo cc ;; -u) echo 1000 ;; -nG) echo "cc $(cat "$0.groups")" ;; esac')
         (self.programs / "id.groups").write_text("adm")
         self.stub("sudo", 'echo "sudo $*" >> "$CALLS"; exec "$@"')
@@ -73,7 +75,9 @@ def machine_fixture(tmp_path: Path) -> Machine:
 
 
 @pytest.mark.parametrize(("release", "compose"), [(UBUNTU, "docker-compose-v2"), (DEBIAN_13, "docker-compose")])
-def test_docker_comes_from_the_release_where_it_has_the_plugins(machine: Machine, release, compose: str) -> None:
+def test_docker_comes_from_the_release_where_it_has_the_plugins(
+    machine: Machine, release: tuple[str, ...], compose: str
+) -> None:
     machine.packages(*release)
     # Not there before apt has put it there.
     machine.stub(

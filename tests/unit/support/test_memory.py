@@ -60,7 +60,7 @@ def test_they_can_be_kept(shared_memory: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_setting_of_ones_own_is_not_changed(name, monkeypatch: pytest.MonkeyPatch, shared_memory: Path) -> None:
+def test_a_setting_of_ones_own_is_not_changed(name: str, monkeypatch: pytest.MonkeyPatch, shared_memory: Path) -> None:
     monkeypatch.setenv(name, "/somewhere")
     with memory.files_in_memory(keep=False):
         assert places() == [Path("/somewhere")]

@@ -41,7 +41,7 @@ def settings(url: str) -> PostgresSettings:
 
 @pytest.mark.parametrize("form", OLD_FORMS)
 def test_an_older_database_becomes_what_a_new_one_is_and_keeps_its_rows(
-    form, make_old_database: Callable[[str | None], str], new_url: str
+    form: str, make_old_database: Callable[[str | None], str], new_url: str
 ) -> None:
     url = make_old_database(form)
     before = rows(url)
@@ -120,7 +120,7 @@ def test_a_newer_database_is_refused_with_advice_and_left_alone(make_old_databas
     assert (catalog(url), rows(url), current_revision(settings(url))) == (*before, "9999")
 
 
-def half_made(make_old_database) -> str:
+def half_made(make_old_database: Callable[[str | None], str]) -> str:
     """A database whose migration creates a table first and locks existing ones after it."""
     url = make_old_database(OLDEST)
     execute(url, "DROP VIEW moderation_decisions; DROP TABLE image_milestones")
@@ -228,7 +228,7 @@ def test_the_job_says_what_is_wrong_and_fails(new_url: str) -> None:
     assert "wrong-password" not in line
 
 
-def command(monkeypatch, url: str, *words: str) -> tuple[int, str]:
+def command(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> tuple[int, str]:
     """Exit code and output of `gourmetgram migrate` on a database."""
     monkeypatch.setattr("gourmetgram_tools.cli.migrate.running_environment", lambda *_options: {"DATABASE_URL": url})
     result = CliRunner().invoke(app, ["migrate", *words])

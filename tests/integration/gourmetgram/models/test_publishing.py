@@ -2,12 +2,13 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import orjson
 import pytest
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.models.artifacts import ARTIFACT_NAMES, ArtifactError, load_model, parse_metadata
+from gourmetgram.models.artifacts import ARTIFACT_NAMES, ArtifactError, ModelMetadata, load_model, parse_metadata
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.repository import MissingObjectError
@@ -18,13 +19,13 @@ from tests.support.training_fixtures import BUCKET
 pytestmark = pytest.mark.servers
 
 
-def package(seed=42, **changes):
+def package(seed: int = 42, **changes: Any) -> ModelPackage:
     files = artifacts(seed=seed, **changes)
     metadata = orjson.loads(files.pop("metadata.json"))
     return ModelPackage(files, metadata)
 
 
-def served(publisher):
+def served(publisher: ModelPublisher) -> ModelMetadata:
     """The model that a reader takes who knows only the four keys of the contract."""
     metadata = parse_metadata(publisher.read("metadata.json"))
     load_model(metadata, {name: publisher.read(name) for name in ARTIFACT_NAMES})
@@ -110,15 +111,15 @@ class DiedError(Exception):
 
 @pytest.mark.parametrize("step", range(8))
 def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(
-    publisher: ModelPublisher, monkeypatch: pytest.MonkeyPatch, step
+    publisher: ModelPublisher, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     publisher.publish(package(1))
     write, steps = publisher._write, iter(range(100))
 
-    def dying(name, content, **options):
+    def dying(name: str, content: bytes, **options: Any) -> None:
         if next(steps) == step:
             raise DiedError
-        return write(name, content, **options)
+        write(name, content, **options)
 
     monkeypatch.setattr(publisher, "_write", dying)
     with pytest.raises(DiedError):

@@ -60,7 +60,7 @@ def test_the_columns_and_the_snapshot_are_those_of_the_contract(pipeline: Traini
         assert len(table.schema().fields) == 25
         assert [field.name for field in table.schema().fields][-2:] == ["anchor_time", "first_flagged_at"]
         assert table.location().endswith("/warehouse/moderation/training_data")
-        assert table.current_snapshot().snapshot_id == load.snapshot_id
+        assert table.metadata.current_snapshot_id == load.snapshot_id
 
 
 def test_repeating_tasks_changes_nothing(pipeline: TrainingPipeline) -> None:
@@ -94,7 +94,7 @@ def test_a_label_that_becomes_known_replaces_its_row_in_a_new_snapshot(pipeline:
     assert [rows[young, minutes]["first_flagged_at"] for minutes in (0, 5, 30)] == [flagged_at, flagged_at, None]
 
 
-def make_old(pipeline) -> None:
+def make_old(pipeline: TrainingPipeline) -> None:
     """Put the table back to what earlier versions of the platform left: no column first_flagged_at."""
     with pipeline.table() as table:
         rows, properties = table.scan().to_arrow(), table.properties
@@ -222,7 +222,7 @@ def test_raw_files_of_two_extractions_are_refused(pipeline: TrainingPipeline) ->
 
 
 @pytest.mark.parametrize("table", list(RAW_TABLES))
-def test_a_missing_raw_file_is_an_error_that_names_it(pipeline: TrainingPipeline, table) -> None:
+def test_a_missing_raw_file_is_an_error_that_names_it(pipeline: TrainingPipeline, table: str) -> None:
     pipeline.extract()
     pipeline.lake._client.delete_object(
         Bucket="gourmetgram-datalake", Key=pipeline.lake.uri(RawTable.file_name(table)).split("/", 3)[3]

@@ -182,7 +182,7 @@ def test_a_member_that_no_event_could_have_is_found(scene: Scene, member: str) -
 
 def test_a_member_with_the_score_of_another_time_is_found(scene: Scene) -> None:
     key = f"image:{scene.image_id}:flags:1hr"
-    member = scene.small.redis.zrange(key, 0, 0)[0]
+    member = str(scene.small.redis.zrange(key, 0, 0)[0])
     scene.small.redis.zadd(key, {member: 5.0})
     assert only(scene, "windows") == f"{key} holds {member} with the score of another time"
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -220,7 +221,9 @@ def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(clean: Scene) -> None
         ("event_id", lambda _id: str(uuid.uuid4())),
     ],
 )
-def test_a_row_with_another_content_than_its_record_is_found(clean: Scene, column: str, edit) -> None:
+def test_a_row_with_another_content_than_its_record_is_found(
+    clean: Scene, column: str, edit: Callable[[Any], Any]
+) -> None:
     places: list[str] = []
 
     def rewrite(rows: pa.Table) -> pa.Table:
@@ -378,9 +381,9 @@ def test_a_first_flag_that_contradicts_the_label_or_its_window_is_found(clean: S
 
     tick, day = timedelta(microseconds=1), timedelta(days=1)
     for label, after in ((1, 0 * tick), (1, 2 * day), (None, tick)):
-        with changed(clean, TRAINING_TABLE, lambda rows, values=(label, after): with_first_flag(rows, *values)):
+        with changed(clean, TRAINING_TABLE, partial(with_first_flag, label=label, after=after)):
             assert "whose first_flagged_at does not fit its label" in only(clean, "training rows")
-    with changed(clean, TRAINING_TABLE, lambda rows: with_first_flag(rows, 1, tick)):
+    with changed(clean, TRAINING_TABLE, partial(with_first_flag, label=1, after=tick)):
         assert failed(clean) == {}
 
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
@@ -40,7 +41,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @contextmanager
-def cursor(stack: Stack):
+def cursor(stack: Stack) -> Iterator[Any]:
     with closing(psycopg2.connect(stack.environment()["DATABASE_URL"])) as connection:
         connection.autocommit = True
         with connection.cursor() as result:
@@ -59,7 +60,7 @@ def kafka_settings(stack: Stack) -> KafkaSettings:
     return KafkaSettings(kafka_bootstrap_servers=stack.environment()["KAFKA_BOOTSTRAP_SERVERS"])
 
 
-def s3_of(stack: Stack):
+def s3_of(stack: Stack) -> Any:
     variables = stack.environment()
     return boto3.client(
         "s3",
@@ -204,7 +205,7 @@ def test_both_buckets_are_there(own: Stack) -> None:
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_killed_server_comes_back_by_itself(own: Stack, name) -> None:
+def test_a_killed_server_comes_back_by_itself(own: Stack, name: str) -> None:
     before = pids(own)[name]
     own.kill(name)
     own.wait_healthy(name)

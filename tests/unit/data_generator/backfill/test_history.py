@@ -93,8 +93,8 @@ def test_categories_are_the_platforms(history: BackfillHistory) -> None:
 def test_harm_shows_gradually_and_not_through_popularity(
     history: BackfillHistory, events: dict[int, list[PastEvent]]
 ) -> None:
-    severities = {True: [], False: []}
-    popularity = {True: [], False: []}
+    severities: dict[bool, list[float]] = {True: [], False: []}
+    popularity: dict[bool, list[float]] = {True: [], False: []}
     flag_rate = defaultdict(list)
     for number, image in enumerate(history.images):
         severities[image.traits.harmful].append(image.traits.severity)

@@ -33,7 +33,9 @@ class FakeCursor:
         (NOW + SECOND, NOW + SECOND, NOW),
     ],
 )
-def test_the_earliest_of_the_three_is_the_watermark_of_events(writer, unpublished, complete_through) -> None:
+def test_the_earliest_of_the_three_is_the_watermark_of_events(
+    writer: datetime | None, unpublished: datetime | None, complete_through: datetime
+) -> None:
     assert events_watermark(FakeCursor(NOW, writer, unpublished)) == DatabaseWatermark(NOW, complete_through)
 
 

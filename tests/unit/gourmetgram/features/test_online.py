@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_complete_contexts_need_no_redis() -> None:
 
 
 @pytest.mark.parametrize("views", [True, -1, 2**60, "7", None])
-def test_a_context_with_an_unusable_count_is_not_complete(views) -> None:
+def test_a_context_with_an_unusable_count_is_not_complete(views: Any) -> None:
     redis = FakeRedis()
     list(online_vectors([request(0)._replace(context={**REQUESTS[1].context, "views_5min": views})], FACTS[:1], redis))
     assert redis.asked == ["image-0"]

@@ -4,6 +4,7 @@ import io
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from gourmetgram_tools.local.blueprint import SERVERS
 from gourmetgram_tools.local.services import SERVICES
 from gourmetgram_tools.local.stack import Stack
 
+# Runs the command: exit code, output, errors.
+Run = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run the command on stacks in an empty folder: gives exit code, output and errors."""
     monkeypatch.setenv("GOURMETGRAM_STACK_HOME", str(tmp_path))
     monkeypatch.delenv("GOURMETGRAM_STACK", raising=False)
@@ -32,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
-def test_without_arguments_it_lists_its_subcommands(run) -> None:
+def test_without_arguments_it_lists_its_subcommands(run: Run) -> None:
     _code, output, _errors = run()
     assert all(f" {name} " in output for name in ("up", "down", "status", "logs", "links", "kill", "env"))
 
@@ -49,7 +53,7 @@ def test_without_arguments_it_lists_its_subcommands(run) -> None:
         (["logs", "nothing"], "The stack has no 'nothing'"),
     ],
 )
-def test_a_mistake_gives_one_sentence_and_exit_code_1(run, arguments, sentence: str) -> None:
+def test_a_mistake_gives_one_sentence_and_exit_code_1(run: Run, arguments: list[str], sentence: str) -> None:
     code, output, errors = run(*arguments)
     assert code == 1
     assert errors.startswith(f"Error: {sentence}")
@@ -57,14 +61,14 @@ def test_a_mistake_gives_one_sentence_and_exit_code_1(run, arguments, sentence: 
     assert "Traceback" not in output + errors
 
 
-def test_the_variables_can_be_evaluated_by_a_shell(run, tmp_path: Path) -> None:
+def test_the_variables_can_be_evaluated_by_a_shell(run: Run, tmp_path: Path) -> None:
     _code, output, _errors = run("env")
     assignments = [shlex.split(line) for line in output.splitlines()]
     assert all(words[0] == "export" and len(words) == 2 for words in assignments)
     assert dict(words[1].split("=", 1) for words in assignments) == Stack("default", tmp_path).environment()
 
 
-def test_every_page_is_listed_in_one_piece_with_its_login(run) -> None:
+def test_every_page_is_listed_in_one_piece_with_its_login(run: Run) -> None:
     _code, output, _errors = run("links", "--host", "a-host-with-a-rather-long-name.example.org")
     assert "http://a-host-with-a-rather-long-name.example.org:8000/docs" in output
     assert "http://a-host-with-a-rather-long-name.example.org:9001   login: admin / gourmetgram_minio" in output
@@ -75,7 +79,7 @@ def test_every_page_is_listed_in_one_piece_with_its_login(run) -> None:
     [("gone\t", False), ("adminer\t0.0.0.0:5050->8080/tcp", True), ("other\t0.0.0.0:5050->8080/tcp", False)],
 )
 def test_without_a_target_the_pages_are_those_of_what_runs(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, containers: str, is_the_lab: bool
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, containers: str, is_the_lab: bool
 ) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f"#!/bin/sh\n[ $1 = ps ] && printf '{containers}\\n'\n")
@@ -87,7 +91,7 @@ def test_without_a_target_the_pages_are_those_of_what_runs(
 
 
 def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(
-    run, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MINIO_ROOT_PASSWORD", "own_minio")
     monkeypatch.setenv("POSTGRES_PASSWORD", "own_postgres")
@@ -98,20 +102,20 @@ def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(
     assert output.count("own_minio") == output.count("own_postgres") == 1
 
 
-def test_nimtable_has_no_details_on_the_local_stack(run) -> None:
+def test_nimtable_has_no_details_on_the_local_stack(run: Run) -> None:
     code, output, errors = run("links", "--details", "nimtable", "--target", "local")
     assert (code, output) == (1, "")
     assert errors.startswith("Error: Nimtable does not run on the local stack")
     assert "--target compose" in errors
 
 
-def test_a_stopped_stack_has_a_status(run) -> None:
+def test_a_stopped_stack_has_a_status(run: Run) -> None:
     code, output, _errors = run("status")
     assert code == 0
     assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW)
 
 
-def test_down_of_a_stack_that_is_not_up_is_no_error(run) -> None:
+def test_down_of_a_stack_that_is_not_up_is_no_error(run: Run) -> None:
     assert run("down")[0] == 0
 
 
@@ -135,7 +139,13 @@ class Terminal(io.StringIO):
     ids=["yes", "no", "default", "script", "--yes", "no wipe"],
 )
 def test_a_person_is_asked_before_data_is_deleted(
-    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words, typed, is_asked: bool, is_deleted: bool
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    typed: io.StringIO,
+    is_asked: bool,
+    is_deleted: bool,
 ) -> None:
     kept = tmp_path / "default" / "kept"
     kept.parent.mkdir()
@@ -147,7 +157,7 @@ def test_a_person_is_asked_before_data_is_deleted(
     assert kept.exists() is not is_deleted
 
 
-def test_the_version_is_that_of_the_package(run) -> None:
+def test_the_version_is_that_of_the_package(run: Run) -> None:
     assert run("--version") == (0, f"gourmetgram {version('gourmetgram')}\n", "")
 
 
@@ -159,7 +169,9 @@ def test_the_version_is_that_of_the_package(run) -> None:
         ("gourmetgram --vers", ["--version"]),
     ],
 )
-def test_bash_completes_commands_and_options(run, monkeypatch: pytest.MonkeyPatch, typed: str, expected) -> None:
+def test_bash_completes_commands_and_options(
+    run: Run, monkeypatch: pytest.MonkeyPatch, typed: str, expected: list[str]
+) -> None:
     monkeypatch.setenv("_GOURMETGRAM_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
@@ -167,7 +179,7 @@ def test_bash_completes_commands_and_options(run, monkeypatch: pytest.MonkeyPatc
     assert (code, output.split()) == (0, expected)
 
 
-def test_the_script_for_completion_can_be_shown(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_for_completion_can_be_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     code, output, _errors = run("--show-completion", "bash")
     assert (code, "_GOURMETGRAM_COMPLETE=complete_bash" in output) == (0, True)

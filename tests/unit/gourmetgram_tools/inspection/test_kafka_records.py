@@ -6,7 +6,7 @@ import uuid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gourmetgram.events import Record, parse_event
+from gourmetgram.events import Event, Record, parse_event
 from gourmetgram_tools.inspection.checks import take_notes
 from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of
 from gourmetgram_tools.inspection.kafka_records import letter_of
@@ -76,7 +76,7 @@ def test_an_unkeyed_record_is_noted_and_harmless_in_its_own_partition() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2), st.integers(0, 6), st.booleans()), max_size=30))
-def test_events_are_grouped_as_objects_would_be(draws) -> None:
+def test_events_are_grouped_as_objects_would_be(draws: list[tuple[str, int, int, bool]]) -> None:
     records = [
         keyed(offset, kind=kind, image_id=IMAGES[image], event_id=event_id(number + 1), actor_eligible=eligible,
               delay_us=offset)
@@ -86,6 +86,7 @@ def test_events_are_grouped_as_objects_would_be(draws) -> None:
     expected: dict[tuple[str, str], list[int]] = {}
     for _, record in records:
         event = parse_event(record)
+        assert isinstance(event, Event)
         if event.event_id not in seen and event.actor_eligible:
             expected.setdefault((event.image_id, event.kind), []).append(record.offset)
         seen.add(event.event_id)

@@ -92,7 +92,7 @@ def test_the_alert_without_a_request_comes_from_its_key() -> None:
     [(0, "+0.000 s"), (-2.5, "-2.500 s"), (99.9996, "+100.000 s"), (150, "+2.5 min"), (7200, "+2.0 h"),
      (200_000, "+2.3 days")],
 )  # fmt: skip
-def test_relative_times_are_short(seconds: float | int, text: str) -> None:
+def test_relative_times_are_short(seconds: float, text: str) -> None:
     assert relative(timedelta(seconds=seconds)) == text
 
 

@@ -4,7 +4,9 @@ import json
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,12 +20,12 @@ from gourmetgram_tools.local.stack import Stack
 
 
 class BindsAlways(socket.socket):
-    def bind(self, _address) -> None:
+    def bind(self, _address: Any) -> None:
         """Find no port taken."""
 
 
 @pytest.fixture
-def listener():
+def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
@@ -110,7 +112,7 @@ def test_the_control_socket_fits_a_system_with_a_long_temporary_folder(
 
 
 def test_a_server_on_all_addresses_is_seen_where_a_second_one_could_listen_beside_it(
-    listener, monkeypatch: pytest.MonkeyPatch
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As macOS, which allows 127.0.0.1 to another program then.
     monkeypatch.setattr(socket, "socket", BindsAlways)
@@ -120,7 +122,7 @@ def test_a_server_on_all_addresses_is_seen_where_a_second_one_could_listen_besid
 
 
 def test_the_holder_is_found_where_the_system_tells_only_about_ones_own_processes(
-    listener, monkeypatch: pytest.MonkeyPatch
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(kind: str) -> None:
         raise psutil.AccessDenied
@@ -132,7 +134,7 @@ def test_the_holder_is_found_where_the_system_tells_only_about_ones_own_processe
     assert str(ports.holder(port)) == "another program"
 
 
-def test_a_port_on_which_somebody_listens_is_not_free_and_its_holder_is_known(listener) -> None:
+def test_a_port_on_which_somebody_listens_is_not_free_and_its_holder_is_known(listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     assert not ports.is_free(port)
     assert ports.holder(port).pid == os.getpid()

@@ -1,6 +1,7 @@
 """Reading log files while they grow and are rotated."""
 
 import itertools
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def test_following_gives_new_lines_only_and_survives_rotation(tmp_path: Path) ->
             case 2:
                 (tmp_path / "later.log").write_text("a new file\n")
 
-    with closing(logs.follow({"a": file, "later": tmp_path / "later.log"}, pause=grow)) as lines:
+    lines = logs.follow({"a": file, "later": tmp_path / "later.log"}, pause=grow)
+    assert isinstance(lines, Generator)
+    with closing(lines):
         seen = list(itertools.islice(lines, 4))
     assert seen == [("a", "first"), ("a", "half a line"), ("a", "after rotation"), ("later", "a new file")]

@@ -2,10 +2,12 @@
 
 import json
 import uuid
+from typing import Any
 
 import pytest
 
-from gourmetgram.events import COUNT_NAMES, Record
+from gourmetgram.events import Record
+from gourmetgram.windows import COUNT_NAMES
 from gourmetgram_tools.inspection.kafka_reading import Keyed
 from tests.support.hand_made_stores import HOME, IMAGE, T0_US, checked, hand_made_stores, keyed
 
@@ -37,7 +39,7 @@ def test_counts_hold_what_was_read_and_nothing_after_t() -> None:
 
 
 @pytest.mark.parametrize("claimed", ["2", None, 2.5, [2]])
-def test_a_count_that_is_another_value_is_wrong(claimed) -> None:
+def test_a_count_that_is_another_value_is_wrong(claimed: Any) -> None:
     (text,) = wrong_counts(301, {"flags": 99}, flags_5min=claimed, flags_1hr=3)
     assert text.startswith("flags_5min=") and text.endswith(" instead of 2")
 
@@ -82,7 +84,7 @@ def test_a_window_holds_the_last_hour_since_it_has_expired() -> None:
 
 
 def test_an_upload_of_an_image_without_defined_order_demands_no_request() -> None:
-    upload = {"kind": "upload", "seconds": 0}
+    upload: dict[str, Any] = {"kind": "upload", "seconds": 0}
     request = {"request_id": str(uuid.uuid4()), "image_id": IMAGE, "trigger": "upload", "context": {"read_to": {}}}
     record = Keyed(None, Record("requests", HOME, 0, 5, json.dumps(request).encode()))
     with hand_made_stores([keyed(0, **upload)], [record]) as tables:
