@@ -235,7 +235,11 @@ class ConsumerProcess:
     def __init__(self, platform: ConsumerPlatform, changes: Mapping[str, str]) -> None:
         self.port = free_port()
         self.log_file = platform.folder / f"consumer-{uuid.uuid4().hex[:8]}.log"
-        base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
+        base = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "TZ", "COVERAGE_PROCESS_CONFIG")
+        }
         variables = {"HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(self.port), **changes}
         with self.log_file.open("w") as log:
             self.popen = subprocess.Popen(
