@@ -3,8 +3,8 @@
 An upload leaves no record before it begins, because that would cost each upload a write. Instead the bucket is listed
 from time to time, and a picture that has had no row for long enough is removed:
 
-1. Its image's id is written into `abandoned_uploads`, unless there is a row by now. This is done under a lock that
-   waits for every upload statement in progress, and each later one sees the id and refuses the image (statements.py).
+1. Its image's id is written into `abandoned_uploads`, unless there is a row by now. A lock waits
+   for every upload statement in progress. Each later statement sees the id and refuses the image (statements.py).
    From then on no row can come, not even by a statement that sat in the socket of a frozen server.
 2. The picture is removed.
 

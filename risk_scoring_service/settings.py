@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.policy.heuristic import PolicyVersion
 from gourmetgram.settings import (
     KafkaSettings,
@@ -18,12 +19,15 @@ from gourmetgram.settings import (
 InferenceMode = Literal["heuristic", "model", "shadow"]
 
 
-def _folder(prefix: str) -> str:
-    """Prefix with a slash at its end, which may be missing in the setting."""
-    return f"{prefix.strip('/')}/"
-
-
-class ScorerSettings(KafkaSettings, RedisSettings, PostgresSettings, ObjectStoreSettings, LogSettings, WorkerSettings):
+class ScorerSettings(
+    KafkaSettings,
+    RedisSettings,
+    PostgresSettings,
+    ObjectStoreSettings,
+    ModelStoreSettings,
+    LogSettings,
+    WorkerSettings,
+):
     """Settings of the risk scoring service."""
 
     kafka_consumer_group: str = "gourmetgram-moderation"
@@ -33,9 +37,6 @@ class ScorerSettings(KafkaSettings, RedisSettings, PostgresSettings, ObjectStore
     inference_mode: InferenceMode = "heuristic"
     """`heuristic`: the rules decide. `model`: a model decides, or the rules while none is loaded. `shadow`: the rules
     decide, and a model's probability is stored beside their score."""
-
-    model_bucket: str = "gourmetgram-datalake"
-    model_prefix: Annotated[str, AfterValidator(_folder)] = "models/moderation/"
 
     model_check_interval: Seconds = 30.0
     """Time between two polls for a new model, seconds."""

@@ -1,6 +1,6 @@
 """The 29 features: their names, their order, and the only copy of their formulas.
 
-The formulas use only arithmetic and comparisons, so the same lines compute one image (integers and a text), arrays
+The formulas use only arithmetic and comparisons. So the same lines compute one image (integers and a text), arrays
 (numpy int64, and an object array of texts), and columns of a query (Ibis). Online and offline features differ only in
 the source of their inputs, never in a formula.
 """

@@ -6,7 +6,7 @@ the same in every engine. The formulas are those of `definition`.
 
 Two techniques keep the work linear, however unevenly events are spread over images and users:
 
-- A window reaches back at most one hour from t, so it lies in the clock hour of t and the one before. A join on
+- A window reaches back at most one hour from t: it lies in the clock hour of t and the one before. A join on
   (image, hour) compares a moment with two hours of its image's events, never with all of them.
 - "Up to t" counts are running sums over changes and moments in one order of time, never a join of both.
 

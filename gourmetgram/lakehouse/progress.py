@@ -1,6 +1,6 @@
 """Progress of the tables, as their snapshots record it.
 
-Each snapshot of `events` carries, in its summary, the next offset of every partition, the id of its run, the watermark
+The summary of each snapshot of `events` holds the next offset of every partition, the run's id, the watermark
 `complete_through`, and the run's `ingested_at`.
 """
 

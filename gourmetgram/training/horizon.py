@@ -1,7 +1,7 @@
 """The label of a row: 1 if the image was flagged within a fixed time after the decision point.
 
-Every row is observed for the same time h, the horizon, whatever its label. A flag is known at once and its absence only
-later, so rows taken as soon as their label is known would be the flagged ones first. Here a row is used when h minutes
+Every row is observed for the same time h, the horizon, whatever its label. A flag is known at once, its absence only
+later. So rows taken as soon as their label is known would be the flagged ones first. Here a row is used when h minutes
 after its decision point have been observed, and never because of its label.
 
 A label never reaches beyond 24 hours after the upload, where observation ends. For a horizon of 24 hours, a row at 5 or
