@@ -307,7 +307,7 @@ def test_a_topic_made_anew_is_read_from_its_beginning(platform: ConsumerPlatform
     platform.publish(burst(image, views=50, flags=0))
     with platform.process() as process:
         platform.wait_settled()
-        assert "made anew" in process.log
+        assert "created again" in process.log
     assert platform.total(image) == 80
 
 
