@@ -20,12 +20,12 @@ UPLOAD_PATH: Final = "/upload/"
 
 
 def create_app(settings: ApiSettings, database: Database | None = None, extension: Extension | None = None) -> FastAPI:
-    """Build the application. Nothing connects before it is served.
+    """Build the application. It connects to no store before it is served.
 
     Args:
-        settings: where the stores are, and limits.
+        settings: stores and limits.
         database: shared with the extension when there is one.
-        extension: what a later version adds.
+        extension: additions of a later version.
     """
     services = Services(settings, database or Database(settings, "api_v1"), extension or Extension())
 

@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests of an API process."""
+"""Work that runs beside the requests of an API process."""
 
 import asyncio
 from abc import ABC, abstractmethod

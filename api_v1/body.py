@@ -33,10 +33,10 @@ def _require_json(request: Request) -> None:
 
 
 def _parse(body: bytes) -> object:
-    """Python's own parser: the one that shows a field that comes twice. Bodies are small.
+    """Parse with Python's own parser, the only one that shows a field that comes twice. Bodies are small.
 
-    Depth needs no rule here: every field of every model is a plain value, so anything nested is refused, and what
-    is nested too deep for the parser raises RecursionError.
+    Depth needs no rule here: every field of every model is a plain value, so any nested value is refused. Nesting that
+    is too deep for the parser raises RecursionError.
     """
     try:
         return _DECODER.decode(body.decode("utf-8"))

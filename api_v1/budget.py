@@ -1,4 +1,4 @@
-"""A budget of bytes that requests share: what is under way at the same time stays within it."""
+"""A budget of bytes that requests share: all requests in progress together stay within it."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,8 @@ class ByteBudget:
     """Bytes of memory that may be in use at the same time. First come, first served.
 
     Args:
-        name: of the work, for the log.
-        total: bytes.
+        name: name of the work, for the log.
+        total: size of the budget, bytes.
     """
 
     def __init__(self, name: str, total: int) -> None:

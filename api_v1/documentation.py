@@ -1,7 +1,7 @@
 """The docs page, with all its files, and its OpenAPI description.
 
 Hot routes read their bodies themselves, so FastAPI cannot describe them: their descriptions are here. Examples name
-rows that exist, so that "Try it out" works as it is.
+rows that exist, so "Try it out" works unchanged.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ async def openapi(request: Request) -> Response:
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """The page on which every endpoint can be tried."""
+    """The page to try out every endpoint."""
     # Relative addresses: the page works behind a proxy that serves it under another path, too.
     files = FILES_PATH.removeprefix("/")
     return get_swagger_ui_html(
@@ -101,7 +101,7 @@ async def docs(request: Request) -> HTMLResponse:
         swagger_js_url=f"{files}/swagger-ui-bundle.js",
         swagger_css_url=f"{files}/swagger-ui.css",
         swagger_favicon_url=f"{files}/favicon.png",
-        # Without it, the page may ask a validator on the internet about the description.
+        # Without it, the page may send the description to a validator on the internet.
         swagger_ui_parameters={"validatorUrl": None},
     )
 

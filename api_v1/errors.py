@@ -79,7 +79,7 @@ class InvalidInputError(ApiError):
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Register how each kind of error is answered."""
+    """Register the answer to each kind of error."""
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(TransientError, _answer_unavailable)
     app.add_exception_handler(RequestValidationError, _answer_invalid_parameters)

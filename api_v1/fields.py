@@ -23,8 +23,8 @@ class Text:
 
     Attributes:
         longest: most characters (code points, as PostgreSQL counts).
-        trimmed: whether white space around it is dropped; otherwise it is stored as sent.
-        one_line: whether line feed, carriage return and tab are refused, too.
+        trimmed: drop white space around it; otherwise it is stored as sent.
+        one_line: refuse line feed, carriage return and tab, too.
     """
 
     longest: int
@@ -37,11 +37,11 @@ class Text:
         return core_schema.no_info_after_validator_function(self.check, text)
 
     def __get_pydantic_json_schema__(self, schema: object, handler: object) -> dict[str, Any]:
-        """Pydantic's hook: what the docs page shows."""
+        """Pydantic's hook: the schema for the docs page."""
         return {"type": "string", "minLength": 1, "maxLength": self.longest}
 
     def check(self, value: str) -> str:
-        """Return the text as it is stored; refuse it with a sentence."""
+        """Return the text in its stored form; refuse an invalid text with a sentence."""
         if _CONTROL.search(value):
             raise PydanticCustomError(
                 "control_character", "The text contains a control character or half a surrogate pair"

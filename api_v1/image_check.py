@@ -1,4 +1,4 @@
-"""Check of uploaded files: the memory that decoding needs, from the header; then the format, by decoding all of it."""
+"""Check of uploaded files: the memory for decoding, from the header; then the format, by decoding the whole file."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ from PIL import Image
 
 from api_v1.errors import NotAnImageError
 
-# Our own bound is checked before anything is decoded; Pillow's would warn on standard error instead.
+# This module checks its own limit before decoding; Pillow's would print a warning to standard error.
 Image.MAX_IMAGE_PIXELS = None
 
 _DECODER_ERRORS: Final = (
@@ -118,14 +118,14 @@ def _jpeg_bytes(data: bytes) -> float:
 
 
 def check_image(data: bytes, max_pixels: int) -> ImageKind:
-    """Decode an image and tell its format. Blocking and heavy: call it in a thread.
+    """Decode an image and return its format. Blocking and heavy: call it in a thread.
 
     Args:
         data: the file.
         max_pixels: most pixels (width x height) that are decoded; bounds the memory used.
 
     Raises:
-        NotAnImageError: it does not decode as JPEG, PNG or WebP, or has too many pixels.
+        NotAnImageError: the file does not decode as JPEG, PNG or WebP, or has too many pixels.
     """
     try:
         with Image.open(BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:

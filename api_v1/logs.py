@@ -13,7 +13,7 @@ def configure_api_logging(level: str) -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     request_log.handlers = [handler]
     request_log.propagate = False
-    # The form parser remarks on each odd form; the request line already gives the result.
+    # The form parser logs every odd form; the request line already gives the result.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     access = logging.getLogger("uvicorn.access")
     access.handlers = []

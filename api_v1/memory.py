@@ -10,10 +10,10 @@ _LARGE_BYTES: Final = 1024 * 1024
 
 
 def return_large_blocks() -> None:
-    """Let each block of a megabyte or more go back to the system as soon as it is freed.
+    """Return each block of a megabyte or more to the system as soon as it is freed.
 
-    Left alone, glibc raises this limit to 32 MB with use, and each thread then keeps the blocks of its images. Other
-    C libraries than glibc have no such call and need none.
+    By default glibc raises this limit to 32 MB with use, and each thread then keeps the blocks of its images. Other C
+    libraries have no such call and do not need it.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -6,4 +6,4 @@ from prometheus_client import Counter, Histogram
 
 REQUESTS: Final = Counter("gourmetgram_http_requests_total", "Answered requests", ["method", "route", "status"])
 REQUEST_SECONDS: Final = Histogram("gourmetgram_http_request_seconds", "Time from request to answer", ["route"])
-ORPHANS_REMOVED: Final = Counter("gourmetgram_orphans_removed_total", "Pictures without a row that were removed")
+ORPHANS_REMOVED: Final = Counter("gourmetgram_orphans_removed_total", "Removed orphans (pictures without a row)")

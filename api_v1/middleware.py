@@ -20,7 +20,7 @@ from api_v1.responses import json_response
 request_log = logging.getLogger("gourmetgram.requests")
 
 JSON_LIMIT_BYTES: Final = 64 * 1024
-"""Largest body of anything that is not an upload."""
+"""Largest body of a request that is not an upload."""
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KNOWN_METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
@@ -64,7 +64,7 @@ def _request_id(scope: Scope) -> str:
 
 def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
-    # Labels must be few: a client may invent methods.
+    # Few label values: a client may invent methods.
     method = scope["method"] if scope["method"] in _KNOWN_METHODS else "other"
     REQUESTS.labels(method, route, status).inc()
     REQUEST_SECONDS.labels(route).observe(seconds)
@@ -79,7 +79,7 @@ def _record(scope: Scope, request_id: str, status: int, seconds: float) -> None:
             "status": status,
             "ms": round(seconds * 1000, 2),
         }
-        # JSON escapes what a client could use to forge lines.
+        # JSON escapes characters that a client could use to forge lines.
         request_log.info("%s", orjson.dumps(line).decode())
 
 
@@ -113,7 +113,7 @@ class BodyLimit:
 
 
 def _announced_length(scope: Scope) -> int | None:
-    """Content-Length; 0 when there is no body; None when only reading can tell."""
+    """Content-Length; 0 without a body; None when the length is unknown before reading."""
     length: int | None = 0
     for name, value in scope["headers"]:
         if name == b"content-length":

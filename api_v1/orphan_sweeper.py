@@ -1,15 +1,15 @@
-"""Sweep of orphans: pictures without a row, left by uploads whose process was killed between the two.
+"""Sweep of orphans: pictures without a row, left by uploads whose process was killed between picture and row.
 
-Nothing is written down before an upload, so that it costs no more than it must. Instead the bucket is listed now and
-then, and a picture that has had no row for long enough is removed:
+An upload leaves no record before it begins, because that would cost each upload a write. Instead the bucket is listed
+from time to time, and a picture that has had no row for long enough is removed:
 
-1. Its image's id is written into `abandoned_uploads`, unless there is a row by now. This is done under a lock that
-   waits for every upload statement under way, and each later one sees the id and refuses the image (statements.py).
+1. Its image's id is written into `abandoned_uploads`, unless there is a row by now. A lock waits
+   for every upload statement in progress. Each later statement sees the id and refuses the image (statements.py).
    From then on no row can come, not even by a statement that sat in the socket of a frozen server.
 2. The picture is removed.
 
-No order of events leaves a row without its picture, whatever the clocks say: too early a sweep fails an upload, and
-its client is told so. Each step may be repeated, by several processes at a time.
+No order of events leaves a row without its picture, even with wrong clocks: a sweep that is too early fails an upload,
+and its client gets an error. Each step may be repeated, by several processes at a time.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY_S: Final = 600.0
 FIRST_SWEEP_MARGIN_S: Final = 1.0
-"""The first sweep comes this long after everything that a killed predecessor left is old enough."""
+"""Time from the moment at which all orphans of a killed predecessor are old enough to the first sweep, seconds."""
 
 RETRY_FIRST_S: Final = 1.0
 RETRY_MAX_S: Final = 60.0
 
 LOCK_WAIT_MS: Final = 250
-"""Uploads queue behind the sweeper while it waits for its lock, so it waits less long than the least patient of them
-(SINGLE_LOCK_WAIT_S in group_commit.py): then none is refused for it. A lock held for longer, as by a dump of the
-database, puts the sweep off."""
+"""Longest wait of the sweeper for its lock. Uploads queue behind it, so it is shorter than their own shortest wait
+(SINGLE_LOCK_WAIT_S in group_commit.py): then none is refused for it. A lock that another program holds for longer, like
+a dump of the database, delays the sweep."""
 
 MAX_ORPHANS: Final = 200
-"""A killed process leaves at most the uploads that it had under way. More pictures without a row than this are no
-crash but a database that is the wrong one or was put back to an earlier state: then nothing is removed."""
+"""Largest number of orphans of a crash: a killed process leaves at most its uploads in progress. More pictures without
+a row mean a wrong database, or one that was restored to an earlier state: then nothing is removed."""
 
 ORPHANS_REMOVED_AT_ONCE: Final = 100
 
@@ -59,19 +59,19 @@ SELECT id FROM unnest('{{{ids}}}'::uuid[]) AS wanted (id)
 WHERE NOT EXISTS (SELECT FROM images WHERE images.id = wanted.id)
 ON CONFLICT DO NOTHING
 """
-"""The rows are looked for again by a statement of its own after the lock: each statement has its own snapshot, and
-this one's is taken when no upload is under way."""
+"""A separate statement checks the rows again after the lock: each statement has its own snapshot, and this one is taken
+while no upload statement runs."""
 
 _ABANDONED: Final = "SELECT image_id FROM abandoned_uploads WHERE image_id = ANY($1::uuid[])"
 
 
 class OrphanSweeper(BackgroundTask):
-    """Removes pictures that have no row. Any number of processes may do so at the same time.
+    """Removes orphans. Any number of processes may do so at the same time.
 
     Args:
-        database: holds the rows.
+        database: database with the rows.
         objects: the pictures' bucket.
-        age_s: how old a picture without a row is at least when it is removed.
+        age_s: smallest age of an orphan that is removed, seconds.
     """
 
     def __init__(self, database: Database, objects: ObjectStore, age_s: float) -> None:
@@ -80,16 +80,16 @@ class OrphanSweeper(BackgroundTask):
         self._objects = objects
         self._age_s = age_s
         self._retry_s = 0.0
-        """The last pause after a failure; 0 while all is well."""
+        """The last pause after a failure; 0 after a success."""
 
     async def sweep(self) -> int:
-        """Look through the bucket once.
+        """List the bucket once and remove orphans.
 
         Returns:
-            how many pictures were removed.
+            Number of removed pictures.
 
         Raises:
-            TransientError: a store is away or too slow, or the lock was not to be had.
+            TransientError: a store is away or too slow, or the lock was not free in time.
         """
         orphans = await self._orphans()
         if len(orphans) > MAX_ORPHANS:
@@ -118,24 +118,24 @@ class OrphanSweeper(BackgroundTask):
                 pause_s = self._after_failure(error)
             except Exception:
                 # The outermost loop: the sweeper survives every error.
-                log.exception("The sweep for pictures without a row failed and is tried again later")
+                log.exception("The search for orphans failed with a program error and will be repeated")
             else:
                 self._after_success()
 
     def _after_failure(self, error: TransientError) -> float:
-        """Say so once. Returns after how many seconds to try again."""
+        """Log the first of several failures. Returns the pause before the next attempt, seconds."""
         if not self._retry_s:
-            log.warning("Pictures without a row cannot be looked for now and will be later: %s", error)
+            log.warning("The search for orphans failed and will be repeated: %s", error)
         self._retry_s = min(RETRY_MAX_S, 2 * self._retry_s or RETRY_FIRST_S)
         return self._retry_s
 
     def _after_success(self) -> None:
         if self._retry_s:
-            log.info("Pictures without a row are looked for again")
+            log.info("The search for orphans works again")
         self._retry_s = 0.0
 
     async def _orphans(self) -> dict[str, UUID]:
-        """Image ids of the pictures that have had no row for long enough, by key; of too many, only some."""
+        """Image ids of pictures that have had no row for long enough, by key; some of them when there are too many."""
         latest = datetime.now(UTC) - timedelta(seconds=self._age_s)
         orphans: dict[str, UUID] = {}
         async with aclosing(self._objects.pages()) as pages:
@@ -157,9 +157,9 @@ class OrphanSweeper(BackgroundTask):
         """Forbid the rows of images.
 
         Returns:
-            those that still had none, for which none can be written any more.
+            Ids that had no row; none can be written for them any more.
         """
-        # Ids rather than texts are put together here, so no SQL of a client can get in.
+        # The ids are UUID objects, so no SQL of a client can get in.
         ids = ",".join(str(image_id) for image_id in image_ids)
         await self._database.execute(_ABANDON.format(ids=ids, lock_wait_ms=LOCK_WAIT_MS))
         return {record["image_id"] for record in await self._database.fetch(_ABANDONED, list(image_ids))}

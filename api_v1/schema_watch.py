@@ -18,7 +18,7 @@ _ANSWER_WITHIN_S: Final = 1.5
 
 
 class SchemaWatch(BackgroundTask):
-    """Looks at the schema's revision until it is new enough, and for `/ready`; the log gets a line when it changes.
+    """Polls the schema's revision until it is new enough, and checks it for `/ready`; each change is logged.
 
     Args:
         database: the application database.
@@ -41,7 +41,7 @@ class SchemaWatch(BackgroundTask):
             if not self._was_behind:
                 log.error(
                     "%s: run `docker compose up migrate` (local stack: `gourmetgram up`). Until then, a request that "
-                    "needs what is missing gets 503.",
+                    "needs the missing tables or columns gets 503.",
                     sentence.capitalize(),
                 )
             self._was_behind = True

@@ -27,7 +27,7 @@ _DECODING_THREADS = 2
 
 
 class Background(Protocol):
-    """Something that runs beside the requests."""
+    """A service beside the requests."""
 
     async def start(self) -> None:
         """Begin, without waiting for any server."""
@@ -42,7 +42,7 @@ class Extension:
 
     Attributes:
         event_sql: writes events in the transactions of the rows.
-        on_commit: told after each commit.
+        on_commit: called after each commit.
         background: run from start to stop, and stopped after the writers.
         health: body of `/health`; must answer from memory.
         health_model: its documentation.
@@ -61,9 +61,9 @@ class Services:
     """Stores, writers and threads of one application.
 
     Args:
-        settings: where the stores are.
+        settings: addresses of the stores, and limits.
         database: the application database.
-        extension: what the version adds.
+        extension: additions of the version.
     """
 
     def __init__(self, settings: ApiSettings, database: Database, extension: Extension) -> None:
@@ -102,7 +102,7 @@ class Services:
         return (self.schema, self.sweeper, *self.extension.background)
 
     async def start(self) -> None:
-        """Begin to serve; no store needs to be there yet."""
+        """Start to serve; no store needs to be available yet."""
         await self.database.start()
         for part in (*self._writers, *self._background):
             await part.start()

@@ -17,13 +17,13 @@ class ApiSettings(PostgresSettings, ObjectStoreSettings, LogSettings):
     """Largest image once decoded, pixels; files that take much memory per pixel may have fewer (the next setting)."""
 
     decoding_budget_bytes: Annotated[int, Field(ge=1_000_000)] = 200 * 1024 * 1024
-    """Memory of all images that are decoded at the same time, bytes. Also the most that one image may need."""
+    """Memory of all images that are decoded at the same time, bytes. Also the limit of one image."""
 
     upload_budget_bytes: Annotated[int, Field(ge=1_000_000)] = 64 * 1024 * 1024
-    """Uploads under way at the same time, bytes as announced. They take up to twice that in memory."""
+    """Announced bytes of all uploads in progress. They take up to twice that in memory."""
 
     orphan_after_seconds: Annotated[float, Field(ge=5, le=86_400)] = 60.0
-    """A picture that has had no row for this long is removed, seconds. An upload ends within 4 s."""
+    """Age in seconds at which a picture without a row is removed. An upload ends within 4 s."""
 
     enable_bench_route: bool = False
-    """Offer `GET /bench/noop`, which touches nothing: what a measured route is compared with."""
+    """Offer `GET /bench/noop`, which touches no store: the baseline of measurements."""

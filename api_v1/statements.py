@@ -1,10 +1,10 @@
 # ruff: noqa: S608 - put together from constants only
 """Statements that write, each for a whole batch of requests (see gourmetgram.database.group_commit).
 
-Each takes one array per column and returns per request: its number `n`, the transaction's id `xid`, why it was
-refused (`refusal`, NULL when it was not), whether it was `written`, and the row as the API answers it.
+Each takes one array per column and returns per request: its number `n`, the transaction's id `xid`, the reason of a
+refusal (`refusal`, NULL without one), `written` (true or false), and the row as the API answers it.
 
-Each leaves the accepted requests in a table expression `new`: what version 2 makes its events of, in the same
+Each leaves the accepted requests in a table expression `new`, from which version 2 makes its events in the same
 statement (`EventSql`).
 
 Event times are the database's, taken inside the writing transaction and after every lock it had to wait for. They
@@ -27,10 +27,10 @@ _XID: Final = "pg_current_xact_id()::text AS xid"
 
 
 def _alive(table: str) -> str:
-    """Not deleted, said so that no index on deleted_at serves it.
+    """Condition for a row that is not deleted, in a form that no index on deleted_at serves.
 
     A plan made while tables are empty would walk that index, which holds every row that is not deleted, instead of
-    looking the id up: 60 ms a flag with 8,000 comments, until PostgreSQL has new statistics.
+    looking up the id: 60 ms a flag with 8,000 comments, until PostgreSQL has new statistics.
     """
     return f"COALESCE({table}.deleted_at, 'infinity') = 'infinity'"
 
@@ -72,7 +72,7 @@ new AS (
 SELECT w.n, {_XID}, TRUE AS written, new.id::text AS id FROM wanted AS w JOIN new USING (username)
 """
 ADD_USERS: Final = Statement(_ADD_USERS, "SELECT FROM users WHERE id = $1", ("id",))
-"""Users whose name is taken stay as they are: the caller reads the stored row afterwards."""
+"""Insert users; a taken name changes nothing, and the caller reads the stored row afterwards."""
 
 
 def add_images(events: EventSql) -> Statement:
@@ -137,7 +137,7 @@ new AS MATERIALIZED (
 ){events.view}
 SELECT n, {_XID}, TRUE AS written, image_id::text AS id, views FROM new
 """
-    # Totals only grow, and this statement's caller does not write again before it knows.
+    # Totals only grow, and this statement's caller writes nothing more before it has the answer.
     return Statement(sql, "SELECT FROM images WHERE id = $1 AND views >= $2", ("id", "views"))
 
 

@@ -33,7 +33,7 @@ async def read_upload(request: Request, max_file_bytes: int) -> UploadForm:
     """The form of `POST /upload/`.
 
     Raises:
-        InvalidInputError: it is not such a form, or a field breaks its rule.
+        InvalidInputError: the body is no such form, or a field breaks its rule.
         TooLargeError: the file is larger than allowed.
     """
     _require_form(request.headers.get("content-type", ""))
@@ -63,7 +63,7 @@ def _fields(form: FormData) -> UploadIn:
     names = [name for name, _ in form.multi_items()]
     if len(set(names)) != len(names):
         raise InvalidInputError.at("", "The form names a field twice.")
-    # Forms cannot leave a field out: browsers send an empty text for one that was not filled in.
+    # Forms cannot leave out a field: browsers send an empty text for an empty one.
     values = {name: value for name, value in form.items() if name != "file" and not (name in _OPTIONAL and value == "")}
     if isinstance(values.get("category"), str) and not str(values["category"]).strip():
         del values["category"]

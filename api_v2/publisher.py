@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 CLIENT_ID: Final = "gourmetgram-outbox-relay"
 
 _CONFIG: Final = {
-    # Messages never time out in the producer: librdkafka retries them for ever and in order, so that no event can
-    # overtake an older one of its image while the broker is away.
+    # Messages never time out in the producer: librdkafka retries them for ever and in order. So no event can overtake
+    # an older one of its image while the broker is away.
     "message.timeout.ms": 0,
-    # Events are small and alike: more effort saves little room and takes processor time from the requests.
+    # Events are small and similar: a higher level saves little space and takes processor time from the requests.
     "compression.level": 1,
-    # A topic that the broker does not know fails soon: the events of the others wait for the same batch to end.
+    # A missing topic fails soon: events of the other topics wait for the same batch to end.
     "topic.metadata.propagation.max.ms": 1_000,
 }
 _PROBE_TIMEOUT_S: Final = 1.0
@@ -53,20 +53,20 @@ class OutboxPublisher:
         self._publisher = Publisher(self._create_producer)
         self._publishing = False
         self.failed: frozenset[str] = frozenset()
-        """Topics that did not take their events at the last `publish`."""
+        """Topics that refused their events at the last `publish`."""
         self.missing: frozenset[str] = frozenset()
         """Topics that did not exist at the last probe."""
 
     def publish(self, rows: Sequence[OutboxEvent], abandon: threading.Event) -> list[OutboxEvent]:
-        """Publish rows in their order and wait for the broker. A topic that fails stops none of the others.
+        """Publish rows in their order and wait for the broker. The failure of one topic does not stop the others.
 
         Args:
             rows: in outbox order.
-            abandon: once set, ends the wait for confirmations.
+            abandon: ends the wait for confirmations when it is set.
 
         Returns:
-            The confirmed rows. The others may have reached the broker, too; publish them again, in order. `failed`
-            then names the topics that did not take theirs.
+            The confirmed rows. The broker may have stored some of the others; publish them again, in order. `failed`
+            then names the topics that refused their events.
         """
         self._publishing = True
         try:
@@ -77,13 +77,14 @@ class OutboxPublisher:
         return outcome.confirmed
 
     def broker_answers(self) -> bool:
-        """Ask the broker for the event topics, and note in `missing` those that do not exist.
+        """Probe the broker for the event topics, and set `missing` to those that do not exist.
 
-        Blocks for up to a second each; to be called about once a second.
+        Each topic takes up to a second while the broker is slow; call it about once a second.
         """
         producer = self._publisher.producer
         if not self._publishing:
-            # Serves the statistics; `publish` does so by itself, and waits for the answers that would be served here.
+            # Serves the statistics. Not during `publish`, which serves them itself and waits for the answers served
+            # here.
             producer.poll(0)
         if self._watch.lost:
             log.warning("The Kafka client has forgotten all its brokers; a new one takes its place")
@@ -97,7 +98,7 @@ class OutboxPublisher:
             return False
         if missing != self.missing:
             self._note_missing(missing)
-            # A topic that was created again is another one: a producer that knows the old one may never find it.
+            # A topic that was created again has another id: a producer that knows the old one may never find it.
             self._publisher.discard(producer)
         return True
 
@@ -112,14 +113,12 @@ class OutboxPublisher:
     def _note_failures(self, failures: dict[str, KafkaError]) -> None:
         for topic, error in failures.items():
             if topic not in self.failed:
-                log.warning("The broker does not take events of topic %s, which wait: %s", topic, error.str())
+                log.warning("The broker refuses events of topic %s, which wait: %s", topic, error.str())
         self.failed = frozenset(failures)
 
     def _note_missing(self, missing: frozenset[str]) -> None:
         for topic in sorted(missing - self.missing):
-            log.warning(
-                "Topic %s does not exist; its events wait in the outbox. Make it again with %s", topic, MAKE_TOPICS
-            )
+            log.warning("Topic %s does not exist; its events wait in the outbox. Create it with %s", topic, MAKE_TOPICS)
         for topic in sorted(self.missing - missing):
             log.info("Topic %s exists again; its events follow", topic)
         self.missing = missing

@@ -32,14 +32,14 @@ LOCK_KEY: Final = 0x6F7574626F78
 
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
-"""Longest time until events of other processes are found; commits of this process wake the relay at once."""
+"""Longest time until events of other processes are found, seconds; commits of this process wake the relay at once."""
 
 STANDBY_POLL_S: Final = 1.0
 MONITOR_S: Final = 1.0
 RETRY_S: Final = 0.5
 STATEMENT_TIMEOUT_S: Final = 10.0
 DRAIN_S: Final = 2.0
-"""Longest wait of a stop for the last events; the rest stay in the outbox."""
+"""Longest wait of a stop for the last events, seconds; the rest stay in the outbox."""
 
 _READ: Final = """
 SELECT sequence, topic, message_key, payload::text FROM event_outbox
@@ -50,10 +50,10 @@ _COUNT: Final = "SELECT count(*) AS pending FROM event_outbox WHERE published_at
 
 
 class Floor:
-    """Sequence below which no event is pending: spares the index scan the rows just deleted.
+    """Sequence below which no event is pending: saves the index scan of rows that were just deleted.
 
-    A sequence number is given before its transaction commits. A smaller number may still appear for as long as a
-    writing transaction can take, so the floor follows `SETTLED_AFTER_S` behind. Every `FULL_LOOK_EVERY_S` it is ignored
+    A sequence number is assigned before its transaction commits. A smaller number may still appear for as long as a
+    writing transaction can take, so the floor stays `SETTLED_AFTER_S` behind. Every `FULL_LOOK_EVERY_S` it is ignored
     once, for writers that take longer (a backfill by hand).
     """
 
@@ -75,13 +75,13 @@ class Floor:
         return self._value
 
     def published_up_to(self, sequence: int, clock: float) -> None:
-        """Note that all events up to this sequence are published."""
+        """Record that all events up to this sequence are published."""
         if not self._seen or clock - self._seen[-1][0] > 1.0:
             self._seen.append((clock, sequence))
 
 
 class Resting:
-    """Topics that are not tried for a while, because they did not take their events; longer after each failure."""
+    """Topics that are skipped for a while, because they refused their events; longer after each failure."""
 
     FIRST_S: Final = 0.5
     LONGEST_S: Final = 30.0
@@ -93,11 +93,11 @@ class Resting:
         return bool(self._until)
 
     def topics(self, clock: float) -> set[str]:
-        """Topics not to try now."""
+        """Topics to skip now."""
         return {topic for topic, (until, _) in self._until.items() if until > clock}
 
     def tried(self, topics: Set[str], failed: Set[str], clock: float) -> None:
-        """Note which topics were tried, and which of them failed."""
+        """Record the result of an attempt: the topics, and those of them that failed."""
         for topic in topics - failed:
             self._until.pop(topic, None)
         for topic in failed:
@@ -106,7 +106,7 @@ class Resting:
             self._until[topic] = (clock + pause_s, pause_s)
 
     def wake(self, topics: Set[str]) -> None:
-        """Try these topics at once."""
+        """Stop skipping these topics."""
         for topic in topics:
             self._until.pop(topic, None)
 
@@ -136,7 +136,7 @@ class Relay:
         self._pending = 0
 
     def wake(self) -> None:
-        """Note that events were committed."""
+        """Wake the relay: events were committed."""
         self._empty.clear()
         self._wake.set()
 
@@ -183,7 +183,7 @@ class Relay:
             except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
                 log.warning("The relay lost its database connection: %s", describe(error))
             except Exception:
-                # The outermost loop: the relay must outlive any mistake.
+                # The outermost loop: the relay must survive any programming error.
                 log.exception("The relay failed and starts again")
                 self._failing = True
             await asyncio.sleep(RETRY_S)
@@ -192,11 +192,11 @@ class Relay:
         """Become the active relay, and publish until the connection is lost."""
         connection = await self._database.connect(deadline_after())
         self._abandon.clear()
-        # A thread that waits for the broker must stop at once when the lock is gone.
+        # A thread that waits for the broker must stop at once when the lock is lost.
         connection.add_termination_listener(lambda _connection: self._abandon.set())
         try:
             await connection.execute(f"SET statement_timeout = {round(STATEMENT_TIMEOUT_S * 1000)}")
-            # A deletion that a crash undoes only means that an event is published twice.
+            # A deletion that a crash undoes only repeats an event.
             await connection.execute("SET synchronous_commit = off")
             while not await connection.fetchval(
                 "SELECT pg_try_advisory_lock($1)", LOCK_KEY, timeout=STATEMENT_TIMEOUT_S
@@ -242,7 +242,7 @@ class Relay:
         return confirmed
 
     async def _monitor(self) -> None:
-        """Refresh the state that `/health` reports, so that a health request never asks a server."""
+        """Refresh the state that `/health` reports, so a health request never asks a server."""
         while True:
             began = time.monotonic()
             try:

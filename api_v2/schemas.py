@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 
 class KafkaStats(BaseModel):
-    """State of the events of this process."""
+    """Events of this process: published ones, and the outbox."""
 
     enabled: bool
     total_events: int

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,7 +58,7 @@ def make_events(count: int, hours: float) -> Iterator[dict[str, Any]]:
         yield common | _OF_KIND[kind](dice, users)
 
 
-_OF_KIND = {
+_OF_KIND: dict[str, Callable[[random.Random, list[str]], dict[str, Any]]] = {
     "view": lambda _dice, _users: {},
     "comment": lambda dice, users: {
         "comment_id": _id(dice), "user_id": dice.choice(users), "content": "lovely tasty plate of food today"

@@ -4,7 +4,7 @@ import io
 import multiprocessing
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -79,7 +79,7 @@ def _measure(stack_name: str, images: int, events: int) -> dict[str, Seconds]:
     with _fresh_lakehouse(stack) as (database_url, settings), open_catalog(settings) as catalog:
         _write_month(database_url, catalog, images, events)
         lake = Lake(settings)
-        steps = {
+        steps: dict[str, Callable[[], object]] = {
             "extract": lambda: extract(database_url, lake),
             "transform": lambda: transform(lake, catalog),
             "load": lambda: load(lake, catalog),

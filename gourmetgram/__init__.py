@@ -1,4 +1,4 @@
-"""The platform's own vocabulary: settings, events, features, policy, and access to its stores.
+"""Core of the platform: settings, events, features, policy, and access to its stores.
 
-Every service imports this package; nothing in it knows a service.
+Every service imports this package. It imports no service.
 """

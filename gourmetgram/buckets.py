@@ -20,9 +20,9 @@ def create(settings: ObjectStoreSettings) -> None:
 
     Raises:
         TransientError: the object store does not answer.
-        PermanentError: it refuses the login, or a bucket.
+        PermanentError: the object store refuses the login or the creation of a bucket.
     """
-    # Imported here: boto3 takes half a second, for which every command of the local stack would wait.
+    # Imported here: boto3 takes half a second to import, and every command of the local stack imports this module.
     from botocore.exceptions import BotoCoreError, ClientError
 
     from gourmetgram.clients import s3
@@ -37,7 +37,7 @@ def create(settings: ObjectStoreSettings) -> None:
             except ClientError as error:
                 raise PermanentError(f"The bucket {bucket} could not be created: {_reason(error)}") from error
     except BotoCoreError as error:
-        # Boto's sentence names the address.
+        # The error text of botocore names the address.
         raise TransientError(f"The object store does not answer; start it, then try again. {error}") from error
     finally:
         client.close()

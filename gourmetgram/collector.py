@@ -1,7 +1,7 @@
-"""Python's garbage collector, and what never becomes garbage.
+"""Python's garbage collector, and objects that never become garbage.
 
-Whoever handles messages or requests by the thousand makes the collector run all the time, and each of its full runs
-walks through everything that the process has ever imported: a tenth of the processor time where it was measured.
+Code that handles thousands of messages or requests a second triggers the collector all the time. Each full collection
+visits every object of every imported module: 10 % of the processor time, as measured.
 """
 
 import gc
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 
 def freeze_heap() -> None:
-    """Leave what exists now out of all collections to come: for a service that has started."""
+    """Exclude all present objects from future collections: for a service that has started."""
     gc.collect()
     gc.freeze()
 
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """As `freeze_heap`, until the end of the block: for a long loop in a process that is not ours alone."""
+    """Like `freeze_heap`, until the end of the block: for a long loop in a process that other code shares."""
     freeze_heap()
     try:
         yield

@@ -1,4 +1,4 @@
-"""DuckDB as the lakehouse uses it: in memory with a limit, the rest on local disk."""
+"""DuckDB for the lakehouse: in memory up to a limit, then on local disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ MEMORY_LIMIT: Final = "64MB"
 
 @contextmanager
 def duckdb_engine(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty DuckDB; what does not fit into the limit goes to a temporary folder.
+    """Open an empty DuckDB; data beyond the limit goes to a temporary folder.
 
     Args:
         memory_limit: with a unit, e.g. `64MB`.
@@ -22,7 +22,7 @@ def duckdb_engine(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyC
             config={
                 "memory_limit": memory_limit,
                 "temp_directory": folder,
-                # Order costs memory, and rows are sorted where it matters.
+                # Keeping the order of insertion costs memory; queries that need an order sort.
                 "preserve_insertion_order": False,
                 "threads": 2,
             }

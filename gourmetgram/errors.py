@@ -1,8 +1,8 @@
-"""The platform's errors: one base class, and what each kind means for who catches it."""
+"""Errors of the platform: one base class, and one subclass for each reaction of the caller."""
 
 
 class PlatformError(Exception):
-    """Base of every error the platform raises on purpose; its text is a sentence for a person."""
+    """Base of every error that the platform raises on purpose; its text is a sentence for people."""
 
 
 class SettingsError(PlatformError):

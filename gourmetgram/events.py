@@ -1,8 +1,8 @@
-"""The event contract: messages of the topics, and how they are read.
+"""The event contract: messages of the topics, and their parsing.
 
-Reading never raises: a message is an `Event`, a `ModerationRequest`, or a `BadMessage` value that gives the reason.
-All times are integers: microseconds since the Unix epoch, UTC. That is exact, cheap to compare, and the same
-in every store. The types are named tuples: immutable, and five times cheaper to make than frozen data classes.
+Parsing never raises: a message is an `Event`, a `ModerationRequest`, or a `BadMessage` value that gives the reason. All
+times are integers: microseconds since the Unix epoch, UTC. They are exact, cheap to compare, and the same in every
+store. The types are named tuples: immutable, and five times cheaper to make than frozen data classes.
 """
 
 import base64
@@ -23,10 +23,11 @@ MAX_COUNT: Final = 2**53
 """Largest count of a window. Values computed from such counts fit into 64 bits and into a double."""
 
 MAX_FUTURE_US: Final = MINUTE_US
-"""Longest lead of an event time over the broker's clock; a message with a longer one is bad."""
+"""Longest lead of an event time over the broker time; a message with a longer one is malformed (rule 5 of
+docs/rules.md)."""
 
 LATE_AFTER_US: Final = HOUR_US
-"""Age at which an event that reaches the broker is history: counted, but never a reason to alert."""
+"""Age of an event at the broker from which it is late: counted, but without an alert (rule 4 of docs/rules.md)."""
 
 MAX_TRIGGER_LENGTH: Final = 30
 MAX_DEAD_LETTER_VALUE_BYTES: Final = 65_536
@@ -35,7 +36,7 @@ MAX_DEAD_LETTER_ERROR_LENGTH: Final = 500
 _TIME_FIELDS: Final = ("viewed_at", "created_at", "uploaded_at")
 _is_uuid: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}").fullmatch
 _EVENT_KINDS: Final[frozenset[str]] = frozenset(EVENT_KINDS)
-# Years 1 to 9999, the range of datetime: anything outside cannot be a time of this platform.
+# Years 1 to 9999, the range of datetime.
 _MIN_US: Final = -62_135_596_800_000_000
 _MAX_US: Final = 253_402_300_799_999_999
 
@@ -51,11 +52,11 @@ class Record(NamedTuple):
 
 
 class BadMessage(NamedTuple):
-    """A message that does not follow the contract, and the reason.
+    """A malformed message, and the reason.
 
     Attributes:
         error: the fault, with the value.
-        reason: the same without the value: one of a few texts, fit for counting.
+        reason: the fault without the value: one of a few texts, used as a label of counters.
     """
 
     error: str
@@ -66,7 +67,7 @@ class Event(NamedTuple):
     """One user event.
 
     Attributes:
-        kind: sort of the event; decided by `event_type`, not by the topic.
+        kind: kind of the event, from `event_type`; the topic does not matter.
         event_id: hyphenated lower-case UUID, the same in every duplicate of the event.
         image_id: hyphenated lower-case UUID of the image (for a comment's flag: of the comment's image).
         time_us: event time, microseconds since the epoch.
@@ -85,7 +86,7 @@ class Event(NamedTuple):
 
     @property
     def is_history(self) -> bool:
-        """True if the event was too old to alert when the broker received it."""
+        """True for a late event, which raises no alert."""
         return self.broker_time_us - self.time_us > LATE_AFTER_US
 
 
@@ -106,7 +107,7 @@ class ModerationRequest(NamedTuple):
     def counts(self) -> dict[str, int] | None:
         """Counts of the context when all of them are usable, else None."""
         counts = {name: self.context.get(name) for name in COUNT_NAMES}
-        # A boolean is an int in Python, but no count.
+        # bool is a subclass of int, but no count.
         if all(type(value) is int and 0 <= value <= MAX_COUNT for value in counts.values()):
             return counts  # type: ignore[return-value]
         return None
@@ -143,7 +144,7 @@ def parse_event(record: Record) -> Event | BadMessage:
         return BadMessage(
             "event time is more than 60 seconds after the broker's time of the record", "event time in the future"
         )
-    # Positional: naming the seven fields would cost more than reading a time.
+    # Positional arguments: seven keywords would cost more than parsing a time.
     return Event(
         cast(EventKind, kind),
         parse_uuid(message.get("event_id")) or record_uuid(record),
@@ -156,7 +157,7 @@ def parse_event(record: Record) -> Event | BadMessage:
 
 
 def parse_request(record: Record) -> ModerationRequest | BadMessage:
-    """Read a message of the moderation topic. Missing fields get the defaults of the contract."""
+    """Read a message of the moderation topic. Missing fields get defaults (rules 2, 6 and 7 of docs/rules.md)."""
     message = _json_object(record.value)
     if isinstance(message, BadMessage):
         return message
@@ -184,9 +185,9 @@ def parse_request(record: Record) -> ModerationRequest | BadMessage:
 
 
 def dead_letter(record: Record, consumer_group: str, error: str) -> bytes:
-    """Build the message that keeps a bad record for people.
+    """Build the dead letter of a malformed record.
 
-    The value is cut to 64 KiB before it is encoded, so that a record of the broker's maximum size still fits.
+    The value is cut to 64 KiB before it is encoded, so the dead letter of a record of the largest size still fits.
     """
     value = record.value or b""
     return orjson.dumps(
@@ -204,13 +205,13 @@ def dead_letter(record: Record, consumer_group: str, error: str) -> bytes:
 
 
 def record_uuid(record: Record) -> str:
-    """Id of a message without one: a function of its position in Kafka."""
+    """Made-up id of a message, from its position in Kafka (rule 7 of docs/rules.md)."""
     name = f"gourmetgram:{record.topic}/{record.partition}/{record.offset}"
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def request_uuid(image_id: str, trigger: str, event_id: str | None) -> str:
-    """Id of a moderation request: a function of its cause, so that a redelivery is recognised.
+    """Id of a moderation request, from its cause: a redelivery has the same id.
 
     Args:
         image_id: image to score.
@@ -229,7 +230,7 @@ def parse_uuid(value: object) -> str | None:
 
 
 def parse_time(value: object) -> int | None:
-    """Microseconds of an ISO-8601 text; text without an offset is UTC; None when it is no time."""
+    """Microseconds of an ISO-8601 text, or None for any other text; a text without an offset is UTC."""
     if not isinstance(value, str):
         return None
     try:
@@ -239,7 +240,7 @@ def parse_time(value: object) -> int | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     microseconds = to_us(moment)
-    # An offset can push a time of the first or last day out of the calendar.
+    # An offset can move a time of the first or last day out of the calendar.
     return microseconds if _MIN_US <= microseconds <= _MAX_US else None
 
 

@@ -18,7 +18,7 @@ DAY_US: Final = 24 * HOUR_US
 def to_us(moment: datetime) -> int:
     """Microseconds since the epoch, exact; negative before 1970."""
     since_epoch = moment - EPOCH
-    # Integers all the way: a float of seconds loses microseconds from the year 2106 on.
+    # Integers only: a float of seconds loses microseconds from the year 2106 on.
     return (since_epoch.days * 86_400 + since_epoch.seconds) * SECOND_US + since_epoch.microseconds
 
 
@@ -28,7 +28,7 @@ def from_us(time_us: int) -> datetime:
     Raises:
         OverflowError: the moment is outside the years 1 to 9999.
     """
-    # numpy's integers are no argument of timedelta.
+    # timedelta does not accept numpy integers.
     return EPOCH + timedelta(microseconds=int(time_us))
 
 
@@ -39,7 +39,7 @@ def unix_text(time_us: int) -> str:
 
 
 def now_us() -> int:
-    """Now, by the machine's clock."""
+    """Current time by the machine's clock."""
     return time.time_ns() // 1_000
 
 

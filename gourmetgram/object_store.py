@@ -1,7 +1,6 @@
-"""The object store as the APIs use it: asynchronous, with a deadline on every call, and nothing left behind.
+"""The object store for the APIs: asynchronous, with a deadline on every call, and without orphans.
 
-obstore (Rust) rather than boto3 on this path: it holds neither the event loop nor the interpreter while it sends
-(docs/decisions/).
+obstore (Rust) instead of boto3: while it sends, it blocks neither the event loop nor the interpreter (docs/decisions/).
 """
 
 import asyncio
@@ -20,22 +19,22 @@ from gourmetgram.settings import ObjectStoreSettings
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.9
-"""How long a request waits for the store. The contract allows 2 s."""
+"""Longest wait of a request for the store. Rule 37 of docs/rules.md allows 2 s."""
 
 _REMOVE_AGAIN_AFTER_S: Final = (0.0, 5.0, 30.0)
-"""A write that was given up may still be carried out by a store that wakes up later: remove, and look again."""
+"""Times of removal after a write was given up: a store that wakes up later may still carry it out."""
 
 _REMOVE_RETRY_MAX_S: Final = 30.0
 _NO_SUCH_PREFIX: Final = "readiness-check/"
 
 LIST_PAGE: Final = 1_000
-"""Objects listed at a time: as many as S3 gives in one answer."""
+"""Objects per listing: the most that S3 returns in one answer."""
 
 T = TypeVar("T")
 
 
 class Listed(NamedTuple):
-    """An object as a listing shows it; `stored_at` by the store's clock."""
+    """An object in a listing; `stored_at` by the store's clock."""
 
     key: str
     stored_at: datetime
@@ -45,7 +44,7 @@ class ObjectStore:
     """The bucket of the uploaded images.
 
     Args:
-        settings: where it is.
+        settings: where the store is.
     """
 
     def __init__(self, settings: ObjectStoreSettings) -> None:
@@ -89,7 +88,7 @@ class ObjectStore:
         await _in_time(obstore.put_async(self._store, key, data, attributes=attributes, use_multipart=False))
 
     async def check(self) -> None:
-        """Ask for something that costs the store nothing.
+        """Check the bucket with a request that costs the store nothing.
 
         Raises:
             TransientError: the store or the bucket is not available.
@@ -97,7 +96,7 @@ class ObjectStore:
         await _in_time(obstore.list_with_delimiter_async(self._store, _NO_SUCH_PREFIX))
 
     async def pages(self) -> AsyncGenerator[list[Listed], None]:
-        """All objects, a page at a time, each page with a deadline of its own.
+        """All objects, page by page; each page has its own deadline.
 
         Raises:
             TransientError: the store is away or too slow.
@@ -107,7 +106,7 @@ class ObjectStore:
             yield [Listed(item["path"], item["last_modified"]) for item in page]
 
     async def remove(self, keys: Sequence[str]) -> None:
-        """Remove objects with one request; those that do not exist are removed already.
+        """Remove objects with one request; missing ones count as removed.
 
         Raises:
             TransientError: the store is away or too slow. Some of the objects may be gone.
@@ -115,13 +114,13 @@ class ObjectStore:
         await _in_time(obstore.delete_async(self._store, keys))
 
     def discard(self, key: str) -> None:
-        """Remove an object in the background, for as long as that takes."""
+        """Remove an object in the background, without a deadline for the caller."""
         task = asyncio.create_task(self._discard(key))
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
 
     async def stop(self, timeout_s: float = 1.0) -> None:
-        """Give removals under way a moment to succeed."""
+        """Wait for removals in progress, up to the time-out."""
         if self._removals:
             await asyncio.wait(self._removals, timeout=timeout_s)
         for task in list(self._removals):
@@ -151,5 +150,5 @@ async def _in_time(call: Awaitable[T]) -> T:
         async with asyncio.timeout(WAIT_S):
             return await call
     except (BaseError, OSError) as error:
-        # A missing bucket or a wrong key is an outage too: the operator's to repair, not the client's.
+        # A missing bucket or a wrong key counts as an outage too: the operator repairs it, not the client.
         raise TransientError(f"the object store is not available: {type(error).__name__} {error}") from error

@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 def configure_logging(level: str) -> None:
     """Log to standard error in the lab's format, times in UTC."""
-    # The format shows neither caller nor thread nor process. Not looking for them halves the cost of a line, and the
-    # workers write several a record (see "Optimization" in the documentation of `logging`).
+    # The format shows neither caller nor thread nor process. Without their lookup, a line costs half, and workers write
+    # several lines a record (see "Optimization" in the documentation of `logging`).
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
@@ -42,10 +42,10 @@ class _UtcFormatter(logging.Formatter):
 
 
 class ProgressWatch:
-    """Notices work that waits and stands still, whatever the cause.
+    """Detects pending work that does not move, whatever the cause.
 
     Args:
-        limit_s: how long one kind of work may wait without moving, seconds.
+        limit_s: longest time that one kind of work may wait without moving, seconds.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -53,10 +53,10 @@ class ProgressWatch:
         self._waiting: dict[Hashable, tuple[object, float]] = {}
 
     def look(self, waiting: Mapping[Hashable, object]) -> None:
-        """Take what waits now.
+        """Take the state of all pending work.
 
         Args:
-            waiting: each kind of work that is not done, and how far it is. What is done, is left out.
+            waiting: each kind of pending work, and its progress. Finished work is left out.
         """
         now, before = time.monotonic(), self._waiting
         # Replaced as a whole: the health thread reads it.
@@ -66,7 +66,7 @@ class ProgressWatch:
         }
 
     def moving(self) -> bool:
-        """Tell whether all waiting work has moved within the limit."""
+        """True if all pending work has moved within the limit."""
         oldest = min((since for _, since in self._waiting.values()), default=None)
         return oldest is None or time.monotonic() - oldest < self._limit_s
 
@@ -83,8 +83,8 @@ class HealthServer:
     Args:
         host: address to bind.
         port: port to bind; 0 takes a free one (see `port`).
-        checks: name of each condition, and how to ask for it.
-        details: more for people to know, which does not decide about the health.
+        checks: name of each condition, and its check.
+        details: more facts for people, without effect on the status.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class HealthServer:
         return int(self._server.server_address[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the server."""
         self._thread.start()
         log.info("Health and metrics are served on port %d", self.port)
 

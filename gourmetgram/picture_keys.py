@@ -1,4 +1,4 @@
-"""What pictures are called in the images' bucket: `<image id>.<extension>`."""
+"""Names of pictures in the images' bucket: `<image id>.<extension>`."""
 
 import re
 from typing import Final
@@ -10,6 +10,6 @@ _KEY: Final = re.compile(rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}
 
 
 def image_id_of(key: str) -> UUID | None:
-    """The image that an uploaded picture is of; None for an object that no upload stored."""
+    """Image id of an uploaded picture; None for an object with any other name."""
     found = _KEY.fullmatch(key)
     return UUID(found[1]) if found else None

@@ -26,19 +26,19 @@ IMAGE_ALERT: Final = "image:%s:alert:%s"
 """Time of the last alert: image id, trigger."""
 
 IMAGE_METADATA: Final = "image:%s:metadata"
-"""Hash about the upload: image id."""
+"""Hash with facts about the upload: image id."""
 
 OFFSETS: Final = "consumer:offsets"
 """Hash: partition (`<topic>/<number>`) -> next offset to apply."""
 
 ORIGINS: Final = "consumer:origins"
-"""Hash: partition -> identity of the topic that the offset counts in; a topic made anew starts again at 0."""
+"""Hash: partition -> id of the topic that the offset belongs to; a topic created again starts at offset 0."""
 
 SEEN: Final = "consumer:seen:%s"
 """Set of 16-byte event ids: hour of the event time, in hours since the epoch."""
 
 PENDING: Final = "consumer:pending:%s"
-"""Hash: partition number. Identity of a request -> request that the broker has not confirmed."""
+"""Hash: partition number. Identity of a request -> pending request, not yet confirmed by the broker."""
 
 ANCHORS: Final = "consumer:anchors:%s"
 """Sorted set: partition number. Members `<image>/anchor_<minutes>`, scores are the times of the anchors."""
@@ -51,7 +51,7 @@ MILESTONES: Final = "consumer:milestones"
 
 
 class ImageKey(NamedTuple):
-    """Parsed key of an image. The fields that do not belong to its sort are None.
+    """Parsed key of an image. Fields that its sort does not have are None.
 
     Attributes:
         sort: `window`, `total`, `alert` or `metadata`.
@@ -89,7 +89,7 @@ def parse_image_key(key: str) -> ImageKey | None:
 
 
 def longest_window(image_id: str, kind: CountedKind) -> str:
-    """Key of the set that answers every count of a kind."""
+    """Key of the 1hr set, whose members give every count of a kind."""
     return IMAGE_WINDOW % (image_id, COUNTED_KINDS[kind], LONGEST_WINDOW)
 
 

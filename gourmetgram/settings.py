@@ -1,7 +1,7 @@
 """Typed settings, one class per dependency. Nothing else in the platform reads the environment.
 
-Field names are the environment variables of the lab in lower case. A value that does not fit raises
-`SettingsError` with one sentence per variable, before anything has started.
+Field names are the environment variables of the lab in lower case. A wrong value raises `SettingsError` with one
+sentence per variable, before anything starts.
 """
 
 import os
@@ -48,7 +48,7 @@ def _sentences(error: ValidationError) -> str:
 
 
 def split_commas(value: object) -> object:
-    """Turn `a, b` into `("a", "b")`; other types pass for pydantic to judge."""
+    """Turn `a, b` into `("a", "b")`; pydantic validates other types."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return value
@@ -124,7 +124,7 @@ class ObjectStoreSettings(Settings):
     aws_access_key_id: str = "admin"
     aws_secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
     aws_region: str = "us-east-1"
-    """Named so that no client looks it up over the network."""
+    """Set here, so that no client asks for it over the network."""
     s3_endpoint_url: str = "http://localhost:9000"
     s3_bucket_name: str = "gourmetgram-images"
 
@@ -141,7 +141,7 @@ class IcebergSettings(Settings):
     pyiceberg_catalog__gourmetgram__s3__secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - teaching password
     pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
     aws_region: str = "us-east-1"
-    """Named so that no client looks it up over the network (about 7 s per table)."""
+    """Set here, so that no client asks for it over the network (about 7 s per table)."""
 
     @property
     def uri(self) -> str:
@@ -170,7 +170,7 @@ class IcebergSettings(Settings):
 
     @property
     def object_store(self) -> ObjectStoreSettings:
-        """The same object store, as S3 clients take it."""
+        """The same object store, as settings of S3 clients."""
         return ObjectStoreSettings(
             s3_endpoint_url=self.s3_endpoint,
             aws_access_key_id=self.s3_access_key_id,
@@ -192,7 +192,7 @@ class WorkerSettings(Settings):
 
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-"""The checkout, when the package is installed editable: where docker/init_sql is found."""
+"""Folder that contains this package: the root of a checkout, with docker/init_sql."""
 
 
 def process_environment() -> dict[str, str]:

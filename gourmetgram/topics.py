@@ -1,6 +1,6 @@
 """The six topics: created when missing, their settings corrected when they differ. Safe to run at any time.
 
-In containers, the one-shot service runs `python -m gourmetgram.topics`.
+The one-shot container runs `python -m gourmetgram.topics`.
 """
 
 import logging
@@ -32,7 +32,7 @@ PARTITIONS: Final = 4
 CONFIG: Final = {
     "retention.ms": "2592000000",  # 30 days
     "segment.ms": "3600000",  # 1 hour
-    "message.timestamp.type": "LogAppendTime",  # broker time: rules about late events rest on it
+    "message.timestamp.type": "LogAppendTime",  # broker time: late events are defined by it
 }
 _TIMEOUT_S = 30.0
 
@@ -52,11 +52,11 @@ def ensure_topics(
 
     Raises:
         TransientError: the broker is away or did not answer in time.
-        PermanentError: a topic has more partitions than asked for; Kafka cannot take partitions away.
+        PermanentError: a topic has more than `partitions` partitions; Kafka cannot remove partitions.
     """
     wanted = sorted(settings.all_topics if names is None else names)
     try:
-        # Closed at once: a client that is left to the garbage collector complains when the broker goes first.
+        # Closed explicitly: a client that the garbage collector closes logs errors when the broker stops first.
         with AdminClient(client_config(settings, "gourmetgram-topics")) as admin:
             _create_missing(admin, wanted, partitions)
             _correct(admin, wanted, partitions)
@@ -83,7 +83,8 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
             log.info("Created topic %s", name)
 
 
-# New partitions are confirmed before they answer: the first client would be refused, in one of many ways.
+# The broker confirms new partitions before it serves them: without this probe the first client would get one of many
+# errors.
 @retry(
     retry=retry_if_exception_type(KafkaException),
     wait=wait_fixed(0.05),
@@ -91,7 +92,7 @@ def _create_missing(admin: AdminClient, names: list[str], partitions: int) -> No
     reraise=True,
 )
 def _wait_for_leaders(settings: KafkaSettings, names: list[str], partitions: int) -> None:
-    # A client that has seen a topic does not look for partitions that came later: a new one does.
+    # A client that has seen a topic does not find partitions that were added later: a new client does.
     everything = [TopicPartition(name, number) for name in names for number in range(partitions)]
     latest = {partition: OffsetSpec.latest() for partition in everything}  # type: ignore[no-untyped-call]
     with AdminClient(client_config(settings, "gourmetgram-topics")) as admin:
@@ -126,7 +127,7 @@ def _correct_partitions(admin: AdminClient, names: list[str], partitions: int) -
     for name, count in counts.items():
         if count > partitions:
             raise PermanentError(
-                f"Topic {name} has {count} partitions instead of {partitions}, and Kafka cannot take any away: "
+                f"Topic {name} has {count} partitions instead of {partitions}, and Kafka cannot remove any: "
                 "delete the topic (its events are lost) and run this again."
             )
     too_few = [NewPartitions(name, partitions) for name, count in counts.items() if count < partitions]

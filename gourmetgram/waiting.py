@@ -1,4 +1,4 @@
-"""A wait for a condition, with a deadline: a probe is repeated until its answer will do."""
+"""A wait for a condition, with a deadline: a probe is repeated until its answer satisfies the caller."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,13 +23,13 @@ def wait_for(
         deadline_s: seconds after which no further probe begins.
         every_s: seconds between two probes.
         late: makes the error from the last answer.
-        done: tells whether an answer ends the wait; by default, a true one does.
+        done: returns True for an answer that ends the wait; by default, a true answer does.
 
     Returns:
         The answer that ended the wait.
 
     Raises:
-        Exception: the one that `late` made, when the deadline has passed.
+        Exception: the error from `late`, when the deadline has passed.
     """
     attempts = Retrying(
         retry=retry_if_result(lambda answer: not done(answer)),

@@ -1,4 +1,4 @@
-"""Vocabulary of the rolling windows: widths, counts, triggers, milestones and times to live.
+"""Vocabulary of the rolling windows: widths, counts, triggers, milestones and TTLs.
 
 A window (t - width, t] counts events by eligible actors on one image. Times end in `_us` (microseconds) or `_s`.
 """
@@ -17,7 +17,7 @@ WINDOW_US: Final[Mapping[WindowName, int]] = {"1min": MINUTE_US, "5min": 5 * MIN
 """Width of each window."""
 
 LONGEST_WINDOW: Final[WindowName] = "1hr"
-"""Window whose set in Redis holds the members of all other windows too."""
+"""Window whose set in Redis contains the members of all other windows."""
 
 CountedKind: TypeAlias = Literal["view", "comment", "flag"]
 
@@ -59,13 +59,13 @@ COOL_DOWN_US: Final = HOUR_US
 _DAY_S: Final = 86_400
 WINDOW_TTL_S: Final[Mapping[WindowName, int]] = {"1min": 60, "5min": 300, "1hr": 7_200}
 IDLE_TTL_S: Final = 7 * _DAY_S
-"""Time to live of totals and metadata after their last change."""
+"""TTL of totals and metadata after their last change."""
 
 ALERT_TTL_S: Final = 7 * _DAY_S
 """Longer than the cool-down, which runs in event time: a consumer that was stopped for days still knows its alerts."""
 
 ONCE_TTL_S: Final = 30 * _DAY_S
-"""Time to live of an alert that an image has once (upload, anchors): as long as Kafka keeps the event behind it."""
+"""TTL of an alert that an image has once (upload, anchors): as long as Kafka keeps the event behind it."""
 
 UPLOAD_TRIGGER: Final = "upload"
 MAX_ANCHOR_MINUTES: Final = 1_440
@@ -106,7 +106,7 @@ AnchorMinutes = Annotated[int, Field(ge=1, le=MAX_ANCHOR_MINUTES)]
 
 
 class TriggerSettings(Settings):
-    """Settings of the triggers: of the stream consumer, and of the audit that works them out again."""
+    """Settings of the triggers, for the stream consumer and for the audit, which recomputes its alerts."""
 
     viral_threshold_views_5min: Threshold = 100
     suspicious_threshold_comments_1min: Threshold = 10

@@ -1,4 +1,4 @@
-"""From features to a decision: which of rules and model has the say, and what is written down about it."""
+"""From features to a decision: the choice between rules and model, and the content of the row."""
 
 import logging
 import math
@@ -21,18 +21,18 @@ class RiskModel(Protocol):
 
     @property
     def version(self) -> str:
-        """What rows and log lines call it."""
+        """Version for rows and log lines."""
 
     def probabilities(self, vectors: Sequence[FeatureVector]) -> list[float]:
         """The probability of class 1 (needs moderation) of each vector.
 
         Raises:
-            ValueError: the model cannot judge these vectors.
+            ValueError: the model cannot score these vectors.
         """
 
 
 class Decision(NamedTuple):
-    """One row of `moderation`, by the names of its columns where they are the same."""
+    """One row of `moderation`; fields have the names of its columns where they are the same."""
 
     request: ModerationRequest
     inference_mode: DecisionMode
@@ -80,7 +80,7 @@ class Judge:
         """Decide a batch.
 
         Args:
-            requests: what is asked.
+            requests: the requests.
             vectors: the features of each request's image as of its time.
             model: the model in use; one object for the whole batch, so that a swap cannot split it.
         """
@@ -91,13 +91,13 @@ class Judge:
         ]
 
     def _ask(self, model: RiskModel | None, vectors: Sequence[FeatureVector]) -> list[float | None]:
-        """The model's opinions; None where it has none and the rules must decide."""
+        """The model's probabilities; None where it has none and the rules must decide."""
         if model is None or self._mode == "heuristic":
             return [None] * len(vectors)
         try:
             probabilities = model.probabilities(vectors)
         except ValueError:
-            log.warning("Model version %s cannot judge a batch; the rules do", model.version, exc_info=True)
+            log.warning("Model version %s failed on a batch; the rules decide", model.version, exc_info=True)
             return [None] * len(vectors)
         return [rounded_score(value) if math.isfinite(value) else None for value in probabilities]
 
@@ -131,7 +131,7 @@ class Judge:
 
     def _by_rules(self, request: ModerationRequest, features: dict[str, float]) -> Verdict:
         comments_1min = request.context.get("comments_1min")
-        # A boolean is an int in Python, but no count.
+        # bool is a subclass of int, but no count.
         if type(comments_1min) is int and 0 <= comments_1min <= MAX_COUNT:
             return judge(self._policy, {**features, CONTEXT_COMMENTS_1MIN: comments_1min})
         return judge(self._policy, features)

@@ -20,10 +20,10 @@ from risk_scoring_service.store import ServerError
 log = logging.getLogger(__name__)
 
 RETRIES_WHILE_UNKNOWN = 30
-"""Number of repeated look-ups of an unknown image before its request is given up."""
+"""Number of lookups of an unknown image before its request becomes a dead letter."""
 
 REDIS_RETRY_S = 0.5
-"""Pause before requests whose counts could not be read from Redis are tried again; others go on."""
+"""Pause before requests without counts from Redis are tried again, seconds; other requests go on."""
 
 
 class FactStore(Protocol):
@@ -60,11 +60,11 @@ class Waiting:
 
 @dataclass(slots=True)
 class BatchOutcome:
-    """Outcome of a batch; requests named in neither list wait.
+    """Outcome of a batch; requests in neither list stay pending.
 
     Attributes:
-        settled: nothing is left to do for these records.
-        dead: records to give up, each with the reason.
+        settled: records that are done.
+        dead: records that become dead letters, each with the reason.
     """
 
     settled: list[Record] = field(default_factory=list)
@@ -72,7 +72,7 @@ class BatchOutcome:
 
 
 Scorable: TypeAlias = tuple[Waiting, FeatureVector]
-"""A request, and the features that it is decided by."""
+"""A request, and the features of its image."""
 
 
 class Handler:
@@ -93,7 +93,7 @@ class Handler:
         self._redis_answers = True
 
     def read(self, record: Record) -> Waiting | BadMessage:
-        """Read one record. This is where it is decided which records are malformed."""
+        """Parse one record. Only this method decides which records are malformed."""
         request = parse_request(record)
         if isinstance(request, BadMessage):
             return request
@@ -104,10 +104,10 @@ class Handler:
         """Decide a batch and store its rows.
 
         Returns:
-            What became of it. Requests whose facts could not be read stay for later.
+            The outcome. Requests whose facts could not be read stay pending.
 
         Raises:
-            TransientError: PostgreSQL is away; the whole batch stays for later.
+            TransientError: PostgreSQL is away; the whole batch stays pending.
         """
         try:
             return self._handle(batch, model)
@@ -116,7 +116,7 @@ class Handler:
                 return BatchOutcome(
                     dead=[RejectedRecord(batch[0].record, BadMessage(str(error), "refused by PostgreSQL"))]
                 )
-        # One bad value must not take its neighbours with it.
+        # One bad value must not fail the other requests of its batch.
         log.warning("A batch of %d requests holds one that cannot be stored; each is tried alone", len(batch))
         together = BatchOutcome()
         for item in batch:
@@ -130,7 +130,7 @@ class Handler:
         known = self._sort_out(batch, self._facts.facts([item.request for item in batch]), outcome)
         lacking = {n: item for n, (item, _) in enumerate(known)}
         requests, facts = [item.request for item, _ in known], [fact for _, fact in known]
-        # The first part needs no Redis: while that is away, only the other requests wait.
+        # The first part needs no Redis: while Redis is away, only the other requests wait.
         for vectors in online_vectors(requests, facts, self._read_counts):
             self._store([(lacking.pop(n), vector) for n, vector in vectors], model, outcome)
         for item in lacking.values():
@@ -140,13 +140,13 @@ class Handler:
     def _sort_out(
         self, batch: Sequence[Waiting], facts: Sequence[ImageFacts | None], outcome: BatchOutcome
     ) -> list[tuple[Waiting, ImageFacts]]:
-        """Return the requests whose image is there; settle those for deleted images, give up overdue unknown ones."""
+        """Return the requests whose image exists; settle those for deleted images, give up overdue unknown ones."""
         present = []
         for item, fact in zip(batch, facts, strict=True):
             if fact is None:
                 self._unknown(item, outcome)
             elif fact.deleted_us is not None and fact.deleted_us <= item.request.time_us:
-                log.info("Image %s was deleted before it was to be judged; no decision", item.request.image_id)
+                log.info("Image %s was deleted before the request's time; no decision", item.request.image_id)
                 metrics.DELETED_IMAGES.inc()
                 outcome.settled.append(item.record)
             else:
@@ -159,7 +159,7 @@ class Handler:
             item.unknown_since = now
             log.info("Image %s is not known yet; its request waits", item.request.image_id)
         if now - item.unknown_since >= self._unknown_image_wait_s:
-            error = f"unknown image_id {item.request.image_id}, looked for during {self._unknown_image_wait_s:g} s"
+            error = f"unknown image_id {item.request.image_id}, not found within {self._unknown_image_wait_s:g} s"
             outcome.dead.append(RejectedRecord(item.record, BadMessage(error, "unknown image_id")))
         else:
             item.due = now + self._unknown_image_wait_s / RETRIES_WHILE_UNKNOWN
@@ -195,7 +195,7 @@ class Handler:
             if decision.request.request_id not in new:
                 metrics.DUPLICATES.inc()
                 continue
-            # The same request twice in one batch has one row.
+            # Two requests with one id in a batch have one row.
             new.discard(decision.request.request_id)
             log.info("%s", decision.describe())
             log.info("Stored moderation decision for %s...", decision.request.image_id[:8])

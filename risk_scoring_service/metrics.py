@@ -6,11 +6,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 DECISIONS: Final = Counter("gourmetgram_scorer_decisions", "Decisions stored", ["mode", "recommendation"])
 DUPLICATES: Final = Counter("gourmetgram_scorer_duplicates", "Requests delivered again; their row was there")
-DELETED_IMAGES: Final = Counter("gourmetgram_scorer_deleted_images", "Requests for images deleted by then; no row")
-DEAD_LETTERS: Final = Counter("gourmetgram_scorer_dead_letters", "Requests set aside as dead letters", ["reason"])
-FAILURES: Final = Counter(
-    "gourmetgram_scorer_failures", "Attempts that failed and are repeated, by what they needed", ["server"]
+DELETED_IMAGES: Final = Counter(
+    "gourmetgram_scorer_deleted_images", "Requests for images deleted at or before t; no row"
 )
+DEAD_LETTERS: Final = Counter("gourmetgram_scorer_dead_letters", "Requests published as dead letters", ["reason"])
+FAILURES: Final = Counter("gourmetgram_scorer_failures", "Failed attempts, which are repeated, by server", ["server"])
 WAITING: Final = Gauge("gourmetgram_scorer_waiting", "Requests read but not decided yet")
 LAG: Final = Gauge("gourmetgram_scorer_lag", "Records between the group's committed offset and the end", ["partition"])
 LATENCY: Final = Histogram(

@@ -1,4 +1,4 @@
-"""Looks for new models in the background and swaps them in whole, while the loop goes on scoring."""
+"""Polls for new models in the background and swaps them as a whole, while the loop goes on scoring."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ class ModelPoller:
 
     Args:
         repository: where models are published.
-        interval_s: time between two looks.
+        interval_s: time between two polls, seconds.
     """
 
     def __init__(self, repository: ModelRepository, interval_s: float) -> None:
@@ -47,25 +47,25 @@ class ModelPoller:
         return self._model
 
     def status(self) -> dict[str, object]:
-        """What `/health` tells about the model; a problem with a new one does not make the service unhealthy."""
+        """State of the model for `/health`; a problem with a new model does not make the service unhealthy."""
         return {"version": None if self._model is None else self._model.metadata.version, "problem": self._problem}
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the poller."""
         self._thread.start()
 
     def wait_for_first_look(self, timeout_s: float) -> None:
-        """Wait until it is known whether there is a model, but not longer than the timeout."""
+        """Wait for the end of the first poll, at most `timeout_s` seconds."""
         self._looked.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop looking; a look under way ends by itself within its deadlines."""
+        """Stop polling; a poll in progress ends by itself within its deadlines."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(1.0)
 
     def look(self) -> None:
-        """Look once: load what is new; on any failure say so once and keep the old."""
+        """Poll once: load a new model; on failure keep the old one, and log the failure once."""
         if not self._looked.is_set():
             log.info(CHECKING)
         try:
@@ -88,12 +88,12 @@ class ModelPoller:
         while not self._stop.is_set():
             try:
                 self.look()
-            except Exception:  # outermost loop of the thread: whatever a model brings along, scoring goes on
-                log.exception("Looking for a model failed in an unforeseen way")
+            except Exception:  # outermost loop of the thread: scoring goes on, whatever error a model raises
+                log.exception("The poll for a model failed unexpectedly")
             self._stop.wait(self._interval_s)
 
     def _load(self, metadata: ModelMetadata) -> None:
-        # A model that failed is tried again at each look, quietly: its files may be on their way.
+        # A model that failed is tried again at each poll, without a log line: its files may not be complete yet.
         level = logging.DEBUG if metadata.updated_at == self._tried else logging.INFO
         self._tried = metadata.updated_at
         if self._looked.is_set():

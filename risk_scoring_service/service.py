@@ -26,7 +26,7 @@ DEAD_LETTER_TIMEOUT_S = 3.0
 """A broker that does not confirm a dead letter within this time is away; it is published again later."""
 
 FIRST_MODEL_WAIT_S = 5.0
-"""The first requests wait this long for a model, so that a restart does not fall back to the rules needlessly."""
+"""Longest wait of the first requests for a model, so that a restart does not use the rules needlessly."""
 
 
 class ScoringService:
@@ -70,7 +70,7 @@ class ScoringService:
     def run(self, stop: threading.Event) -> None:
         """Score until `stop` is set, then leave the group and close the connections.
 
-        Servers that are away are waited for.
+        A server that is away delays the work, without an error.
 
         Raises:
             PlatformError: a client is broken for good; only a new process can help.
@@ -125,7 +125,7 @@ def _dead_letters(settings: ScorerSettings) -> DeadLetterTopic:
 
 
 def _model_poller(settings: ScorerSettings) -> "ModelPoller":
-    # Imported only where a model is asked for: numpy and joblib are most of this process's memory.
+    # Imported only if a model is needed: numpy and joblib take most of this process's memory.
     from gourmetgram.models.repository import ModelRepository
     from risk_scoring_service.model_poller import ModelPoller
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 CLIENT_ID: Final = "gourmetgram-risk-scoring-service"
 
 ANSWER_TIMEOUT_S: Final = 2.0
-"""Longest wait for the committed offsets: a stop has to be in time while the broker stalls."""
+"""Longest wait for the committed offsets, seconds: it keeps a stop short while the broker stalls."""
 
 
 class RequestSource:
@@ -71,7 +71,7 @@ class RequestSource:
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=revoked, on_lost=revoked)
 
     def poll(self, most: int, timeout_s: float) -> list[Record]:
-        """Return records that have arrived, at once if there are any, else the first to arrive within the timeout.
+        """Poll for records. Returns at once if some are there, else with the first to arrive within the timeout.
 
         Also keeps the membership of the group alive; may be called while paused.
 
@@ -82,14 +82,14 @@ class RequestSource:
         if not self._started:
             self._start()
         if self._paused:
-            # A rebalance may have brought partitions that are not paused yet.
+            # A rebalance may have assigned partitions that are not paused yet.
             self._consumer.pause(self._consumer.assignment())
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
         messages = [first, *self._consumer.consume(most - 1, timeout=0)] if most > 1 else [first]
         records = [to_record(message) for message in messages if _usable(message)]
-        # Partitions may change hands in the middle of a call; what was fetched before that is another replica's now.
+        # A rebalance may happen inside a call; records of revoked partitions belong to another replica.
         return [record for record in records if Partition.of(record) in self._ours]
 
     def pause(self, paused: bool) -> None:
@@ -109,8 +109,8 @@ class RequestSource:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._ours |= {Partition(item.topic, item.partition) for item in partitions}
-        # Not left to the client: when its one question for the committed offsets fails, as it may while a broker comes
-        # back, it reports that and never reads these partitions.
+        # Not left to the client: it asks once for the committed offsets. If that fails, as it may while a broker
+        # returns, the client reports it and never reads these partitions.
         consumer.assign([])
         self._started = False
 
@@ -126,7 +126,7 @@ class RequestSource:
             for partition, offset in committed.items()
         ]
         self._consumer.assign(starts)
-        # A partition that went while it was paused comes back paused, and the end of that pause could not reach it.
+        # A partition that is revoked while paused comes back paused, and `pause(False)` could not reach it in between.
         self._consumer.resume(starts)
         self._started = True
         log.info("Reading %s, partitions %s", self._topic, sorted(partition.number for partition in committed))
@@ -138,13 +138,13 @@ class RequestSource:
 
 
 def _usable(message: Message) -> bool:
-    """Tell records from errors, which the client reports as messages, too."""
+    """False for errors, which the client reports as messages, too."""
     error = message.error()
     if error is None:
         return True
     if error.fatal():
         raise PlatformError(f"the Kafka consumer cannot go on: {error.str()}") from KafkaException(error)
-    # Repeated by the client until it works; the topic may be created later.
+    # The client repeats it until it works; the topic may be created later.
     level = logging.WARNING if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART else logging.INFO
     log.log(level, "Kafka: %s", error.str())
     return False

@@ -14,8 +14,8 @@ from gourmetgram.events import ModerationRequest
 from gourmetgram.features.online import ImageCounts, ImageFacts, read_image_facts, read_window_counts
 from risk_scoring_service.decide import Decision
 
-# Rows go over as one JSON text: no per-value quoting in the client, one statement however large the batch. Two
-# replicas that store the same requests do so in the same order, so they wait for each other instead of deadlocking.
+# Rows are sent as one JSON text: no per-value quoting in the client, one statement for any size of batch. Two replicas
+# that store the same requests do so in the same order, so they wait for each other instead of deadlocking.
 _INSERT_SQL: Final = text("""
 INSERT INTO moderation (
     inference_request_id, target_type, target_id, inference_mode, model_version, risk_score, recommendation,
@@ -40,8 +40,8 @@ class ServerError(TransientError):
     """A server is away or too slow.
 
     Args:
-        server: which one: `postgres`, `redis` or `kafka`.
-        cause: what it said.
+        server: `postgres`, `redis` or `kafka`.
+        cause: error of the client library.
     """
 
     def __init__(self, server: str, cause: Exception) -> None:
@@ -50,9 +50,9 @@ class ServerError(TransientError):
 
 
 class DecisionStore:
-    """Facts about images, and the table of decisions. Every statement is a transaction of its own.
+    """Facts about images, and the table of decisions. Each statement is its own transaction.
 
-    One connection is kept open, without a transaction. One that breaks costs an attempt, which the worker repeats.
+    One connection is kept open, without a transaction. A broken connection fails one attempt, which the worker repeats.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -84,7 +84,7 @@ class DecisionStore:
             return {str(request_id) for (request_id,) in connection.execute(_INSERT_SQL, {"rows": rows})}
 
     def ping(self) -> None:
-        """Ask for a sign of life.
+        """Check that PostgreSQL answers.
 
         Raises:
             ServerError: PostgreSQL is away.
@@ -111,7 +111,7 @@ class DecisionStore:
 
     def _drop(self) -> None:
         if self._kept is not None:
-            # Not back to the pool: its state is unknown.
+            # Not returned to the pool: its state is unknown.
             self._kept.invalidate()
             self._kept.close()
             self._kept = None

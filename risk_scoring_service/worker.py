@@ -21,19 +21,19 @@ from risk_scoring_service.store import ServerError
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
-"""Longest wait for a record, so that a stop is noticed soon."""
+"""Longest wait for a record, so that a stop is noticed soon, seconds."""
 
 MAX_WAITING = 10_000
-"""With this many unfinished requests in memory no more are read."""
+"""Number of unfinished requests in memory at which reading pauses."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
-"""Time between two attempts while a server is away; doubles in between."""
+"""Time between two attempts while a server is away, seconds; it doubles from the first to the second."""
 
 PING_AFTER_S = 3.0
-"""Time between two signs of life of PostgreSQL while the service is idle, so that its health is no guess."""
+"""Time between two pings of PostgreSQL while the service is idle, seconds: without them its health would be a guess."""
 
 STUCK_AFTER_S = 10.0
-"""A loop that has not come round for this long is held up by a silent server."""
+"""Duration of one round after which the loop counts as stuck at a silent server, seconds."""
 
 
 class RequestFeed(Protocol):
@@ -47,7 +47,7 @@ class RequestFeed(Protocol):
         """Join the group."""
 
     def poll(self, most: int, timeout_s: float) -> list[Record]:
-        """Return records that have arrived."""
+        """Poll for records that have arrived."""
 
     def pause(self, paused: bool) -> None:
         """Stop or resume fetching."""
@@ -73,13 +73,13 @@ class Worker:
     """One member of the consumer group, single-threaded.
 
     Args:
-        source: where requests come from.
+        source: source of the requests.
         handler: decides and stores.
         dead_letters: takes the records that cannot be processed.
-        ping: asks PostgreSQL for a sign of life.
-        model: the model in use now, if any.
-        batch_size: most requests of one batch.
-        standstill: notices work that does not move.
+        ping: checks that PostgreSQL answers.
+        model: returns the model in use, if any.
+        batch_size: largest number of requests in one batch.
+        standstill: detects pending work that does not move.
         clock: monotonic time, seconds.
     """
 
@@ -125,7 +125,7 @@ class Worker:
             self._source.close()
 
     def postgres_healthy(self) -> bool:
-        """True when PostgreSQL answered the last question."""
+        """True when PostgreSQL answered the last time."""
         return self._postgres_answers
 
     def kafka_healthy(self) -> bool:
@@ -133,7 +133,7 @@ class Worker:
         return self._source.connected
 
     def moving(self) -> bool:
-        """True while the loop comes round: a server that stalls without an error holds it up."""
+        """True while the loop completes its rounds: a server that stalls without an error stops it."""
         return self._clock() - self._last_round < STUCK_AFTER_S
 
     def progressing(self) -> bool:
@@ -143,7 +143,7 @@ class Worker:
     def step(self) -> None:
         """One round."""
         self._last_round = now = self._clock()
-        # A broker that refuses dead letters or commits is no reason to stop reading: requests are decided meanwhile.
+        # While the broker refuses dead letters or commits, reading goes on: requests are decided meanwhile.
         store_away = now < self._paused_until and self._failed_server != "kafka"
         self._source.pause(store_away or len(self._waiting) + len(self._dead) >= MAX_WAITING)
         for record in self._source.poll(self._batch_size, self._patience(now)):
@@ -160,7 +160,7 @@ class Worker:
         self._standstill.look(self._unfinished())
 
     def _unfinished(self) -> dict[Hashable, object]:
-        """Work that is due and not done: per kind, the amount done so far."""
+        """Work that is due and not done: per kind, its progress."""
         now = self._clock()
         unfinished: dict[Hashable, object] = {}
         if any(item.due <= now for item in self._waiting.values()):
@@ -197,7 +197,7 @@ class Worker:
             self._postgres_answered()
 
     def _decide(self) -> None:
-        """Handle what is due, in the order of arrival, at most one batch."""
+        """Handle the due requests, in the order of arrival, at most one batch."""
         now = self._clock()
         batch = list(islice((item for item in self._waiting.values() if item.due <= now), self._batch_size))
         if not batch:
@@ -238,7 +238,7 @@ class Worker:
             self._offsets.settle([record])
 
     def _forget(self, partitions: Iterable[Partition]) -> None:
-        """Drop all state of partitions that another replica reads now; it starts at the last commit."""
+        """Drop all state of partitions that left this member; their next reader starts at the last commit."""
         lost = set(partitions)
         self._offsets.forget(lost)
         self._dead_letters.forget(lost)

@@ -79,13 +79,14 @@ def lab_database() -> str:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
         login.update({name.strip(): value.strip().strip("'\"") for name, _equals, value in pairs})
-    return psycopg2.extensions.make_dsn(
+    address: str = psycopg2.extensions.make_dsn(
         host="localhost",
         port=5432,
         user=login["POSTGRES_USER"],
         password=login["POSTGRES_PASSWORD"] or None,
         dbname=login["POSTGRES_DB"],
     )
+    return address
 
 
 def choose_image(database_url: str) -> str | None:

@@ -1,1 +1,1 @@
-"""The stream consumer: events from Kafka become windows in Redis and requests to judge images."""
+"""The stream consumer: events from Kafka become windows in Redis and moderation requests."""

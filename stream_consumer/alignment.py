@@ -1,4 +1,4 @@
-"""Start offsets: Redis tells what is applied, the broker tells what it still holds."""
+"""Start offsets: Redis knows the applied offsets, the broker the records that it still holds."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ log = logging.getLogger(__name__)
 
 
 class PartitionLimits(NamedTuple):
-    """A partition as the broker holds it.
+    """Limits of a partition on the broker.
 
     Attributes:
         low: first offset.
         high: next offset.
-        origin: `<sort>:<id>`, identity of the topic behind the name: a topic that is made anew has another one.
+        origin: `<sort>:<id>`, identity of the topic behind the name: a topic that is created again has another one.
     """
 
     low: int
@@ -28,7 +28,7 @@ class StartOffset(NamedTuple):
     """Start of one partition.
 
     Attributes:
-        offset: first record to read; Redis shall stand there too.
+        offset: first record to read; the offset in Redis is set to it.
         warning: a sentence for the log, or None.
     """
 
@@ -51,7 +51,7 @@ class BrokerLimits(Protocol):
     """Limits of partitions; see `BrokerOffsets`."""
 
     def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
-        """Limits of partitions, asked now."""
+        """Limits of partitions, by a request to the broker."""
 
 
 class AppliedOffsets(Protocol):
@@ -67,7 +67,7 @@ class AppliedOffsets(Protocol):
         """Next offset to apply of each partition."""
 
     def origins(self, partitions: Sequence[Partition]) -> dict[Partition, str | None]:
-        """Identity of the topic that each offset counts in."""
+        """Identity of the topic that each offset belongs to."""
 
     def start(self, offsets: Mapping[Partition, int], origins: Mapping[Partition, str]) -> None:
         """Write first offsets and identities."""
@@ -92,9 +92,9 @@ class Alignment:
         self._progress = progress
 
     def align(self) -> None:
-        """Begin to read all assigned partitions where Redis stands.
+        """Begin to read all assigned partitions at the offsets in Redis.
 
-        This is the one way back from everything: an assignment, an outage, a lost answer, a Redis that lost its latest
+        This is the one recovery from all cases: an assignment, an outage, a lost answer, a Redis that lost its latest
         writes.
 
         Raises:
@@ -118,7 +118,9 @@ class Alignment:
         self._source.read_from(offsets)
 
     def holds(self) -> bool:
-        """Check that Redis still stands where this process stands. It may have been restored, emptied or restarted.
+        """True if Redis has the same offsets as this process.
+
+        They differ after a restore, a flush or a restart of Redis.
 
         Raises:
             TransientError: Redis did not answer.
@@ -131,28 +133,28 @@ class Alignment:
 
 
 def decide_start(stored: int | None, stored_origin: str | None, limits: PartitionLimits) -> StartOffset:
-    """Decide where to begin with one partition.
+    """Decide the start of one partition.
 
     Args:
-        stored: next offset in Redis. Without one all is built again from the events, which changes no decision,
+        stored: next offset in Redis. Without one, all state is built again from the events. That changes no decision,
             because the id of a request follows from its event.
-        stored_origin: identity of the topic that `stored` counts in.
-        limits: the partition as the broker holds it.
+        stored_origin: identity of the topic that `stored` belongs to.
+        limits: the partition's limits on the broker.
     """
     if stored is None:
         return StartOffset(limits.low)
     if stored_origin is not None and _is_other_topic(stored_origin, limits.origin):
-        return StartOffset(limits.low, "this topic was made anew; reading it from its beginning")
+        return StartOffset(limits.low, "this topic was created again; reading it from its beginning")
     if stored > limits.high:
         lost = f"the broker ends at {limits.high} and has lost records up to {stored}, which were applied"
-        return StartOffset(limits.high, f"{lost}; going on at its end")
+        return StartOffset(limits.high, f"{lost}; continuing at its end")
     if stored < limits.low:
         gone = f"records {stored} to {limits.low - 1} were deleted before they were applied"
-        return StartOffset(limits.low, f"{gone}; going on at {limits.low}")
+        return StartOffset(limits.low, f"{gone}; continuing at {limits.low}")
     return StartOffset(stored)
 
 
 def _is_other_topic(stored: str, current: str) -> bool:
-    # Identities of different sorts (a broker update brought topic ids) cannot be compared.
+    # Identities of different sorts cannot be compared: a broker update brought topic ids.
     same_sort = stored.partition(":")[0] == current.partition(":")[0]
     return same_sort and stored != current

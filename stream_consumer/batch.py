@@ -1,4 +1,4 @@
-"""A batch of records on its way to Redis: parsed, checked, and grouped by image and kind into one call."""
+"""A batch of records for Redis: parsed, checked, and grouped by image and kind into one call."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -42,11 +42,11 @@ class EventBatch:
 
     Attributes:
         eligible: eligible events in the order of arrival, each event_id once.
-        rejected: bad messages.
+        rejected: malformed messages.
         spans: covered offsets of each partition.
         ineligible: number of events by ineligible actors, by kind.
         repeated: number of events whose id came earlier in the same batch.
-        events: number of good events by kind, all included.
+        events: number of valid events by kind, all included.
         records: number of records by topic.
     """
 
@@ -64,7 +64,7 @@ class EventGroup(NamedTuple):
 
     Attributes:
         newest_us: newest event time among them.
-        horizon_us: see `retention`; None when the windows need no longer retention.
+        horizon_us: retention horizon, see `retention`; None when no unread event may need older counts.
     """
 
     image_id: str
@@ -79,7 +79,8 @@ class BatchCall(NamedTuple):
     """One call of apply.lua.
 
     Attributes:
-        batch: the batch that is to be applied.
+        batch: the batch to apply.
+        groups: events by image and kind, without uploads.
         events: events of the groups, then the uploads.
         arguments: arguments after the vocabulary: JSON, then 16 bytes per event, then score and member of each event
             of a group.
@@ -199,7 +200,7 @@ def _in_order(
 
 
 def _hours(events: Iterable[EligibleEvent]) -> tuple[list[str], list[int]]:
-    """The hours of the events' times, and for each event which of them, 1-based (empty when there is only one)."""
+    """Hours of the events' times, and for each event the number of its hour, 1-based (empty when there is only one)."""
     numbers: dict[int, int] = {}
     hour_of = [numbers.setdefault(item.event.time_us // HOUR_US, len(numbers) + 1) for item in events]
     return [str(hour) for hour in numbers], hour_of if len(numbers) > 1 else []

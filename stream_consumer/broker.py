@@ -1,4 +1,4 @@
-"""Offsets and topics as the broker reports them when asked."""
+"""Offsets and topics, by requests to the broker."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -35,7 +35,7 @@ class BrokerOffsets:
         self._ends_client = self._create_ends_client()
 
     def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
-        """First and next offset of partitions, and the identity of their topics, asked now.
+        """First and next offset of partitions, and the identity of their topics, by a request to the broker.
 
         Raises:
             TransientError: the broker did not answer.
@@ -48,10 +48,10 @@ class BrokerOffsets:
         }
 
     def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
-        """Next offset of partitions, asked now.
+        """Next offset of partitions, by a request to the broker.
 
-        One request over a connection of its own: the consumer's is held by fetch requests for up to 100 ms. (The admin
-        client looks the leaders up anew for each question, which takes half as long again.)
+        One request over its own connection: the consumer's is held by fetch requests for up to 100 ms. (The admin
+        client looks up the leaders for each request, which takes half as long again.)
 
         Raises:
             TransientError: the broker did not answer.
@@ -80,8 +80,8 @@ class BrokerOffsets:
             answers = self._admin.list_offsets(wanted, request_timeout=_ANSWER_TIMEOUT_S)
             return {Partition(found.topic, found.partition): _wait(answer).offset for found, answer in answers.items()}
         except (KafkaException, TimeoutError) as error:
-            # After a restart of the broker a client goes on asking with the leader epoch from before it
-            # (FENCED_LEADER_EPOCH) for minutes; a new one learns the epoch at once.
+            # After a restart of the broker, a client uses the old leader epoch for minutes and gets
+            # FENCED_LEADER_EPOCH; a new client learns the new epoch at once.
             self._admin = self._create_admin()
             raise TransientError(f"the broker did not report its offsets: {error}") from error
 
@@ -92,7 +92,7 @@ class BrokerOffsets:
             raise TransientError(f"the broker has no topic {missing[0]}")
         if None not in ids.values():
             return {topic: f"topic:{topic_id}" for topic, topic_id in ids.items()}
-        # A broker without topic ids. A broker with new storage is at least a new cluster.
+        # A broker without topic ids: the cluster's id must do. Empty storage makes at least a new cluster.
         try:
             cluster = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).cluster_id
         except KafkaException as error:

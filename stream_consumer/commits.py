@@ -60,5 +60,5 @@ class CommitMirror:
         self._committed.update(moved)
 
     def restart(self) -> None:
-        """Forget earlier commits: reading begins anew."""
+        """Drop the memory of earlier commits: reading starts again."""
         self._committed = {}

@@ -25,7 +25,7 @@ class BatchApplier(Protocol):
         """Send a batch without waiting for the answer."""
 
     def receive(self) -> AppliedBatch | None:
-        """Wait for the answer; None when Redis stands at other offsets."""
+        """Wait for the answer; None when Redis has other offsets than expected."""
 
     def abandon(self) -> None:
         """Give up the answer."""
@@ -37,7 +37,7 @@ class BatchHandler:
     Args:
         store: applies batches.
         progress: positions of this process.
-        dead_letters: takes bad messages.
+        dead_letters: takes malformed messages.
         retention: keeps windows for unread events.
         requests: takes the requests that a batch raises.
         on_milestones: called when a batch reached milestones.
@@ -69,7 +69,7 @@ class BatchHandler:
         """Parse a batch, publish its dead letters, and form the call. The batch before may still be in flight.
 
         Returns:
-            The call, or None when the records do not follow those that were read: reading must begin anew.
+            The call, or None when the records do not continue those that were read: the worker must align.
 
         Raises:
             TransientError: the broker has not confirmed the dead letters.
@@ -93,14 +93,14 @@ class BatchHandler:
         self._sent_at = time.perf_counter()
 
     def receive(self) -> AppliedBatch | None:
-        """Wait until the batch in flight is applied, and let the memory of this process follow.
+        """Wait until the batch in flight is applied, and update the memory of this process.
 
         Returns:
-            The changes. None when Redis stands elsewhere than this process: nothing has changed, and reading must begin
-            anew.
+            The changes. None when Redis has other offsets than this process: nothing has changed, and the worker must
+            align.
 
         Raises:
-            RedisUnavailableError: no answer. The offsets in Redis tell whether the batch is applied.
+            RedisUnavailableError: no answer. The offsets in Redis show if the batch is applied.
         """
         applied = self._store.receive()
         if applied is None:
@@ -114,11 +114,11 @@ class BatchHandler:
         return applied
 
     def abandon(self) -> None:
-        """Give up the batch in flight, if there is one. The offsets in Redis tell whether it is applied."""
+        """Give up the batch in flight, if there is one. The offsets in Redis show if it is applied."""
         self._store.abandon()
 
     def forget(self) -> None:
-        """Forget the partitions that this process reads: another process may read them now."""
+        """Drop the partitions that this process reads: another process may read them now."""
         self._dead_letters.forget(self._progress.applied)
         self._retention.forget()
         self._requests.drop()

@@ -10,11 +10,11 @@ _SILENT_S: Final = 30.0
 
 
 class ConsumerHealth:
-    """Conditions of `/health`, noted by the worker and read by the health server.
+    """Conditions of `/health`, set by the worker and read by the health server.
 
     Args:
-        broker_connected: True while a broker is connected.
-        standstill_s: seconds that waiting work may stand still.
+        broker_connected: returns True while a broker is connected.
+        standstill_s: longest time that pending work may stand still, seconds.
     """
 
     def __init__(self, broker_connected: Callable[[], bool], standstill_s: float) -> None:
@@ -24,14 +24,14 @@ class ConsumerHealth:
         self.redis_up = False
         """True when Redis answered last time."""
         self.waiting_for: str | None = None
-        """Reason for which nothing is done at the moment, a sentence."""
+        """Reason for a standstill at the moment, as a sentence."""
 
     def polled(self) -> None:
-        """Note that the client was polled."""
+        """Record that the client was polled."""
         self._polled_at = time.monotonic()
 
     def watch(self, unfinished: Mapping[Hashable, object]) -> None:
-        """Take the work that is not done, by kind, each with the point that it has reached."""
+        """Take the unfinished work, by kind, each with its progress."""
         if not unfinished:
             self.waiting_for = None
         self._standstill.look(unfinished)
@@ -46,5 +46,5 @@ class ConsumerHealth:
         }
 
     def details(self) -> dict[str, Callable[[], object]]:
-        """More for people to know, which does not decide about the health."""
+        """More facts for people, without effect on the status."""
         return {"waiting_for": lambda: self.waiting_for}

@@ -10,7 +10,7 @@ from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings
 
 _LEAVE_AFTER_S: Final = 4.5
-"""All that counts is in Redis, so leaving is safe at any point."""
+"""Longest wait for the loop after a signal, seconds. All state is in Redis, so leaving is safe at any point."""
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ class MilestoneWriter:
     """Writes milestones from Redis to PostgreSQL. Each replica writes all that it finds, which is idempotent.
 
     Args:
-        store: milestones that wait; used from the thread of this writer.
+        store: pending milestones; used from the thread of this writer.
         engine: the application database.
     """
 
@@ -42,11 +42,11 @@ class MilestoneWriter:
         self._thread.start()
 
     def wake(self) -> None:
-        """Write soon: a milestone waits."""
+        """Wake the thread: a milestone is pending."""
         self._wake.set()
 
     def stop(self, timeout_s: float) -> None:
-        """Write the milestones that wait, and stop. A rest stays in Redis for the next start."""
+        """Write the pending milestones, and stop. Others stay in Redis for the next start."""
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout_s)

@@ -1,4 +1,4 @@
-"""A request that was raised and that the broker has not confirmed yet, as Redis keeps it."""
+"""A pending request: raised, and not yet confirmed by the broker, as Redis keeps it."""
 
 from dataclasses import dataclass
 from typing import Any, Self

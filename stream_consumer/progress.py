@@ -29,7 +29,7 @@ class StreamProgress:
     ends: dict[Partition, int] = field(default_factory=dict)
 
     def restart(self, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
-        """Begin at these offsets, without memory of earlier records."""
+        """Start at these offsets, without memory of earlier records."""
         self.applied = dict(starts)
         self.read = dict(starts)
         self.broker_time_us = {}
@@ -37,14 +37,14 @@ class StreamProgress:
         self.ends = dict(ends)
 
     def follows(self, spans: Mapping[Partition, BatchSpan]) -> bool:
-        """True when the spans of a batch continue where reading stands; a gap is logged and accepted."""
+        """True when the spans of a batch continue at the read offsets; a gap is logged and accepted."""
         for partition, span in spans.items():
             expected = self.read.get(partition)
             if expected is None or span.start < expected:
                 return False
             if span.start > expected:
                 log.warning(
-                    "%s: offsets %d to %d do not come: deleted before they were applied, or no messages",
+                    "%s: offsets %d to %d were not delivered: deleted before they were applied, or without messages",
                     partition,
                     expected,
                     span.start - 1,

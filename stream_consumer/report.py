@@ -149,7 +149,7 @@ class ConsumerReport:
         self._progress_lines(applied)
 
     def totals(self, statuses: Mapping[Partition, PartitionStatus]) -> None:
-        """Update the lag, and log the counts by topic now and then, when they have changed."""
+        """Update the lag, and log the counts by topic from time to time, when they have changed."""
         for partition, offset in self._progress.applied.items():
             status = statuses.get(partition)
             if status is not None and status.high is not None:
@@ -175,7 +175,9 @@ class ConsumerReport:
         for number, (record, bad) in enumerate(rejected):
             metrics.DEAD_LETTERS.labels(record.topic).inc()
             level = logging.WARNING if number < _DEAD_LETTERS_SHOWN else logging.DEBUG
-            log.log(level, "Set aside %s/%d at offset %d: %s", record.topic, record.partition, record.offset, bad.error)
+            log.log(
+                level, "Dead letter: %s/%d at offset %d: %s", record.topic, record.partition, record.offset, bad.error
+            )
 
     def _milestone(self, milestone: Milestone) -> None:
         self._alerts["milestone"] += 1

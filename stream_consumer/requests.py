@@ -1,4 +1,4 @@
-"""Requests to score images: from the condition that was met to the broker's confirmation.
+"""Moderation requests: from the condition that was met to the broker's confirmation.
 
 A request passes these stages, and Redis keeps it through all of them. After a crash at any point the same id and
 content are sent again at worst.
@@ -6,8 +6,8 @@ content are sent again at worst.
 1. Raised: apply.lua has stored it, or its anchor is due.
 2. Targets: the offsets up to which its co-partitions must be applied, so that its counts are complete.
 3. Frozen: the targets are reached, and freeze.lua has fixed its context.
-4. In flight: published, and not answered yet.
-5. Confirmed: the broker has it, and Redis forgets it.
+4. In flight: published, and not confirmed yet.
+5. Confirmed: the broker has it, and Redis deletes it.
 """
 
 import logging
@@ -30,7 +30,7 @@ from stream_consumer.store.requests import FrozenContext
 log = logging.getLogger(__name__)
 
 _RETRY_S: Final = 1.0
-# A long history raises thousands of requests, and one Redis call must stay short.
+# A long backlog raises thousands of requests, and one Redis call must stay short.
 _FREEZE_AT_ONCE: Final = 500
 _SAME_TIME_US: Final = 10 * SECOND_US
 
@@ -57,7 +57,7 @@ class PartitionEnds(Protocol):
     """Ends of partitions; see `BrokerOffsets`."""
 
     def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
-        """Next offset of partitions, asked now."""
+        """Next offset of partitions, by a request to the broker."""
 
 
 class RequestPublisher(Protocol):
@@ -114,7 +114,7 @@ class RequestPipeline:
         return bool(self._waiting)
 
     def reload(self) -> list[PendingRequest]:
-        """Take over the requests that Redis keeps for the partitions that are read now.
+        """Take over the requests that Redis keeps for the assigned partitions.
 
         Returns:
             Those that were unknown here: raised by another process, or by a call whose answer was lost.
@@ -127,7 +127,7 @@ class RequestPipeline:
         return [request for identity, request in self._waiting.items() if identity not in known]
 
     def drop(self) -> None:
-        """Forget all requests in memory: the partitions are gone, and Redis keeps the requests."""
+        """Drop all requests in memory: the partitions are gone, and Redis keeps the requests."""
         self._waiting = {}
 
     def add(self, raised: Iterable[PendingRequest]) -> None:
@@ -178,7 +178,7 @@ class RequestPipeline:
         metrics.REQUESTS_WAITING.set(len(self._waiting))
 
     def settle(self, timeout_s: float) -> None:
-        """Wait for the answers to all published requests, and note them.
+        """Wait for the answers to all published requests, and process them.
 
         Raises:
             TransientError: Redis did not answer.
@@ -191,7 +191,7 @@ class RequestPipeline:
         return sorted({partition.number for partition in self._progress.applied})
 
     def _find_targets(self, requests: list[PendingRequest]) -> None:
-        """Set the targets: the end that the broker reports now, or the applied offset of a partition that is past t."""
+        """Set the targets: the end offset reported now, or the applied offset of a partition that is past t."""
         open_ones = {request.identity: set(self._not_past(request)) for request in requests}
         needed = set().union(*open_ones.values())
         ends = self._ends.ends(needed) if needed else {}
@@ -212,13 +212,14 @@ class RequestPipeline:
         return [partition for partition in self._others(request) if not self._is_past(request, partition)]
 
     def _is_past(self, request: PendingRequest, partition: Partition) -> bool:
-        """True when a partition is certainly applied past all that belongs to a request.
+        """True when a partition is certainly applied past all records up to the request's t.
 
-        Its end, asked for after the trigger was read, is the better mark. This one keeps requests from waiting for the
-        end of a long history. It leaves room for records that a producer sent at the same time in another order.
+        The end offset, requested after the trigger was read, is the better target. This test keeps requests from
+        waiting for the end of a long backlog. It allows for records that a producer sent at the same time in another
+        order.
         """
         if request.raised_at_us is None:
-            # Anchors wait for the end that was reported after the clock had passed t.
+            # Anchors wait for the end offset that was reported after the clock had passed t.
             return False
         surely_later_us = max(request.time_us, request.raised_at_us) + _SAME_TIME_US
         return self._progress.broker_time_us.get(partition, 0) > surely_later_us

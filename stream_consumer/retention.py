@@ -17,7 +17,7 @@ _TRIM_AT_ONCE: Final = 500
 
 
 class KnownEnds(Protocol):
-    """Ends of partitions as the last answers of the broker told them."""
+    """Ends of partitions in the last answers of the broker."""
 
     def known_end(self, partition: Partition) -> int:
         """Next offset of a partition, without a request; negative when it is not known."""
@@ -31,7 +31,7 @@ class WindowTrimmer(Protocol):
 
 
 class WindowRetention:
-    """Finds the retention horizons, and trims the windows that were kept longer once all is read.
+    """Finds the retention horizons, and trims windows that were kept longer once all records are read.
 
     Args:
         progress: positions of this process.
@@ -61,7 +61,7 @@ class WindowRetention:
         return {number: horizon_us for number, horizon_us in found.items() if horizon_us is not None}
 
     def hold(self, events: Iterable[EligibleEvent], horizons: Mapping[int, int]) -> None:
-        """Note the images whose windows a batch keeps longer than their width."""
+        """Record the images whose windows a batch keeps longer than their width."""
         if not horizons:
             return
         for event, record in events:
@@ -69,7 +69,7 @@ class WindowRetention:
                 self._held.setdefault(record.partition, set()).add(event.image_id)
 
     def trim(self) -> None:
-        """Trim windows that were kept longer and need it no more: at most 500 of each partition number.
+        """Trim windows that no unread event needs any more: at most 500 of each partition number.
 
         Raises:
             RedisUnavailableError: Redis did not answer; the next call trims them.
@@ -85,5 +85,5 @@ class WindowRetention:
                 del self._held[number]
 
     def forget(self) -> None:
-        """Forget all images: the partitions are gone."""
+        """Drop all images: the partitions are gone."""
         self._held.clear()

@@ -87,7 +87,7 @@ class StreamConsumer:
         return self._health.port
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then finish what is begun, commit, and leave the group.
+        """Work until `stop` is set, then finish the batch in flight, commit, and leave the group.
 
         Raises:
             PlatformError: a client is broken for good; only a new process can help.

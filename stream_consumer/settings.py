@@ -29,7 +29,7 @@ class ConsumerSettings(KafkaSettings, RedisSettings, PostgresSettings, LogSettin
     consumer_dedup_hours: Annotated[int, Field(ge=2, le=24 * 30)] = 24
     """Hours for which the id of an event is remembered after the last event of its hour."""
     standstill_seconds: Seconds = 30.0
-    """`/health` is unhealthy when records wait, and none was done for so many seconds."""
+    """`/health` is unhealthy when records wait, and none was applied for this many seconds."""
     health_port: Annotated[int, Field(ge=0, le=65535)] = 9101
 
     @property

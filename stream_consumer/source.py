@@ -80,10 +80,10 @@ class EventSource:
         )
 
     def poll(self, timeout_s: float, at_most: int, at_once: int) -> list[Record]:
-        """Records that are there now; waits only for the first.
+        """Poll for records; waits only for the first.
 
         Args:
-            timeout_s: longest wait for the first record.
+            timeout_s: longest wait for the first record, seconds.
             at_most: number of records after which to stop.
             at_once: number of records that are taken in one step.
 
@@ -127,8 +127,8 @@ class EventSource:
         """Commit next offsets.
 
         Args:
-            offsets: per partition.
-            wait: for the answer of the broker. Without it a failure is only logged: the next commit makes up for it.
+            offsets: next offset of each partition.
+            wait: wait for the broker's answer. Without it a failure is only logged: the next commit repeats it.
 
         Raises:
             TransientError: the commit did not succeed.
@@ -152,7 +152,7 @@ class EventSource:
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._assigned = tuple(sorted(Partition(item.topic, item.partition) for item in assigned))
-        # Reading begins when Redis has told where (read_from).
+        # Reading begins with `read_from`, once the offsets in Redis are known.
         consumer.assign([])
         log.info("Reading %d partitions of %d topics", len(assigned), len(self._topics))
         if self._listener is not None:
@@ -162,7 +162,7 @@ class EventSource:
         self._revoke(lost=False)
 
     def _on_lost(self, _consumer: Consumer, _lost: list[TopicPartition]) -> None:
-        log.warning("The group gave this consumer's partitions away: it was silent for too long")
+        log.warning("The group revoked this consumer's partitions: it did not poll for too long")
         self._revoke(lost=True)
 
     def _revoke(self, lost: bool) -> None:

@@ -1,17 +1,17 @@
 """The loop of the stream consumer: one protocol, in numbered steps.
 
-1. Align. Read the offsets in Redis, begin to read there, and take over the requests that Redis keeps.
-2. Poll. Take the records that are there.
+1. Align. Read the offsets in Redis, start to read there, and take over the requests that Redis keeps.
+2. Poll. Take the records that have arrived.
 3. Prepare. Parse them and form one call, while Redis works on the batch before; dead letters are confirmed first.
-4. Apply. Wait for the batch before, then send this one: windows, alerts, requests and offsets move together.
-5. Request. Fix the contexts of raised requests, publish them, and forget those that the broker has confirmed.
-6. Report. Count and log what batches have changed.
+4. Apply. Wait for the batch before, then send this one: windows, alerts, requests and offsets change together.
+5. Request. Fix the contexts of raised requests, publish them, and delete those that the broker has confirmed.
+6. Report. Count and log the changes of batches.
 7. Commit. Mirror the offsets of Redis in Kafka, but none past a record whose request is not confirmed.
 8. Trim. Shrink windows that were kept longer for records which are applied by now.
 
-Every event counts once, because step 4 moves the offsets together with the state, and only from where Redis stands.
-When Redis stands elsewhere, a server is away, or partitions come, the loop goes back to step 1. Nothing else needs to
-be undone: state in memory is dropped, and all that counts is in Redis.
+Every event counts once, because step 4 changes offsets and state together, and only if Redis has the expected offsets.
+When it has others, a server is away, or partitions are assigned, the loop goes back to step 1. Nothing else needs to be
+undone: state in memory is dropped, and the authoritative state is in Redis.
 """
 
 import logging
@@ -41,7 +41,7 @@ from stream_consumer.store.connection import RedisUnavailableError
 log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.1
-# While a request is in flight, its confirmation is looked for more often.
+# While a request is in flight, its confirmation is polled more often.
 _BUSY_POLL_S: Final = 0.01
 _EVERY_S: Final = 1.0
 _FIRST_PAUSE_S: Final = 0.1
@@ -75,8 +75,8 @@ class StreamWorker:
         report: step 6.
         commits: step 7.
         retention: step 8.
-        health: takes notes for `/health`.
-        producer_watch: notices a producer that cannot come back.
+        health: state for `/health`.
+        producer_watch: detects a producer that cannot recover.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class StreamWorker:
         return self._phase
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set, then finish what is begun, commit, and leave the group.
+        """Work until `stop` is set, then finish the batch in flight, commit, and leave the group.
 
         Raises:
             PlatformError: a client is broken for good; only a new process can help.
@@ -132,7 +132,7 @@ class StreamWorker:
         self._source.close()
 
     def turn(self) -> None:
-        """One round of the protocol. A server that is away is waited for."""
+        """One round of the protocol. Waits while a server is away."""
         try:
             self._step()
         except TransientError as error:
@@ -150,12 +150,12 @@ class StreamWorker:
         self._check_servers()
         records = self._poll()  # 2
         if self.phase is not Phase.READING:
-            # The records may be of partitions that have just gone; those that stay are read again.
+            # The records may be of revoked partitions; those of partitions that stay are read again.
             return
         call = self._handler.prepare(records) if records else None  # 3
         if self._handler.in_flight:
             self._receive()  # 4, the batch before
-            # Now, between two batches, Redis answers at once; later it would be at work on the next one.
+            # Between two batches Redis answers at once; later it would be busy with the next one.
             self._follow_up()
         if records and call is None:
             self._phase = Phase.ALIGNING
@@ -165,7 +165,7 @@ class StreamWorker:
             self._follow_up()
         self._commits.commit()  # 7
         if self.phase is Phase.READING:
-            # All records that are read have been sent: before that, they might still need the trimmed members.
+            # Only when all polled records have been sent: until then they might still need the trimmed members.
             self._retention.trim()  # 8
 
     def _align(self) -> None:
@@ -191,7 +191,7 @@ class StreamWorker:
     def _send(self, call: BatchCall, full: bool) -> None:
         self._handler.send(call)
         if not full:
-            # No more records wait, so reading ahead gains nothing.
+            # No more records have arrived, so reading ahead gains nothing.
             self._receive()
 
     def _receive(self) -> None:
@@ -206,11 +206,11 @@ class StreamWorker:
             self._health.waiting_for = None
 
     def _realign(self) -> None:
-        log.warning("Redis stands at other offsets than this process: beginning anew from there")
+        log.warning("Redis has other offsets than this process: starting again from them")
         self._phase = Phase.ALIGNING
 
     def _follow_up(self) -> None:
-        # Requests first: a person may wait for the decision, but not for a log line.
+        # Requests first: a moderator may wait for the decision, but not for a log line.
         self._requests.advance()  # 5
         self._report_batches()  # 6
 
@@ -220,7 +220,7 @@ class StreamWorker:
             self._report.batch(applied)
 
     def _check_servers(self) -> None:
-        """Once a second, also when no records come: look after the servers, and take anchors whose time has come."""
+        """Once a second, also without records: check the servers, and take anchors whose time has come."""
         now = time.monotonic()
         if now < self._next_check:
             return
@@ -253,7 +253,7 @@ class StreamWorker:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     def _watch_progress(self) -> None:
-        """Once a second, note the partitions that have records to do, each with the offset that it has reached."""
+        """Once a second, record the partitions with unapplied records, each with its applied offset."""
         now = time.monotonic()
         if now < self._next_watch:
             return
@@ -282,6 +282,6 @@ class StreamWorker:
             if not lost:
                 self._commits.commit(wait=True)
         except TransientError as error:
-            log.warning("Partitions go without a last commit: %s", error)
+            log.warning("Partitions were revoked without a last commit: %s", error)
         self._handler.forget()
         self._phase = Phase.UNASSIGNED

@@ -6,7 +6,7 @@ task is idempotent: it can be cleared and run again, in any run.
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from airflow.sdk import Variable, dag, task
 
@@ -39,7 +39,7 @@ def redpanda_event_aggregation() -> None:
                 aggregate_events(Sources(data_lake(), KafkaSettings.load(), application_database()), run_id=run_id)
             )
 
-    def write_windows(kind: str) -> Any:  # noqa: ANN401 - Airflow's task reference
+    def write_windows(kind: Literal["view", "comment", "flag"]) -> Any:  # noqa: ANN401 - Airflow's task reference
         @task(task_id=f"write_{kind}_windows")
         def write() -> dict[str, Any]:
             """Recompute every 5-minute window that new events touched, and replace those rows."""

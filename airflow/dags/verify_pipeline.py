@@ -13,11 +13,16 @@ from gourmetgram.settings import IcebergSettings
 from gourmetgram.training_data.verification import verify
 
 
+def show(line: str) -> None:
+    """Write a line of the description."""
+    sys.stdout.write(f"{line}\n")
+
+
 def main() -> int:
     """Print the description of the tables; returns the exit code."""
     try:
         with open_catalog(IcebergSettings.load()) as catalog:
-            problems = verify(catalog, lambda line: sys.stdout.write(line + "\n"))
+            problems = verify(catalog, show)
     except PlatformError as error:
         problems = [str(error)]
     for problem in problems:

@@ -16,7 +16,7 @@ def accepted(record: DatabaseRow | None) -> DatabaseRow:
     """The record of a row that was written.
 
     Raises:
-        NotFoundError, InvalidInputError: as the record's `refusal` says.
+        NotFoundError, InvalidInputError: see the record's `refusal`.
         TransientError: the upload took so long that its picture was removed.
     """
     if record is None:

@@ -28,7 +28,7 @@ router = APIRouter(tags=["images"])
     openapi_extra=upload_body(UploadIn),
 )
 async def upload_image(request: Request) -> Response:
-    """Store an image; the format is found by decoding it, whatever its name says."""
+    """Store an image; decoding decides the format, not the file's name."""
     services = services_of(request)
     size = _announced_bytes(request, services.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
     await services.upload_budget.take(size)
@@ -39,7 +39,7 @@ async def upload_image(request: Request) -> Response:
 
 
 def _announced_bytes(request: Request, most: int) -> int:
-    """The size of the body, at most what the path takes; of a body without a length, that."""
+    """Announced size of the body, at most the path's limit; the limit for a body without a length."""
     length = request.headers.get("content-length", "")
     return min(int(length), most) if length.isdecimal() else most
 
@@ -48,7 +48,7 @@ async def _take(services: Services, upload: UploadForm) -> Response:
     began = now()
     if not await user_existed(services, upload.fields.user_id, deadline_after()):
         raise NotFoundError(USER_NOT_FOUND)
-    # Both waits for the database together take no longer than one may.
+    # Both waits for the database together take no longer than the limit of one.
     database_wait_s = WAIT_S - (now() - began)
     kind = await _decode(services, upload.data)
     image_id = str(uuid.uuid4())
@@ -70,11 +70,11 @@ async def _take(services: Services, upload: UploadForm) -> Response:
 
 
 async def _decode(services: Services, data: bytes) -> ImageKind:
-    """Find out the format within the memory budget of all decoding.
+    """Find the format within the memory budget of all decoding.
 
     Raises:
-        NotAnImageError: the file is no image, or too large a one.
-        TransientError: other images take the memory.
+        NotAnImageError: the file is no image, or too large.
+        TransientError: other images use the memory.
     """
     settings, loop = services.settings, asyncio.get_running_loop()
     budget = services.decoding_budget
@@ -83,7 +83,7 @@ async def _decode(services: Services, data: bytes) -> ImageKind:
     )
     await budget.take(needed)
     decoding = loop.run_in_executor(services.decoding, check_image, data, settings.max_image_pixels)
-    # The thread goes on when the request is given up: the memory is free when the thread is through.
+    # The thread goes on when the request is given up: the memory is freed when the thread ends.
     decoding.add_done_callback(lambda _: budget.give_back(needed))
     return await asyncio.shield(decoding)
 
@@ -91,7 +91,7 @@ async def _decode(services: Services, data: bytes) -> ImageKind:
 async def _store(
     services: Services, upload: UploadForm, image_id: str, key: str, content_type: str, database_wait_s: float
 ) -> DatabaseRow:
-    """The object first, so that no row ever points at nothing; then the row, or the object goes again.
+    """Store the object first, so that no row ever names a missing object. Without a row the object is removed again.
 
     Raises:
         NotFoundError: the user was deleted meanwhile.
@@ -105,6 +105,6 @@ async def _store(
         stored = accepted(await services.images.submit(row, deadline_after(database_wait_s)))
         return stored
     finally:
-        # Whatever went wrong, a cancelled request included.
+        # After any failure, a cancelled request included.
         if stored is None:
             services.objects.discard(key)

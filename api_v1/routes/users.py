@@ -52,9 +52,9 @@ async def create_user(request: Request) -> Response:
 
 
 async def user_existed(services: Services, user_id: str, deadline: float) -> bool:
-    """Tell whether a user with this id exists or existed a while ago: users seen once are remembered.
+    """True if a user with this id exists, or existed at an earlier request: found users are remembered.
 
-    Good enough to refuse work for unknown users; the statement that inserts the row looks for the user again.
+    Good enough to refuse work for unknown users; the statement that inserts the row checks the user again.
     """
     known = services.known_users
     if user_id in known:

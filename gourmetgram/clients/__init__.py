@@ -1,1 +1,4 @@
-"""Clients of shared servers, one builder each. A module imports one library, so that an image needs only its own."""
+"""Clients of shared servers, one builder each.
+
+A module imports one client library, so an image installs only its own.
+"""

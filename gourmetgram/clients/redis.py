@@ -24,10 +24,10 @@ class RedisDeadlines(NamedTuple):
 
 
 WORKER: Final = RedisDeadlines(1, 2, 0)
-"""For loops that repeat what failed: a second layer of retries would only hold up other work."""
+"""For loops that repeat a failed step: a second layer of retries would only delay other work."""
 
 TOOL: Final = RedisDeadlines(5, 10, 3)
-"""For commands that read whole data sets once and end when this fails."""
+"""For commands that read a whole data set once and end at the first failure."""
 
 
 def connect(settings: RedisSettings, deadlines: RedisDeadlines, *, decode_responses: bool = False) -> Redis:

@@ -23,13 +23,13 @@ class S3Deadlines(NamedTuple):
 
 
 POLLING: Final = S3Deadlines(2, 5, 2)
-"""For a caller that asks again anyway, like the scorer's model poller: an outage must show within seconds."""
+"""For a caller that polls anyway, like the scorer's model poller: an outage shows within seconds."""
 
 JOB: Final = S3Deadlines(5, 20, 5)
-"""For a job or a command that ends when this fails: a store that is still starting is worth some attempts."""
+"""For a job or a command that ends on failure: its attempts cover a store that is still starting."""
 
 BULK: Final = S3Deadlines(5, 60, 4)
-"""For files of many megabytes: the store may be silent for long while it writes one to disk."""
+"""For files of many megabytes: the store may be silent for a long time while it writes one to disk."""
 
 
 def connect(settings: ObjectStoreSettings, deadlines: S3Deadlines) -> Any:  # noqa: ANN401 - made at run time by boto3

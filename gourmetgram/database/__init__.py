@@ -1,1 +1,1 @@
-"""PostgreSQL: the tables (checked against docker/init_sql, the schema's one source), its revisions, how to connect."""
+"""PostgreSQL: tables (checked against docker/init_sql, the source of the schema), schema revisions and connections."""

@@ -31,7 +31,7 @@ class DatabaseWatermark(NamedTuple):
     """A watermark; both times in UTC, by the database's clock.
 
     Attributes:
-        taken_at: time at which the watermark was asked for.
+        taken_at: time of the measurement.
         complete_through: time through which nothing is missing, at most `taken_at`.
     """
 

@@ -1,4 +1,4 @@
-"""Engines with the platform's time-outs: no statement and no lock may hold a service for ever."""
+"""Engines with the platform's time-outs: no statement and no lock may block a service for ever."""
 
 from sqlalchemy import Engine, create_engine
 
@@ -25,10 +25,10 @@ def create_worker_engine(
         connect_args={
             "application_name": application_name,
             "connect_timeout": 5,
-            # Statements here are short; compiling one just in time can cost more than running it.
+            # Statements here are short; just-in-time compilation of one can cost more than its execution.
             "options": f"-c timezone=UTC -c jit=off -c statement_timeout={statement_timeout_ms} "
             f"-c lock_timeout={lock_timeout_ms}",
-            # A server that vanished without a word is noticed in about 15 seconds.
+            # A server that vanished without closing the connection is noticed in about 15 seconds.
             "keepalives_idle": 5,
             "keepalives_interval": 5,
             "keepalives_count": 2,

@@ -1,17 +1,18 @@
-"""Group commit: whatever arrived while the previous transaction ran is written by one statement in the next one.
+"""Group commit: requests that arrive during one transaction are written by one statement in the next transaction.
 
-One transaction a request is bounded by the disk's commits; this is not, and it adds no waiting: a lone request is
-written at once. Each request still gets its own answer, and one that the database refuses fails alone.
+With one transaction a request, the disk's commits limit the throughput; a group shares one commit. A single request is
+written at once, without waiting for others. Each request gets its own answer, and a row that the database refuses fails
+alone.
 
-What a caller can rely on:
+Guarantees to a caller:
 
 - An answer means that the row is committed.
-- `TransientError` means that it is not. Until `COMMIT` is sent the client decides, so giving up rolls back, even
-  when the server was frozen. When the answer to `COMMIT` itself is lost, another connection asks PostgreSQL what
-  became of the transaction, and looks for a row of it: after a crash, a lost transaction's id may already be
-  another's. Only a server that freezes inside a commit for longer than `COMMIT_GRACE_S` leaves the answer open; no
-  client of any database can do better.
-- A request waits until its deadline and not longer, except for that grace.
+- `TransientError` means that the row is not committed. Until `COMMIT` is sent, the client decides: giving up rolls
+  back, even when the server is frozen. When the answer to `COMMIT` is lost, another connection asks PostgreSQL for
+  the outcome of the transaction, and searches one of its rows. The row is needed because a crash can give the id of a
+  lost transaction to another one. The outcome stays unknown only if the server freezes inside a commit for longer
+  than `COMMIT_GRACE_S`; no client of any database can avoid that.
+- A request waits until its deadline, plus that grace at most.
 """
 
 import asyncio
@@ -40,13 +41,14 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
 MAX_WAITING: Final = 5_000
-"""More requests than this in one queue cannot be written within their deadlines: refuse at once."""
+"""Limit of one queue. More requests cannot be written within their deadlines, so they are refused at once."""
 
 LEAST_TIME_S: Final = 0.2
-"""A request with less time left is not begun: a batch is allowed no longer than its most impatient member."""
+"""A request with less time left is not begun: the shortest deadline of a batch limits the whole batch."""
 
 BATCH_LOCK_WAIT_S: Final = 1.2
-"""A batch that waits longer for a lock is tried one by one, so that only who touches the locked row is refused."""
+"""Longest wait of a batch for a lock. After it the rows are tried one by one, so only requests for the locked row fail.
+"""
 
 SINGLE_LOCK_WAIT_S: Final = 0.3
 COMMIT_RESERVE_S: Final = 0.1
@@ -65,7 +67,7 @@ _FAILED = Counter("gourmetgram_group_commit_failed_batches_total", "Batches roll
 
 
 class Job:
-    """One request's row on its way into the database."""
+    """One request's row, queued or in flight."""
 
     __slots__ = ("deadline", "future", "row")
 
@@ -75,12 +77,12 @@ class Job:
         self.future = future
 
     def answer(self, record: DatabaseRow | None) -> None:
-        """Hand over the record that the statement returned for this row."""
+        """Complete the request with the record that the statement returned for this row."""
         if not self.future.done():
             self.future.set_result(record)
 
     def fail(self, reason: str) -> None:
-        """Tell the caller that nothing was written."""
+        """Fail the request: nothing was written."""
         if not self.future.done():
             self.future.set_exception(TransientError(reason))
 
@@ -90,7 +92,7 @@ class Statement(NamedTuple):
 
     Attributes:
         sql: takes one array per column; returns for each row at most one record, with the row's number (from 1) as
-            `n`, the transaction's id as text in `xid`, and whether it was written in `written`. It must be safe to
+            `n`, the transaction's id as text in `xid`, and in `written` true for a written row. It must be safe to
             roll back and repeat.
         proof: a query that finds a row exactly when the statement's transaction was committed.
         proof_columns: the columns of a record that `proof` takes.
@@ -106,8 +108,8 @@ class GroupCommit:
 
     Args:
         database: where to write.
-        kind: name of what is written, for logs and metrics.
-        statement: writes it.
+        kind: name of the rows, for logs and metrics.
+        statement: statement that writes a batch.
         on_commit: called after each commit, on the event loop.
     """
 
@@ -125,12 +127,12 @@ class GroupCommit:
         self._seconds = _SECONDS.labels(kind)
 
     async def start(self) -> None:
-        """Begin to write."""
+        """Start the writer."""
         self._idle.set()
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._expire())]
 
     async def stop(self, timeout_s: float = 2.0) -> None:
-        """Write what has arrived, then stop; what is left after the time-out fails."""
+        """Write the queued rows, then stop; rows that are left after the time-out fail."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         for task in self._tasks:
@@ -170,24 +172,24 @@ class GroupCommit:
                 try:
                     await self._write(jobs, BATCH_LOCK_WAIT_S if len(jobs) > 1 else None)
                 except Exception:
-                    # The outermost loop: this writer must outlive a mistake in one batch.
+                    # The outermost loop: the writer must survive a programming error in one batch.
                     log.exception("A batch of %d %s was not written", len(jobs), self._kind)
                     self._disconnect()
                 finally:
-                    # Requests without an answer by now.
+                    # Requests that have no answer yet.
                     for job in jobs:
                         job.fail(_UNAVAILABLE)
             self._idle.set()
 
     async def _expire(self) -> None:
-        """Answer those whose time runs out while another batch is being written."""
+        """Fail the queued requests whose deadline passes while another batch is being written."""
         while True:
             await asyncio.sleep(_EXPIRY_INTERVAL_S)
             if self._queue and any(job.deadline - now() < LEAST_TIME_S for job in self._queue):
                 self._queue = deque(self._in_time(self._queue))
 
     def _in_time(self, jobs: Sequence[Job] | deque[Job]) -> list[Job]:
-        """The jobs that can still be begun; the others fail now."""
+        """Select the jobs that have enough time left; the others fail now."""
         latest = now() + LEAST_TIME_S
         begun = []
         for job in jobs:
@@ -210,7 +212,7 @@ class GroupCommit:
                 await self._after_refusal(jobs, error)
                 return
             except TransientError as error:
-                # Never written a second time: the first may have succeeded.
+                # Never retried: the first attempt may have succeeded.
                 log.error("Writing %d %s: %s", len(jobs), self._kind, error)
                 return
             else:
@@ -247,7 +249,7 @@ class GroupCommit:
             f"BEGIN; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {lock_ms}", timeout=left_s
         )
         try:
-            # PostgreSQL's own limit should come first: its answer leaves the connection usable.
+            # PostgreSQL's own time-out should come first: its answer leaves the connection usable.
             records: Sequence[DatabaseRow] = await connection.fetch(
                 self._statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
             )
@@ -260,10 +262,10 @@ class GroupCommit:
         return records
 
     async def _commit(self, connection: Connection, records: Sequence[DatabaseRow], deadline: float) -> None:
-        """Commit; when the answer is lost, find out what became of the transaction.
+        """Commit; when the answer is lost, find the outcome of the transaction.
 
         Raises:
-            one of CONNECTION_LOST: it was rolled back, or its end could not be learned in time.
+            one of CONNECTION_LOST: the transaction was rolled back, or its outcome stayed unknown until the deadline.
         """
         try:
             await connection.execute("COMMIT", timeout=max(0.02, deadline - now()))
@@ -275,7 +277,7 @@ class GroupCommit:
             raise ConnectionError(f"the commit did not succeed: {describe(error)}") from error
 
     async def _was_committed(self, record: DatabaseRow, deadline: float) -> bool:
-        """Find out how a record's transaction ended, while it may still be under way."""
+        """Find the outcome of a record's transaction, which may still be in progress."""
         while now() + RETRY_PAUSE_S < deadline:
             status = await self._transaction_status(record["xid"], deadline)
             if status == "committed":
@@ -291,7 +293,7 @@ class GroupCommit:
             rows = await self._database.fetch("SELECT pg_xact_status($1::text::xid8) AS status", xid, deadline=deadline)
         except TransientError as error:
             if isinstance(error.__cause__, asyncpg.InvalidParameterValueError):
-                # "In the future": the server crashed and does not remember having given this id.
+                # "In the future": the server crashed and has no memory of this id.
                 return "aborted"
             raise
         return str(rows[0]["status"])

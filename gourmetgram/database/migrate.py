@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).with_name("migrations")
 PATIENCE_S: Final = 30.0
-"""How long a migration tries to get the locks it needs."""
+"""Longest attempt of a migration to get its locks, seconds."""
 
 _PAUSE_S: Final = 0.5
 _TABLE_LOCK_WAIT_MS: Final = 250
-"""Requests to a table queue behind a migration that waits for its lock, so it waits less long than a request does."""
+"""Longest wait for one lock, ms: requests to the table queue behind it, so it is shorter than a request's own wait."""
 _OTHER_RUN_WAIT_MS: Final = 60_000
 _STATEMENT_MS: Final = 600_000
 LOCK_KEY: Final = 0x60F00D5C
-"""Any number that no other program uses for an advisory lock of this database."""
+"""Number of the advisory lock; any number that no other program uses in this database."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Migration:
     """The revisions before and after a run.
 
     Attributes:
-        before: the revision it found; None = the database had none.
+        before: revision before the run; None = the database had none.
         after: the newest revision.
     """
 
@@ -58,7 +58,7 @@ def current_revision(settings: PostgresSettings) -> str | None:
     """The database's revision; None = it has none.
 
     Raises:
-        TransientError: the database cannot be asked.
+        TransientError: PostgreSQL does not answer.
     """
     try:
         with closing(psycopg2.connect(settings.database_url, connect_timeout=5)) as connection:
@@ -68,7 +68,7 @@ def current_revision(settings: PostgresSettings) -> str | None:
     except errors.UndefinedTable:
         return None
     except psycopg2.Error as error:
-        raise TransientError(f"PostgreSQL cannot be asked for the schema's revision: {_cause(error)}") from error
+        raise TransientError(f"The schema's revision cannot be read from PostgreSQL: {_cause(error)}") from error
     return str(row[0]) if row else None
 
 
@@ -79,15 +79,15 @@ def migrate(settings: PostgresSettings, patience_s: float = PATIENCE_S) -> Migra
 
     Args:
         settings: where the database is.
-        patience_s: how long to try when other transactions hold locks.
+        patience_s: longest attempt while other transactions hold locks, seconds.
 
     Raises:
-        TransientError: the database is away, or a lock was not to be had in time.
+        TransientError: the database is away, or a lock stayed taken for `patience_s`.
         PermanentError: the database is newer than this code, or a revision cannot be applied.
     """
     current = current_revision(settings)
     if current == REVISION:
-        return Migration(current, current)  # without Alembic, whose import takes longer than all the rest
+        return Migration(current, current)  # without Alembic, whose import takes longer than the whole comparison
     attempts = Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_delay(patience_s),
@@ -118,7 +118,7 @@ def _upgrade(settings: PostgresSettings) -> Migration:
 
 
 def _locked_revision(connection: "Connection") -> str | None:
-    """The revision, once no other run is under way; none can begin until the transaction's end."""
+    """Wait for other runs, then read the revision; no other run can begin before the end of the transaction."""
     from sqlalchemy import inspect
 
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_OTHER_RUN_WAIT_MS}")
@@ -132,7 +132,7 @@ def _locked_revision(connection: "Connection") -> str | None:
 
 @contextmanager
 def _transaction(settings: PostgresSettings) -> "Iterator[Connection]":
-    """One transaction on a connection of its own, whose errors are told in the platform's words."""
+    """One transaction on its own connection; its errors become errors of the platform."""
     from sqlalchemy.exc import DBAPIError, OperationalError
 
     from gourmetgram.database.engines import create_worker_engine
@@ -144,7 +144,7 @@ def _transaction(settings: PostgresSettings) -> "Iterator[Connection]":
     except OperationalError as error:
         raise TransientError(_sentence(error.orig)) from error
     except DBAPIError as error:
-        raise PermanentError(f"The schema could not be changed, so nothing was: {_cause(error.orig)}") from error
+        raise PermanentError(f"The schema was not changed: {_cause(error.orig)}") from error
     finally:
         engine.dispose()
 
@@ -152,12 +152,12 @@ def _transaction(settings: PostgresSettings) -> "Iterator[Connection]":
 def _sentence(error: BaseException | None) -> str:
     if isinstance(error, errors.LockNotAvailable):
         return (
-            "The schema could not be changed, so nothing was: another transaction holds a lock. pg_stat_activity lists "
+            "The schema was not changed: another transaction holds a lock. pg_stat_activity lists "
             "it (state `active` or `idle in transaction`): wait for its end, or end it, then migrate again."
         )
-    return f"The schema could not be changed, so nothing was: {_cause(error)}"
+    return f"The schema was not changed: {_cause(error)}"
 
 
 def _cause(error: BaseException | None) -> str:
-    """PostgreSQL's message without its details, which may be several lines."""
+    """First line of PostgreSQL's message; its details may take several lines."""
     return str(error).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Events as rows of the outbox: one definition of their form, for the API's live events and for a backfilled past."""
+"""Events as rows of the outbox: one definition of their form, for the API's live events and for a backfill."""
 
 import re
 from typing import Final
@@ -24,7 +24,7 @@ _TIME: Final[dict[EventKind, str]] = {
 _FIELDS: Final[dict[EventKind, str]] = {
     "upload": """'image_id', id, 'user_id', user_id, 'category', category, 'caption', caption,
                's3_url', s3_url, 'actor_eligible', actor_eligible""",
-    # Views are anonymous, so nobody's view is excluded.
+    # Views are anonymous, so every view is eligible.
     "view": "'image_id', image_id, 'actor_eligible', TRUE",
     "comment": """'comment_id', id, 'image_id', image_id, 'user_id', user_id, 'content', content,
                'actor_eligible', actor_eligible""",
@@ -34,14 +34,14 @@ _FIELDS: Final[dict[EventKind, str]] = {
 }
 
 INSERT_EVENTS: Final = "INSERT INTO event_outbox (event_id, topic, message_key, payload, created_at)"
-"""To be followed by what `select_events` returns, in the order in which the events shall be published."""
+"""Beginning of an insert. `select_events` gives the rest: rows in the order of publication."""
 
 
 def topics_by_kind(settings: KafkaSettings) -> dict[EventKind, str]:
     """The topic of each kind of event.
 
     Raises:
-        SettingsError: a topic's name is none.
+        SettingsError: a setting is not a valid topic name.
     """
     topics: dict[EventKind, str] = {
         "upload": settings.kafka_topic_uploads,
@@ -56,10 +56,10 @@ def topics_by_kind(settings: KafkaSettings) -> dict[EventKind, str]:
 
 
 def select_events(kind: EventKind, topic: str, source: str) -> str:
-    """A query for outbox rows, one per row of `source` and in its order.
+    """Build a query for outbox rows, one per row of `source` and in its order.
 
     Args:
-        kind: of the events.
+        kind: kind of the events.
         topic: checked by `topics_by_kind`.
         source: a query for `event_id` and, by kind:
 

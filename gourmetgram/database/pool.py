@@ -1,6 +1,6 @@
 """Asynchronous access to PostgreSQL for the APIs: asyncpg itself, and a deadline on everything.
 
-asyncpg without an ORM on top: measured on the same box, twice the requests per second (docs/decisions/).
+asyncpg without an ORM doubles the requests per second, measured on one machine (docs/decisions/).
 """
 
 import asyncio
@@ -17,14 +17,15 @@ from gourmetgram.settings import PostgresSettings
 log = logging.getLogger(__name__)
 
 WAIT_S: Final = 1.9
-"""Longest wait of a request for the database in all. The contract allows 2 s; the rest is for the answer's way back."""
+"""Longest wait of a request for the database in all. Rule 37 of docs/rules.md allows 2 s; the rest is for the answer.
+"""
 
 RETRY_PAUSE_S: Final = 0.05
-"""Between attempts to reach a server that is starting."""
+"""Pause between attempts to reach a server that is starting."""
 
 CONNECTION_LOST: Final = (
-    OSError,  # TimeoutError included: who does not answer in time is treated as gone
-    asyncpg.InterfaceError,  # "connection is closed" and its relatives
+    OSError,  # TimeoutError included: a server that does not answer in time is treated as gone
+    asyncpg.InterfaceError,  # "connection is closed" and related errors
     asyncpg.InternalClientError,  # the server died in the middle of a message
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
@@ -35,7 +36,7 @@ CONNECTION_LOST: Final = (
 """The statement did not run, or its transaction was rolled back; a new connection may help."""
 
 Connection: TypeAlias = Any
-"""An asyncpg connection; the library has no types."""
+"""An asyncpg connection; the library has no type hints."""
 
 DatabaseRow: TypeAlias = Any
 """An asyncpg record: columns by name."""
@@ -44,14 +45,14 @@ T = TypeVar("T")
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
-    """Without the round trip that resets session state after each use: nothing here changes session state."""
+    """A connection that skips the reset of session state after each use: no statement here changes session state."""
 
     def get_reset_query(self) -> str:
         return ""
 
 
 def now() -> float:
-    """The event loop's clock, in seconds: what deadlines are compared with."""
+    """The event loop's clock, in seconds; deadlines are compared with it."""
     return asyncio.get_running_loop().time()
 
 
@@ -61,14 +62,14 @@ def deadline_after(seconds: float = WAIT_S) -> float:
 
 
 class Database:
-    """A pool for short statements, and single connections for those who keep one.
+    """A pool for short statements, and single connections for long-lived writers.
 
     Nothing connects before it is needed, so a service starts while PostgreSQL is away.
 
     Args:
         settings: where the database is.
         application_name: shown in pg_stat_activity.
-        pool_size: most connections of the pool.
+        pool_size: largest number of connections in the pool.
     """
 
     def __init__(self, settings: PostgresSettings, application_name: str, pool_size: int = 8) -> None:
@@ -82,13 +83,14 @@ class Database:
                 "timezone": "UTC",
                 "statement_timeout": str(round(WAIT_S * 1000)),
                 "lock_timeout": str(round(WAIT_S * 1000)),
-                # A service that is stopped inside a transaction must not hold its locks for ever.
+                # A process that stops inside a transaction must not hold its locks for ever.
                 "idle_in_transaction_session_timeout": "5000",
                 "jit": "off",
-                # Statements take arrays: one plan fits all, so plan once per connection.
+                # Statements take arrays, so one plan fits all calls: plan once per connection.
                 "plan_cache_mode": "force_generic_plan",
-                # That plan is made when tables may still be empty, and kept when they have grown. Everything here is
-                # looked up by an index; a scan of a whole table that looked cheap then costs 50 ms a batch later.
+                # The plan is made when tables may still be empty, and kept when they have grown. Sequential scans are
+                # off, because every statement here uses an index. A scan that looked cheap on an empty table would
+                # later cost 50 ms a batch.
                 "enable_seqscan": "off",
                 "enable_hashjoin": "off",
                 "enable_mergejoin": "off",
@@ -96,7 +98,7 @@ class Database:
         }
 
     async def start(self) -> None:
-        """Prepare the pool; connects to nothing."""
+        """Prepare the pool, without a connection."""
         self._pool = await asyncpg.create_pool(min_size=0, max_size=self._pool_size, **self._options)
 
     async def stop(self) -> None:
@@ -104,7 +106,7 @@ class Database:
         self._pool.terminate()
 
     async def connect(self, deadline: float) -> Connection:
-        """A connection of one's own, outside the pool.
+        """Open a connection outside the pool; the caller closes it.
 
         Raises:
             one of CONNECTION_LOST, or asyncpg.PostgresError.
@@ -114,7 +116,7 @@ class Database:
     async def fetch(self, sql: str, *arguments: object, deadline: float | None = None) -> Sequence[DatabaseRow]:
         """Run a statement that may be repeated (a read, or an insert that ignores conflicts), in its own transaction.
 
-        A connection that turns out to be dead, or a server that is just starting, is tried again until the deadline.
+        A dead connection or a server that is starting leads to further attempts until the deadline.
 
         Raises:
             TransientError: the database is away or too slow.
@@ -128,14 +130,14 @@ class Database:
     async def execute(self, script: str) -> None:
         """Run several statements that may be repeated, as one transaction.
 
-        They travel in one message, which is what makes them one transaction: PostgreSQL never waits for this process
-        between them, so what they lock is never held longer because this process is busy, frozen or gone.
+        They travel in one message, so PostgreSQL runs them as one transaction. It never waits for this process between
+        them: locks are not held longer when this process is busy, frozen or gone.
 
         Args:
             script: statements with semicolons between them, without BEGIN and COMMIT.
 
         Raises:
-            TransientError: the database is away or too slow, or a lock was not to be had.
+            TransientError: the database is away or too slow, or a lock was not free in time.
         """
 
         def executed(connection: Connection, timeout_s: float) -> Awaitable[object]:
@@ -161,7 +163,7 @@ class Database:
         try:
             yield connection
         except (OSError, asyncio.CancelledError):
-            # Mid-statement: giving it back would wait for a server that may be frozen.
+            # The statement still runs: returning the connection to the pool would wait for a server that may be frozen.
             connection.terminate()
             raise
         finally:
@@ -169,5 +171,5 @@ class Database:
 
 
 def describe(error: BaseException) -> str:
-    """An error for the log: its class matters, as time-outs have no text."""
+    """Text of an error for the log, with its class, because time-outs have no text."""
     return f"{type(error).__name__} {error}".strip()

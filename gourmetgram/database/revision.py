@@ -1,4 +1,4 @@
-"""The schema's revision that this code needs, for programs that only compare."""
+"""The schema's revision that this code needs, for programs that compare it without Alembic."""
 
 from typing import Final
 
@@ -6,11 +6,11 @@ REVISION: Final = "0001"
 """Newest revision of `gourmetgram/database/migrations/versions`; revisions are numbers of four digits."""
 
 REVISION_QUERY: Final = "SELECT version_num FROM alembic_version"
-"""One row, or none; the table is missing in databases from the time before there were revisions."""
+"""Returns one row or none. The table is missing in databases that are older than the first revision."""
 
 
 def is_behind(revision: str | None) -> bool:
-    """Tell whether a database is too old for this code.
+    """True if a database is too old for this code.
 
     Args:
         revision: the database's revision; None = it has none.
@@ -19,5 +19,5 @@ def is_behind(revision: str | None) -> bool:
 
 
 def name_of(revision: str | None) -> str:
-    """A revision as log lines and messages call it."""
+    """Name of a revision in log lines and messages."""
     return "no revision" if revision is None else f"revision {revision}"

@@ -1,8 +1,8 @@
-"""The 29 features: their names, their order, and the one place where their formulas stand.
+"""The 29 features: their names, their order, and the only copy of their formulas.
 
-The formulas use only arithmetic and comparisons, so the same lines work on one image (integers and a text), on
-columns of many (numpy int64 arrays and an object array of texts), and on columns of a query (Ibis). Online and
-offline scoring differ only in where the inputs come from, never in how a feature follows from them.
+The formulas use only arithmetic and comparisons. So the same lines compute one image (integers and a text), arrays
+(numpy int64, and an object array of texts), and columns of a query (Ibis). Online and offline features differ only in
+the source of their inputs, never in a formula.
 """
 
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -47,7 +47,7 @@ NUMERIC_FEATURES: Final = (
     "user_image_count",
     "user_age_days",
 )
-"""Features 1 to 18, the ones that a model's scaler sees."""
+"""Features 1 to 18, which a model's scaler transforms."""
 
 CATEGORY_FEATURES: Final = (
     "category_Bread",
@@ -65,10 +65,10 @@ CATEGORY_FEATURES: Final = (
 """Features 19 to 29: one per category, in the order of `CATEGORIES`."""
 
 FEATURE_NAMES: Final = NUMERIC_FEATURES + CATEGORY_FEATURES
-"""All 29, in the order of every vector."""
+"""All 29 names, in the order of every vector."""
 
 Values: TypeAlias = Any
-"""One number (int, float), a numpy array with one number per row, or a column of a query: the formulas do not care."""
+"""One number (int, float), a numpy array with one number per row, or a column of a query."""
 
 FeatureVector: TypeAlias = tuple[Values, ...]
 """29 `Values` in the order of `FEATURE_NAMES`."""
@@ -84,8 +84,8 @@ class FeatureInputs(NamedTuple):
         total_flags: flags by eligible actors up to t, on the image and on its comments.
         caption_length: characters; 0 for none.
         user_image_count: images of the uploader that were uploaded at or before t and not deleted at t.
-        user_created_us: when the uploader registered, microseconds since the epoch.
-        category: one of `CATEGORIES`, anything else for none of them (see `category_name`).
+        user_created_us: registration time of the uploader, microseconds since the epoch.
+        category: one of `CATEGORIES`; any other text counts as none of them (see `category_name`).
     """
 
     upload_us: Values
@@ -104,13 +104,13 @@ class FeatureInputs(NamedTuple):
 
 
 def category_name(text: str | None) -> str:
-    """The category that a stored text stands for: one of `CATEGORIES` after trimming, else `UNKNOWN_CATEGORY`."""
+    """Category of a stored text: one of `CATEGORIES` after trimming, else `UNKNOWN_CATEGORY`."""
     name = text.strip() if text else UNKNOWN_CATEGORY
     return name if name in CATEGORIES else UNKNOWN_CATEGORY
 
 
 def feature_vector(inputs: FeatureInputs) -> FeatureVector:
-    """The 29 features, by the definitions of section 9a of the lab contract.
+    """The 29 features (rule 25 of docs/rules.md).
 
     Args:
         inputs: integers and a text for one image, arrays of equal length for many, or columns of one query.
@@ -133,7 +133,7 @@ def feature_vector(inputs: FeatureInputs) -> FeatureVector:
         inputs.flags_1hr,
         inputs.total_flags,
         inputs.views_5min / 5,
-        # No view divides by one: a count is never negative, so adding 1 where it is 0 is max(count, 1).
+        # Equals max(count, 1), because a count is never negative: 1 is added where the count is 0.
         inputs.comments_1hr / (inputs.views_1hr + _as_number(inputs.views_1hr == 0)),
         inputs.views_5min + 5 * inputs.comments_5min,
         inputs.caption_length,
@@ -155,7 +155,7 @@ def feature_dict(vector: FeatureVector) -> dict[str, Values]:
 
 def _as_number(condition: Values) -> Values:
     """1 where the condition holds, else 0."""
-    # SQL does not calculate with truth values; Python and numpy do.
+    # SQL has no arithmetic on booleans; Python and numpy have it.
     return condition.cast("int64") if hasattr(condition, "cast") else condition * 1
 
 
@@ -165,5 +165,5 @@ def _not_negative(values: Values) -> Values:
 
 
 def _remainder(values: Values, divisor: int) -> Values:
-    """The remainder from 0 to divisor - 1, also of negative values, for which SQL's own would be negative."""
+    """Remainder from 0 to divisor - 1, also of negative values, for which SQL returns a negative one."""
     return values - values // divisor * divisor

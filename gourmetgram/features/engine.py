@@ -1,7 +1,7 @@
 """Engine of the offline expressions: DuckDB on one machine, in bounded memory.
 
-Expressions are Ibis tables known by name and schema only, so that the same ones compile for Spark too; here they
-become SQL for one DuckDB connection. What does not fit into the memory limit goes to a temporary folder.
+Expressions are Ibis tables with a name and a schema only, so they also compile for Spark. Here they become SQL for one
+DuckDB connection. Data beyond the memory limit goes to a temporary folder.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,10 +21,10 @@ MEMORY_LIMIT: Final = "1GB"
 
 @contextmanager
 def open_engine(memory_limit: str = MEMORY_LIMIT) -> Iterator["Engine"]:
-    """An empty engine.
+    """Open an empty engine.
 
     Args:
-        memory_limit: with a unit; what does not fit goes to a temporary folder.
+        memory_limit: with a unit; data beyond it goes to a temporary folder.
     """
     with duckdb_engine(memory_limit) as connection:
         yield Engine(connection)
@@ -34,7 +34,7 @@ class Engine:
     """Tables and expressions on one DuckDB connection.
 
     Args:
-        connection: nobody else uses it meanwhile.
+        connection: used by this engine only.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -46,9 +46,9 @@ class Engine:
         """Copy Arrow data into a new table; columns are matched by name and converted to the schema.
 
         Args:
-            name: of the new table.
+            name: name of the new table.
             schema: its columns.
-            data: what to copy; a reader is read once.
+            data: data to copy; a reader is read once.
             query: DuckDB query over the data, which is called `loading`, for columns that need a conversion.
         """
         self._connection.register("loading", data)
@@ -61,7 +61,7 @@ class Engine:
         """Copy the rows of a DuckDB query into a new table; its columns are matched by name.
 
         Raises:
-            duckdb.Error: a column is missing or too much, or a value does not fit its type.
+            duckdb.Error: a column is missing or unknown, or a value does not fit its type.
         """
         columns = ", ".join(column.sql("duckdb") for column in schema.to_sqlglot_column_defs("duckdb"))
         self._run(f'CREATE OR REPLACE TABLE "{name}" ({columns})')
@@ -69,7 +69,7 @@ class Engine:
         return ibis.table(schema, name=name)
 
     def materialise(self, name: str, expression: ir.Table) -> ir.Table:
-        """Compute an expression once and keep its rows under a name."""
+        """Compute an expression once and store its rows under a name."""
         return self.load_query(name, expression.schema(), _sql(expression))
 
     def rows(self, expression: ir.Table) -> pa.Table:
@@ -77,7 +77,7 @@ class Engine:
         return self._connection.sql(_sql(expression)).to_arrow_table()
 
     def batches(self, expression: ir.Table) -> pa.RecordBatchReader:
-        """Compute an expression and hand its rows out in batches; read them to the end before the next call."""
+        """Compute an expression and return its rows in batches; read them to the end before the next call."""
         return self._connection.sql(_sql(expression)).to_arrow_reader(BATCH_ROWS)
 
     def scalar(self, expression: ir.Scalar) -> Any:  # noqa: ANN401 - whatever type the expression has

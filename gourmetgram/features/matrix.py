@@ -1,4 +1,4 @@
-"""Feature vectors as the matrix that models read. Apart from the definition, because this needs numpy."""
+"""Feature vectors as the matrix that models read. Separate from the definition, because it needs numpy."""
 
 from collections.abc import Sequence
 from typing import TypeAlias

@@ -1,16 +1,16 @@
 """The inputs of the 29 features for many moments at once, from event history and database rows.
 
-These are expressions, not computations: Ibis turns them into SQL for DuckDB on one machine or Spark on a cluster.
-So they use plain joins, aggregations and window functions only. All times are int64 microseconds since the epoch,
-UTC, because that is exact and means the same in every engine. The formulas are those of `definition`.
+The functions return expressions: Ibis turns them into SQL for DuckDB on one machine or Spark on a cluster. So they use
+plain joins, aggregations and window functions only. All times are int64 microseconds since the epoch, UTC: exact, and
+the same in every engine. The formulas are those of `definition`.
 
-Two shapes keep the work linear however unevenly events are spread over images and users:
+Two techniques keep the work linear, however unevenly events are spread over images and users:
 
-- A window reaches back at most one hour from t, so it lies in the clock hour of t and the one before. Joining on
+- A window reaches back at most one hour from t: it lies in the clock hour of t and the one before. A join on
   (image, hour) compares a moment with two hours of its image's events, never with all of them.
 - "Up to t" counts are running sums over changes and moments in one order of time, never a join of both.
 
-Counting in 5-minute tiles plus ragged edges was measured and brought nothing: docs/decisions/offline-features.md.
+Counting in 5-minute tiles plus edges was measured and not faster: docs/decisions/offline-features.md.
 """
 
 from typing import Final
@@ -34,7 +34,7 @@ EVENTS: Final = ibis.schema(
         "offset": "int64",
     }
 )
-"""Bronze events. Copies of one event_id are allowed: the first offset counts."""
+"""Bronze events. Duplicates of one event_id are allowed: the first offset counts."""
 
 USERS: Final = ibis.schema(
     {"user_id": "string", "created_us": "int64", "year_of_birth": "int32", "is_test_account": "boolean"}
@@ -66,7 +66,7 @@ FLAGS: Final = ibis.schema(
 )
 
 POINTS: Final = ibis.schema({"point_id": "string", "image_id": "string", "time_us": "int64"})
-"""The moments t at which features are wanted; `point_id` is unique."""
+"""The moments t to compute features for; `point_id` is unique."""
 
 READ_LIMITS: Final = ibis.schema(
     {"point_id": "string", "topic": "string", "partition": "int32", "next_offset": "int64"}
@@ -89,8 +89,8 @@ def feature_inputs(
         events: schema `EVENTS`.
         users: schema `USERS`.
         images: schema `IMAGES`.
-        flags_of_images: what `flags_by_image` returns.
-        read_limits: schema `READ_LIMITS`, to count only what a reader had read; None counts all events.
+        flags_of_images: result of `flags_by_image`.
+        read_limits: schema `READ_LIMITS`, to count only the records that a reader had read; None counts all events.
 
     Returns:
         `point_id`, `image_id` and the fields of `FeatureInputs`.
@@ -104,7 +104,7 @@ def feature_inputs(
         "category",
         "caption_length",
         upload_us=moments.created_us,
-        # An account without a date has no age: it counts as made at the moment in question.
+        # An account without a date has no age: it counts as made at t.
         user_created_us=ibis.coalesce(moments.user_created_us, moments.time_us),
     )
     flagged = count_until(
@@ -158,21 +158,21 @@ def window_counts(points: ir.Table, events: ir.Table, read_limits: ir.Table | No
 
 
 def _counted_events(events: ir.Table) -> ir.Table:
-    """Events that may be counted, with the clock hour they fall in."""
+    """Events that count, each with its clock hour."""
     counted = events.filter(events.actor_eligible, events.event_type.isin(tuple(COUNTED_KINDS)))
     return counted.mutate(hour=counted.time_us // HOUR_US)
 
 
 def _first_copies(events: ir.Table) -> ir.Table:
-    """One row per event_id. Copies are identical but for their place in Kafka: the first place counts."""
+    """One row per event_id. Duplicates differ only in their position in Kafka: the first position counts."""
     order = ibis.window(group_by="event_id", order_by=["topic", "partition", "offset"])
     return events.mutate(copy=ibis.row_number().over(order)).filter(ibis._.copy == 0).drop("copy")
 
 
 def flags_by_image(flags: ir.Table, comments: ir.Table) -> ir.Table:
-    """Flags with the image they count for: the one they name, and the one their comment belongs to.
+    """Flags with their image: the image that the flag names, and the image of its comment.
 
-    A flag without a time (written by hand) was made at no moment, so it is left out.
+    A flag without a time (written by hand) is left out.
 
     Returns:
         `flag_id`, `image_id`, `actor_eligible`, `review_status`, `created_us`; each flag once per image.
@@ -191,7 +191,7 @@ def _image_changes(images: ir.Table) -> ir.Table:
     return uploads.select(key="user_id", time_us="created_us", change=ibis.literal(1, "int64")).union(
         deleted.select(
             key="user_id",
-            # A deletion before the upload cannot be; it takes effect at the upload.
+            # A deletion time before the upload is wrong; the deletion takes effect at the upload.
             time_us=ibis.greatest(deleted.created_us, deleted.deleted_us),
             change=ibis.literal(-1, "int64"),
         )
@@ -199,7 +199,7 @@ def _image_changes(images: ir.Table) -> ir.Table:
 
 
 def count_until(points: ir.Table, changes: ir.Table) -> ir.Table:
-    """The sum of all changes at or before each moment.
+    """Sum of all changes at or before each moment.
 
     Args:
         points: `point_id`, `key` and `time_us`.
@@ -210,7 +210,7 @@ def count_until(points: ir.Table, changes: ir.Table) -> ir.Table:
     """
     marked = points.select("key", "time_us", "point_id", is_point=1, change=ibis.literal(0, "int64"))
     noted = changes.select("key", "time_us", point_id=ibis.null("string"), is_point=0, change=changes.change)
-    # Changes at the very moment count, so they come before it in the order.
+    # Changes at the moment itself count, so they come before it in the order.
     order = ibis.cumulative_window(group_by="key", order_by=["time_us", "is_point"])
     both = marked.union(noted)
     both = both.mutate(total=both.change.sum().over(order).cast("int64"))

@@ -41,8 +41,8 @@ class ImageFacts(NamedTuple):
     user_image_count: int
 
 
-# One statement for a whole batch: each subquery is an index scan per image. A flag may name the image and one of
-# its comments at once; it is one flag. A row without an upload time (written by hand) is no image yet.
+# One statement for a whole batch: each subquery is an index scan per image. A flag that names the image and one of its
+# comments counts once. A row without an upload time (written by hand) does not count as an image.
 _FACTS_SQL: Final = text("""
 SELECT
     p.n,
@@ -110,7 +110,7 @@ def online_vectors(
 ) -> Iterator[list[tuple[int, FeatureVector]]]:
     """Compute the 29 features of each request's image as of the request's time, in two parts.
 
-    The first part holds the requests whose context has all counts. Only then is `read_counts` asked for the others:
+    The first part holds the requests whose context has all counts. `read_counts` is called after it, for the others:
     while Redis is away, a caller loses the second part alone.
 
     Args:

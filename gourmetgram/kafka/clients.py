@@ -1,6 +1,6 @@
-"""Kafka clients as every service configures them.
+"""Configured Kafka clients of all services.
 
-Services use confluent-kafka everywhere: about ten times the throughput of kafka-python on the same machine.
+All use confluent-kafka: about ten times the throughput of kafka-python on the same machine.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer
 from gourmetgram.settings import KafkaSettings
 
 PARTITIONER: Final = "murmur2_random"
-"""Default of kafka-python and of Java's client, too: an image has the same partition number in every topic."""
+"""Partitioner of every producer: an image has the same partition number in every topic (rule 9 of docs/rules.md)."""
 
 MAKE_TOPICS: Final = "`python -m gourmetgram.topics` (Compose: `docker compose up redpanda-init`)"
 """Commands that create missing topics, for messages to people."""
@@ -21,11 +21,11 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, str | in
     return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "client.id": client_id,
-        # A broker that comes back is found within a second or two, not after the default's ten.
+        # A broker that returns is found within a second or two; the default backoff takes up to ten.
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 2000,
         "socket.keepalive.enable": True,
-        # The broker is this platform's own, possibly on localhost, where IPv6 may be missing.
+        # The broker may run on localhost, where IPv6 may be missing.
         "broker.address.family": "v4",
         "log_level": 3,
     }
@@ -34,7 +34,7 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, str | in
 def create_producer(settings: KafkaSettings, client_id: str, **overrides: object) -> Producer:
     """Create an idempotent producer (acks=all) that chooses partitions by murmur2 of the key.
 
-    Within its session it neither loses nor repeats a message.
+    Within one session it neither loses nor repeats a message.
     """
     return Producer(
         {
@@ -43,7 +43,7 @@ def create_producer(settings: KafkaSettings, client_id: str, **overrides: object
             "enable.idempotence": True,
             "compression.type": "gzip",
             "partitioner": PARTITIONER,
-            # Batches form while the previous request is in flight; waiting for more would only add latency.
+            # Batches form while the previous request is in flight; a linger time would only add latency.
             "linger.ms": 0,
             **overrides,
         }
@@ -53,7 +53,7 @@ def create_producer(settings: KafkaSettings, client_id: str, **overrides: object
 def create_consumer(settings: KafkaSettings, client_id: str, group: str, **overrides: object) -> Consumer:
     """Create a consumer that commits only on request and starts a new group at the earliest record.
 
-    Range assignment gives a member the same partition numbers of every topic: an image's events stay together.
+    Range assignment gives a member the same partition numbers of every topic, so it reads all events of an image.
     """
     return Consumer(
         {

@@ -23,13 +23,13 @@ class DeadLetterSink(Protocol):
     """Destination of dead letters as a worker sees it; see `DeadLetterTopic`."""
 
     def publish(self, rejected: Sequence[RejectedRecord]) -> None:
-        """Publish what is not published yet."""
+        """Publish the dead letters of these records, except those already confirmed."""
 
     def settle(self, records: Iterable[Record]) -> None:
-        """Forget records whose offsets count as done."""
+        """Drop the state of records whose offsets count as done."""
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Forget partitions that another member reads now."""
+        """Drop the state of partitions that left this member."""
 
 
 class DeadLetterTopic:
@@ -41,7 +41,7 @@ class DeadLetterTopic:
     2. `publish` returns once the broker has confirmed all of them. Only then may the offset of a record be committed.
     3. `publish` raises while the topic is missing or the broker is away. The worker keeps the records pending, commits
        nothing beyond them, and calls again with the same records.
-    4. A repeated call publishes only records that are not confirmed yet. `settle` ends that memory.
+    4. A repeated call publishes only records that are not confirmed yet. `settle` drops this state.
     5. A crash between confirmation and commit delivers the record again: its dead letter then exists twice.
 
     Args:
@@ -77,16 +77,16 @@ class DeadLetterTopic:
             failure = outcome.failures.get(self._topic)
             reason = failure.str() if failure else f"the broker did not confirm them within {self._timeout_s:g} s"
             raise TransientError(
-                f"{outcome.unconfirmed} unreadable messages wait, because topic {self._topic} does not take them: "
-                f"{reason}. When the topic is missing, make it again with {MAKE_TOPICS}"
+                f"{outcome.unconfirmed} dead letters are not published, because topic {self._topic} refuses them: "
+                f"{reason}. If the topic is missing, create it with {MAKE_TOPICS}"
             )
 
     def settle(self, records: Iterable[Record]) -> None:
-        """Forget records that will not be passed to `publish` again."""
+        """Drop the state of records that will not be passed to `publish` again."""
         self._confirmed.difference_update(map(Position.of, records))
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Forget partitions that another member reads now: their topics may be others when they come back."""
+        """Drop the state of partitions that left this member: a topic may be a new one when its partition returns."""
         lost = set(partitions)
         self._confirmed = {position for position in self._confirmed if position.partition not in lost}
 

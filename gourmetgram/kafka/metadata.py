@@ -15,7 +15,7 @@ _UNKNOWN: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 
 
 def topic_exists(client: Producer | Consumer, topic: str, timeout_s: float) -> bool:
-    """Ask the broker for a topic.
+    """True if the topic exists on the broker.
 
     Raises:
         KafkaException: the broker does not answer.

@@ -26,7 +26,7 @@ NextOffsets: TypeAlias = Mapping[Partition, int]
 
 
 class Position(NamedTuple):
-    """Place of one record."""
+    """Position of one record."""
 
     partition: Partition
     offset: int

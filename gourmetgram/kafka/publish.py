@@ -1,4 +1,4 @@
-"""Publishing: each message counts as published only once the broker has confirmed it."""
+"""Publishing: a message counts as published once the broker has confirmed it."""
 
 import math
 import threading
@@ -13,10 +13,10 @@ from gourmetgram.errors import TransientError
 from gourmetgram.kafka.clients import MAKE_TOPICS
 
 _POLL_S: Final = 0.05
-"""Time after which a wait looks at `abandon` again."""
+"""Interval at which a wait checks `abandon`, seconds."""
 
 _DROPPED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-"""Errors of messages that this process itself has dropped."""
+"""Errors of messages that this process itself has purged."""
 
 
 class Publishable(Protocol):
@@ -55,7 +55,7 @@ class Published(NamedTuple, Generic[_M]):
     Attributes:
         confirmed: messages that the broker has stored.
         failures: topics that refused a message, each with its first error.
-        unconfirmed: number of all other messages. They may have reached the broker, too.
+        unconfirmed: number of all other messages. The broker may have stored some of them.
     """
 
     confirmed: list[_M]
@@ -66,9 +66,9 @@ class Published(NamedTuple, Generic[_M]):
 class Publisher:
     """Publishes messages over one producer, and replaces the producer after a failure.
 
-    A new producer begins a new session, which is clean after any kind of failure; it also finds a topic that was
-    deleted and created again. Call `publish`, `send`, `serve` and `flush` from one thread at a time. `producer` and
-    `discard` may be used from another thread meanwhile.
+    A new producer begins a new session, without the state of any failure. It also finds a topic that was deleted and
+    created again. Call `publish`, `send`, `serve` and `flush` from one thread at a time. `producer` and `discard` may
+    be called from another thread meanwhile.
 
     Args:
         create: creates a producer (see `create_producer`); called on first use and after each failure.
@@ -81,7 +81,7 @@ class Publisher:
 
     @property
     def producer(self) -> Producer:
-        """Producer in use now; created when there is none."""
+        """Producer in use; created if there is none."""
         with self._lock:
             if self._current is None:
                 self._current = self._create()
@@ -90,15 +90,15 @@ class Publisher:
     def publish(
         self, messages: Iterable[_M], timeout_s: float = math.inf, abandon: threading.Event | None = None
     ) -> Published[_M]:
-        """Publish messages in their order and wait for the broker. A topic that fails stops none of the others.
+        """Publish messages in their order and wait for the broker. The failure of one topic does not stop the others.
 
         Args:
             messages: no message overtakes an earlier one of its topic: after a failure the rest of that topic stays.
             timeout_s: longest wait for the answers, seconds.
-            abandon: once set, ends the wait.
+            abandon: ends the wait when it is set.
 
         Returns:
-            The outcome. Publish the messages that are not confirmed again, in order.
+            The outcome. Publish the unconfirmed messages again, in order.
         """
         producer = self.producer
         delivery: _Delivery[_M] = _Delivery(producer, time.monotonic() + timeout_s, abandon)
@@ -107,19 +107,19 @@ class Publisher:
                 delivery.queue(message)
             delivery.wait()
         except Exception:
-            # A fault of this producer may last for ever.
+            # The fault of this producer may be permanent.
             self.discard(producer)
             raise
         if delivery.unconfirmed:
-            # Brings the last answers, too.
+            # Purging also delivers the last answers.
             self.discard(producer)
         return delivery.outcome()
 
     def send(self, message: Publishable, answered: Answered) -> None:
-        """Queue one message and return at once. `serve` and `flush` bring the answer.
+        """Queue one message and return at once. `serve` and `flush` deliver the answer.
 
         Raises:
-            TransientError: the queue is full, or the topic does not take the message. `answered` is not called.
+            TransientError: the queue is full, or the topic refuses the message. `answered` is not called.
         """
         try:
             _produce(self.producer, message, answered)
@@ -127,8 +127,8 @@ class Publisher:
             raise TransientError(f"the producer's queue is full: {error}") from error
         except KafkaException as error:
             raise TransientError(
-                f"topic {message.topic} does not take it: {error}. "
-                f"When the topic is missing, make it again with {MAKE_TOPICS}"
+                f"topic {message.topic} refuses the message: {error}. "
+                f"If the topic is missing, create it with {MAKE_TOPICS}"
             ) from error
 
     def serve(self) -> None:
@@ -136,11 +136,11 @@ class Publisher:
         self.producer.poll(0)
 
     def flush(self, timeout_s: float) -> None:
-        """Wait for the answers to all that was sent, at most `timeout_s` seconds."""
+        """Wait for the answers to all messages, at most `timeout_s` seconds."""
         self.producer.flush(timeout_s)
 
     def discard(self, producer: Producer) -> None:
-        """Drop a producer and its messages; their answers are errors. In-flight messages may reach the broker."""
+        """Purge a producer and its messages; their answers are errors. The broker may still store those in flight."""
         producer.purge(in_queue=True, in_flight=True, blocking=False)
         producer.poll(0)
         with self._lock:
@@ -154,7 +154,7 @@ class Publisher:
 
 
 class _Delivery(Generic[_M]):
-    """Messages of one `publish` on their way through the producer."""
+    """In-flight messages of one `publish`."""
 
     def __init__(self, producer: Producer, deadline: float, abandon: threading.Event | None) -> None:
         self._producer = producer
@@ -165,7 +165,7 @@ class _Delivery(Generic[_M]):
         self._total = self._open = 0
 
     def queue(self, message: _M) -> None:
-        """Hand a message to the producer; a full queue makes room while answers come in."""
+        """Queue a message; when the producer's queue is full, wait for answers."""
         self._total += 1
         while message.topic not in self._failures:
             try:

@@ -1,7 +1,7 @@
 """A fixed range of offsets: frozen once, then read exactly.
 
-The reader joins no group and commits nothing. It serves jobs that must read the same records however often they run
-(the aggregation) and tools that must not change the platform (trace, audit).
+The reader joins no group and commits nothing. It serves jobs that must read the same records on every run (the
+aggregation) and tools that must not change the platform (trace, audit).
 """
 
 import time
@@ -19,7 +19,7 @@ ANSWER_S: Final = 10.0
 """Longest wait for an answer about topics and offsets, seconds."""
 
 SILENCE_S: Final = 30.0
-"""Reading ends with an error when the broker sends nothing for this long, seconds."""
+"""Silence of the broker after which reading ends with an error, seconds."""
 
 _BATCH: Final = 5_000
 _BATCH_WAIT_S: Final = 0.1
@@ -42,7 +42,7 @@ class OffsetRange(NamedTuple):
 
 
 class RecordsGoneError(PermanentError):
-    """The broker deleted records of a range while it was read; the rest of the range is not worth reading."""
+    """The broker deleted records of a range before they were read; the rest of the range is useless."""
 
 
 def create_range_reader(settings: KafkaSettings, client_id: str, group: str, **overrides: object) -> Consumer:
@@ -60,13 +60,13 @@ def create_range_reader(settings: KafkaSettings, client_id: str, group: str, **o
         group,
         **{
             "enable.partition.eof": True,
-            # A record that retention took away between freezing and reading is an error, not a jump.
+            # A record that retention deletes between freezing and reading is an error, never a silent jump.
             "auto.offset.reset": "error",
             # Compressed bytes per partition and request: the client keeps them decompressed until they are read.
             "fetch.message.max.bytes": 131_072,
             "queued.max.messages.kbytes": 4_096,
             "queued.min.messages": 20_000,
-            # With so little ahead, more is asked for at once when there is room, not a second later.
+            # With such a small buffer, the next request follows as soon as there is room; the default waits a second.
             "fetch.queue.backoff.ms": 10,
             **overrides,
         },
@@ -74,7 +74,7 @@ def create_range_reader(settings: KafkaSettings, client_id: str, group: str, **o
 
 
 def held_ranges(consumer: Consumer, topics: Iterable[str]) -> dict[Partition, OffsetRange]:
-    """Offsets that the broker holds now, per partition; a topic that does not exist has none.
+    """Offsets that the broker holds now, per partition; a missing topic has none.
 
     Raises:
         TransientError: the broker did not answer.
@@ -127,18 +127,18 @@ class _Reading:
 
     Attributes:
         open: ranges that are not read to their ends.
-        ahead: number of messages worth waiting for, at least 1: asking for more would wait for the time-out.
+        ahead: number of messages to request, at least 1: a larger request would wait for the time-out.
     """
 
     def __init__(self, consumer: Consumer, ranges: dict[Partition, OffsetRange]) -> None:
         self.open = ranges
         self.ahead = max(1, sum(item.records for item in ranges.values()))
         self._consumer = consumer
-        # Plain tuples as keys: a named one for each message would double the cost of this class.
+        # Plain tuples as keys: a named tuple for each message would double the cost of this class.
         self._last: dict[tuple[str | None, int | None], int] = {p: item.end - 1 for p, item in ranges.items()}
 
     def take(self, messages: list[Message]) -> list[Message]:
-        """Messages that belong to the ranges. Partitions that are read to their ends are paused."""
+        """Select messages inside the ranges. Partitions that are read to their ends are paused."""
         batch = []
         finished = []
         last = self._last
@@ -153,11 +153,11 @@ class _Reading:
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 raise self._failure(message, error)
             if final is None:
-                continue  # Later than the range, fetched ahead.
+                continue  # beyond the range, prefetched
             if error is None and offset == final:
                 batch.append(message)
-            # The last offsets of a range may hold no message (markers of transactions): then the end of the partition,
-            # reported at the next offset, or a later message tells.
+            # The last offsets of a range may hold no message (transaction markers). Then the end of the partition,
+            # reported at the next offset, or a later message shows the end of the range.
             if error is None or offset > final:
                 finished.append(self._close(place))
         if finished:

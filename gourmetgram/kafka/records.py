@@ -8,7 +8,7 @@ from gourmetgram.events import Record
 def to_record(message: Message) -> Record:
     """Position, broker time and bytes of a consumed message without an error."""
     timestamp_type, milliseconds = message.timestamp()
-    # The client's types allow None for messages that were never in Kafka; a consumed one has all of these.
+    # The client's types allow None for messages that were never in Kafka; a consumed message has all fields.
     return Record(
         message.topic(),  # type: ignore[arg-type]
         message.partition(),  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """State of the broker, as the statistics of a client show it.
 
-Statistics come once a second without a request, so a health check never waits for a broker that stalls.
+Statistics come once a second without a request, so a health check never waits for a stalled broker.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from gourmetgram.errors import PlatformError
 from gourmetgram.kafka.partitions import Partition
 
 ClientStatistics: TypeAlias = Mapping[str, Any]
-"""JSON document that librdkafka gives to `stats_cb`, decoded."""
+"""JSON document that librdkafka passes to `stats_cb`, decoded."""
 
 
 class BrokerWatch:
@@ -27,7 +27,8 @@ class BrokerWatch:
     """Time between two sets of statistics; the option `statistics.interval.ms`."""
 
     _EMPTY_LIMIT: Final = 3
-    """Empty statistics in a row that decide: between two sets of brokers a client has none for a moment."""
+    """Number of empty statistics in a row that mean `lost`: while it changes brokers, a client may have none for a
+    moment."""
 
     def __init__(self) -> None:
         self._empty = 0
@@ -35,7 +36,7 @@ class BrokerWatch:
 
     @property
     def lost(self) -> bool:
-        """True when the client knows no server that it could ask."""
+        """True when the client knows no broker any more."""
         return self._empty >= self._EMPTY_LIMIT
 
     @property
@@ -64,15 +65,15 @@ class BrokerWatch:
         # A broker with the source "logical" is a role, such as the coordinator of a group, and no server.
         known = any(broker["source"] != "logical" for broker in brokers)
         self._empty = 0 if known else self._empty + 1
-        # A node id below 0 is an address to begin with, which has not told yet which member of the cluster it is.
+        # A node id below 0 is a bootstrap address: the member of the cluster behind it is not known yet.
         self._connected = any(broker["nodeid"] >= 0 and broker["state"] == "UP" for broker in brokers)
 
     def disconnected(self) -> None:
-        """Note that all brokers are down, before the next statistics show it (error `_ALL_BROKERS_DOWN`)."""
+        """Record that all brokers are down, before the next statistics show it (error `_ALL_BROKERS_DOWN`)."""
         self._connected = False
 
     def check(self) -> None:
-        """Check the client, in a process that a supervisor starts again.
+        """Check the client, in a process that a supervisor restarts.
 
         Raises:
             PlatformError: the brokers are forgotten.
@@ -82,7 +83,7 @@ class BrokerWatch:
 
 
 class PartitionStatus(NamedTuple):
-    """Offsets of a partition as the last answers of the broker told them; None when not known yet.
+    """Offsets of a partition in the last answers of the broker; None when not known yet.
 
     Attributes:
         low: first offset that the broker holds.
@@ -105,7 +106,7 @@ def partition_statuses(statistics: ClientStatistics) -> dict[Partition, Partitio
         )
         for topic, description in statistics["topics"].items()
         for item in description["partitions"].values()
-        # librdkafka's own, for messages without a partition yet.
+        # Partition -1 is librdkafka's own: messages without a partition yet.
         if item["partition"] >= 0
     }
 

@@ -1,8 +1,10 @@
 """Task `consume_and_aggregate_events`: every record of the event topics becomes a row of `events`, exactly once.
 
-What makes it so: the newest snapshot says which offsets the table stands for; a run reads from there to the ends it
-froze at its start, and one commit adds the rows together with the new offsets, only on the very snapshot it started
-from. A run that dies at any point has changed nothing, and of two at the same time only one can commit.
+1. The newest snapshot holds the next offsets, up to which records are in the table.
+2. A run reads from these offsets to the end offsets that it froze at its start.
+3. One commit adds the rows and the new offsets. It succeeds only on the snapshot that the run started from.
+
+A run that dies at any point has changed nothing. Of two runs at the same time, only one can commit.
 """
 
 import logging
@@ -43,7 +45,7 @@ log = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS: Final = 5
 _PROGRESS_EVERY_S: Final = 5.0
-# From here on, what the collector takes during a run is more than what setting the heap aside takes before it.
+# From this number of records on, the collector costs more during a run than freezing the heap before it.
 _MANY_RECORDS: Final = 20_000
 
 
@@ -74,14 +76,14 @@ class AggregationResult:
     """Result of a run.
 
     Attributes:
-        run_id: its name.
-        snapshot_id: the snapshot of `events` that it made.
+        run_id: name of the run.
+        snapshot_id: the new snapshot of `events`.
         offsets: next offset of each partition: `{topic: {partition: offset}}`.
-        records: how many rows it added.
+        records: number of added rows.
         records_by_kind: the same by kind of event.
-        skipped: messages that were no events, by reason.
-        complete_through: ISO-8601, UTC.
-        seconds: how long it took.
+        skipped: malformed messages by reason.
+        complete_through: watermark, ISO-8601, UTC.
+        seconds: duration.
     """
 
     run_id: str
@@ -98,12 +100,12 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
     """Append the records that no run has read yet, in one commit. Creates missing tables.
 
     Args:
-        sources: where events come from and go to.
+        sources: servers to read from and to write to.
         run_id: name of the run for the snapshot's summary; None makes one up.
 
     Raises:
-        PermanentError: a topic is missing, was recreated, or lost records that were not read yet; the text names
-            topic, partition and offsets, and what to do.
+        PermanentError: a topic is missing, was created again, or lost unread records; the text names topic, partition
+            and offsets, and the remedy.
         TransientError: a server is away, or another run committed the same records first. Nothing was committed
             (or all of it, when the connection was lost during the commit): run again.
     """
@@ -157,16 +159,16 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) 
 
 
 def _later_than(before: EventsProgress | None, frozen_at: datetime) -> datetime:
-    """The `ingested_at` of a run: later than that of every run before it, even when the clock went back."""
+    """The `ingested_at` of a run: later than that of every earlier run, even when the clock went back."""
     return frozen_at if before is None else max(frozen_at, before.ingested_at + timedelta(microseconds=1))
 
 
 class _Rows:
-    """The rows of a run on their way from messages into files that are in no snapshot yet.
+    """Rows of a run, written into files that belong to no snapshot yet.
 
     Args:
         table: `events`.
-        ingested_at: of the run.
+        ingested_at: `ingested_at` of the run.
     """
 
     def __init__(self, table: Table, ingested_at: datetime) -> None:
@@ -189,21 +191,21 @@ class _Rows:
         self._writer.write(_with_ingested_at(rows, self._ingested_at))
 
     def finish(self) -> list[DataFile]:
-        """The files, complete."""
+        """Complete the files and return them."""
         return self._writer.finish()
 
     def discard(self) -> None:
-        """Delete what was written."""
+        """Delete the written files."""
         self._writer.discard()
 
 
 def _write_rows(rows: _Rows, consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) -> list[DataFile]:
-    """Read the ranges and write their rows into files that are in no snapshot yet."""
+    """Read the ranges and write their rows into files that belong to no snapshot yet."""
     total = sum(item.records for item in ranges.values())
     log.info("Reading %d records of %d partitions", total, len(ranges))
     said = time.monotonic()
     try:
-        # Arrow parses and compresses one batch outside of the interpreter's lock while the next one is read.
+        # Arrow parses and compresses one batch without the interpreter's lock while the next one is read.
         collector = frozen_heap() if total > _MANY_RECORDS else nullcontext()
         with collector, ThreadPoolExecutor(1, "rows") as pool:
             added = pool.submit(lambda: None)
@@ -231,9 +233,9 @@ def _with_ingested_at(rows: pa.Table, ingested_at: datetime) -> pa.Table:
 def _commit(
     table: Table, files: list[DataFile], before: EventsProgress | None, progress: EventsProgress, started: float
 ) -> int:
-    """Add the files and say how far the table has come, unless another run has read anything of the ranges.
+    """Add the files and the new offsets, unless another run has read a part of the ranges.
 
-    Compaction and expiry change snapshots, too, but no offsets: then the same files go on top of the new snapshot.
+    Compaction and expiry change snapshots, but no offsets: then the same files are committed on the new snapshot.
     """
     properties = {COMPLETE_THROUGH: utc_text(progress.complete_through)}
     for attempt in range(1, _COMMIT_ATTEMPTS + 1):

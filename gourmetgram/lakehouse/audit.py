@@ -26,10 +26,10 @@ FROM records
 
 
 class EventCount(NamedTuple):
-    """One kind of event in `events`.
+    """Counts of one kind of event in `events`.
 
     Attributes:
-        records: rows, copies included.
+        records: rows, duplicates included.
         events: distinct events.
         eligible: distinct events of eligible actors.
     """
@@ -40,13 +40,13 @@ class EventCount(NamedTuple):
 
 
 class WindowSum(NamedTuple):
-    """One window table.
+    """Sums of one window table.
 
     Attributes:
-        rows: its rows.
+        rows: number of rows.
         events: sum of `event_count`.
         eligible: sum of `eligible_count`.
-        repeated: rows beyond the first of an image and window: none, if all is well.
+        repeated: rows beyond the first of an image and window; 0 in a correct table.
     """
 
     rows: int

@@ -17,7 +17,7 @@ from gourmetgram.settings import KafkaSettings
 CLIENT_ID: Final = "gourmetgram-aggregation"
 
 GROUP: Final = "airflow_event_aggregator"
-"""Name shown to people: a run assigns its partitions itself and never commits an offset."""
+"""Group name shown to people: a run assigns its partitions itself and never commits an offset."""
 
 _START_OVER: Final = (
     "Nothing was read, so nothing is skipped unnoticed. Bring the topic's old data back, or accept the gap by dropping "
@@ -31,7 +31,7 @@ def create_reader(settings: KafkaSettings) -> Consumer:
 
 
 def known_topic_ids(settings: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
-    """The broker's id of each topic, where it has such ids.
+    """The broker's id of each topic; topics without an id are left out.
 
     Raises:
         TransientError: the broker is away.
@@ -55,7 +55,7 @@ def plan_ranges(
         ids: the broker's ids of the topics, as far as known.
 
     Raises:
-        PermanentError: a topic is missing, was recreated, or lost records that were not read yet.
+        PermanentError: a topic is missing, was created again, or lost unread records.
     """
     ranges = {}
     for topic in topics:
@@ -87,7 +87,7 @@ def read_planned(consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) ->
 
 
 def next_offsets(ranges: Mapping[Partition, OffsetRange], progress: EventsProgress | None) -> Offsets:
-    """Offsets after a run: the ends of its ranges. Topics that it did not read keep theirs."""
+    """Offsets after a run: the ends of its ranges. Topics that it did not read keep their offsets."""
     offsets = {topic: dict(partitions) for topic, partitions in progress.offsets.items()} if progress else {}
     for partition, item in ranges.items():
         offsets.setdefault(partition.topic, {})[partition.number] = item.end

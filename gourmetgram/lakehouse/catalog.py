@@ -24,7 +24,7 @@ _VERSIONS: Final = text(
 
 @contextmanager
 def open_catalog(settings: IcebergSettings) -> Iterator[Catalog]:
-    """The catalog `gourmetgram`; its connections are closed at the end.
+    """Open the catalog `gourmetgram`; its connections are closed at the end of the block.
 
     Raises:
         TransientError: the catalog's database is away.
@@ -38,7 +38,7 @@ def open_catalog(settings: IcebergSettings) -> Iterator[Catalog]:
 
 
 def catalog_properties(settings: IcebergSettings) -> dict[str, str]:
-    """The properties with which PyIceberg reaches the catalog and the warehouse."""
+    """PyIceberg properties of the catalog and the warehouse."""
     return {
         "type": settings.pyiceberg_catalog__gourmetgram__type,
         "uri": settings.uri,
@@ -55,9 +55,9 @@ def catalog_properties(settings: IcebergSettings) -> dict[str, str]:
 
 
 def table_versions(settings: IcebergSettings) -> dict[str, str]:
-    """The current metadata file of each table, by the table's name; none before anything has used the catalog.
+    """The current metadata file of each table, by the table's name; empty before the catalog's first use.
 
-    Unlike opening the catalog, this creates nothing in its database.
+    Unlike `open_catalog`, this creates nothing in the catalog's database.
 
     Raises:
         TransientError: the catalog's database is away.
@@ -72,7 +72,7 @@ def table_versions(settings: IcebergSettings) -> dict[str, str]:
         engine.dispose()
 
 
-# Two processes that open a new catalog at once both create its tables; the one that loses finds them next time.
+# Two processes that open a new catalog at once both create its tables; the loser finds them at its next attempt.
 @retry(
     retry=retry_if_exception_type((IntegrityError, ProgrammingError)),
     stop=stop_after_attempt(4),

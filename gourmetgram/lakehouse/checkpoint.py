@@ -1,4 +1,4 @@
-"""Task `commit_checkpoint`: the Variable that shows people how far the aggregation has come."""
+"""Task `commit_checkpoint`: the Airflow Variable that shows the progress of the aggregation to people."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,11 +15,11 @@ VARIABLE: Final = "redpanda_event_aggregation_checkpoint"
 
 
 def checkpoint_document(settings: IcebergSettings) -> dict[str, Any]:
-    """The content of the Variable: a mirror of the newest snapshot, which nothing reads to decide anything.
+    """Content of the Variable: a copy of the newest snapshot's progress, for people only; no program decides by it.
 
     Returns:
         `{"version", "offsets": {topic: {partition: next offset}}, "updated_at", "last_run_id", "bootstrap"}`; keys and
-        values are as JSON has them.
+        values have JSON types.
 
     Raises:
         TransientError: the catalog is away.

@@ -1,8 +1,8 @@
 """Commits that succeed only on the snapshot they were prepared for.
 
-A commit carries the snapshot's summary and the table's properties in one step: content and progress change together
-or not at all. Nothing is retried here. PyIceberg's own retry would put an append on top of whatever came first, so it
-is switched off by a property, which is checked before each commit.
+A commit changes the snapshot's summary and the table's properties in one step: content and progress change together or
+not at all. Nothing is retried here. PyIceberg's own retry would add the files on top of another writer's snapshot, so a
+property switches it off; the property is checked before each commit.
 """
 
 import time
@@ -30,8 +30,8 @@ _MANIFEST_BYTES: Final = 8 * 1024 * 1024
 class _Transaction(Transaction):
     """A transaction that keeps the metadata it has built.
 
-    PyIceberg copies all of it whenever something looks at it, some twenty times a commit: a fifth of a commit's work.
-    Nobody changes what it gets.
+    PyIceberg copies all metadata at each access, some twenty times a commit: a fifth of a commit's work. No caller
+    changes the returned metadata.
     """
 
     _built: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
@@ -46,7 +46,7 @@ class _Transaction(Transaction):
 
 
 def begin(table: Table) -> Transaction:
-    """As `table.transaction()`."""
+    """Begin a transaction, like `table.transaction()`."""
     return _Transaction(table)
 
 
@@ -57,12 +57,12 @@ def append_files(
 
     Args:
         table: as loaded when the files were prepared; it is refreshed by the commit.
-        files: may be empty: then the snapshot only says how far the table has come.
+        files: may be empty: then the snapshot changes only the progress.
         summary: properties of the snapshot.
         properties: properties of the table.
 
     Returns:
-        the snapshot's id.
+        The snapshot's id.
 
     Raises:
         ChangedMeanwhileError: another snapshot came first; nothing was committed.
@@ -85,12 +85,12 @@ def replace_files(
     summary: Mapping[str, str],
     properties: Mapping[str, str],
 ) -> int:
-    """Put files in the place of others in one snapshot; arguments, result and errors as for `append_files`.
+    """Replace files by others in one snapshot; arguments, result and errors are those of `append_files`.
 
     Args:
         table: as loaded when the files were prepared; it is refreshed by the commit.
         old: files of the table's current snapshot.
-        new: what replaces them.
+        new: files that replace them.
         summary: properties of the snapshot.
         properties: properties of the table.
     """
@@ -114,13 +114,13 @@ def set_properties(table: Table, properties: Mapping[str, str]) -> None:
 
 
 def refuse_overdue(started: float) -> None:
-    """Call before a commit.
+    """Refuse a commit whose files were begun too long ago; call it before each commit.
 
     Args:
         started: `time.monotonic()` before the first of the commit's files was written.
 
     Raises:
-        TransientError: too long ago, see `MAX_RUN_S`.
+        TransientError: more than `MAX_RUN_S` seconds have passed.
     """
     if time.monotonic() - started > MAX_RUN_S:
         raise TransientError(
@@ -129,7 +129,7 @@ def refuse_overdue(started: float) -> None:
 
 
 class _ReplaceFiles(_OverwriteFiles):
-    """PyIceberg's overwrite, and manifests merged when they become many, as its appends do."""
+    """PyIceberg's overwrite, which also merges manifests when they become many, as PyIceberg's appends do."""
 
     def _process_manifests(self, manifests: list[ManifestFile]) -> list[ManifestFile]:
         properties = self._transaction.table_metadata.properties

@@ -1,4 +1,4 @@
-"""How PyIceberg reaches the object store: no request that can be saved."""
+"""PyIceberg's access to the object store, with as few requests as possible."""
 
 from contextlib import suppress
 from functools import lru_cache
@@ -20,15 +20,16 @@ from pyiceberg.io import (
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
 
 _KEPT_BYTES: Final = 32 * 1024 * 1024
-# Metadata, lists of manifests, manifests: each has a name of its own, and what it says never changes.
+# Metadata, lists of manifests, manifests: each has a unique name, and its content never changes.
 _UNCHANGING: Final = (".metadata.json", ".avro")
 
 
 class LakeFileIO(PyArrowFileIO):
     """PyIceberg's own file access, for an S3 store that is described by `catalog_properties`.
 
-    PyIceberg uploads every file in parts: three requests, where the small files of a commit need one. It connects
-    anew for each table that is loaded. And it asks for the same few metadata files five to ten times a run.
+    It avoids three costs of PyIceberg's version. That one uploads every file in parts: three requests, where a small
+    file needs one. It opens new connections for each loaded table. It reads the same few metadata files five to ten
+    times a run.
     """
 
     def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
@@ -42,7 +43,7 @@ class LakeFileIO(PyArrowFileIO):
         )
 
     def new_input(self, location: str) -> PyArrowFile:
-        """A file to read; metadata is read once a process."""
+        """A file to read; metadata is read once per process."""
         file = super().new_input(location)
         if not location.endswith(_UNCHANGING):
             return file
@@ -51,15 +52,15 @@ class LakeFileIO(PyArrowFileIO):
 
 @lru_cache(maxsize=4)
 def _connect(**options: str | float) -> S3FileSystem:
-    """Share one file system, which any thread may use, among all tables of a process."""
+    """Share one thread-safe file system among all tables of a process."""
     return S3FileSystem(allow_delayed_open=True, **options)
 
 
 class _UnchangingFile(PyArrowFile):
-    """A file whose content is kept in memory, among those that were used last.
+    """A file whose content is kept in memory among the most recently used ones.
 
     Args:
-        endpoint: of the store that holds it.
+        endpoint: URL of the store that holds it.
         location: see `PyArrowFile`, as for `path` and `fs`.
     """
 
@@ -68,13 +69,13 @@ class _UnchangingFile(PyArrowFile):
         self._key = endpoint, location
 
     def open(self, seekable: bool = True) -> InputStream:
-        """As `PyArrowFile.open`."""
+        """Open the file, like `PyArrowFile.open`."""
         with _kept_lock:
             content = _kept.get(self._key)
         if content is None:
             with super().open(seekable) as stream:
                 content = stream.read()
-            # One that is larger than all that may be kept is refused.
+            # A content larger than the whole memory for contents is not kept.
             with _kept_lock, suppress(ValueError):
                 _kept[self._key] = content
         return BytesIO(content)

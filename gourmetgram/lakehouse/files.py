@@ -1,8 +1,8 @@
 """Data files of partitioned tables, written in bounded memory.
 
-Rows wait in one buffer a day. When the buffers are full, the fullest day's rows become sorted row groups of that
-day's open file. So few files come out however the days are mixed, which PyIceberg's own writer cannot do: it wants
-all rows of a commit in memory.
+Each day has one buffer of rows. When the buffers are full, the rows of the fullest day become sorted row groups of that
+day's open file. So there are few files, however the days are mixed. PyIceberg's own writer needs all rows of a commit
+in memory.
 """
 
 import logging
@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class WriterLimits(NamedTuple):
-    """What a writer may hold, and when it begins another file.
+    """Memory of a writer, and the size of its files.
 
     Attributes:
-        buffered_rows: rows that wait in memory, over all days.
+        buffered_rows: rows in memory, over all days.
         buffered_bytes: their size in memory.
         file_bytes: a file is closed once it is this large.
         open_files: days whose files are open at the same time; each keeps up to 10 MB until it is sent.
@@ -48,11 +48,11 @@ class WriterLimits(NamedTuple):
 
 
 class DataFileWriter:
-    """Writes rows of a table into data files that a later commit makes part of it.
+    """Writes rows of a table into data files that a later commit adds to it.
 
     Args:
         table: a table that is partitioned by the day of one time column.
-        definition: how its rows are arranged.
+        definition: arrangement of its rows.
         limits: memory and sizes.
     """
 
@@ -88,7 +88,7 @@ class DataFileWriter:
             self._flush(max(self._waiting, key=self._waiting_rows.__getitem__))
 
     def finish(self) -> list[DataFile]:
-        """Write what still waits, close all files, and return them."""
+        """Write the buffered rows, close all files, and return them."""
         for day in sorted(self._waiting):
             self._flush(day)
         for day in sorted(self._open):
@@ -96,7 +96,7 @@ class DataFileWriter:
         return list(self._finished)
 
     def discard(self) -> None:
-        """Delete what was written; what cannot be deleted is left to the maintenance."""
+        """Delete the written files; the maintenance removes those that cannot be deleted now."""
         for file in self._open.values():
             file.abandon()
         paths = [file.path for file in self._open.values()] + [file.file_path for file in self._finished]
@@ -110,11 +110,11 @@ class DataFileWriter:
         return rows >= self._limits.buffered_rows or size >= self._limits.buffered_bytes
 
     def _flush(self, day: int) -> None:
-        """Write the rows that wait for a day as one row group, or one a value of a column."""
+        """Write the buffered rows of a day as one row group, or as one row group per value of a column."""
         rows = pa.concat_tables(self._waiting.pop(day))
         del self._waiting_rows[day], self._waiting_bytes[day]
         file = self._open.pop(day, None) or self._create(day)
-        # The last one used comes last: the first is closed when too many are open.
+        # Keeps the most recently used file last: the first is closed when too many are open.
         self._open[day] = file
         with named_outages("a data file could not be written"):
             for part in _by_value(rows, self._row_groups_by):
@@ -142,7 +142,7 @@ class _OpenFile:
         self.path = provider.new_data_location(f"{uuid.uuid4()}.parquet", key)
         with named_outages("a data file could not be created"):
             self._output: OutputFile = table.io.new_output(self.path)
-            # Its name is its own: nobody needs to be asked whether there is such a file.
+            # The name is unique, so no request is needed to find out if the file exists.
             self._stream: OutputStream = self._output.create(overwrite=True)
         self._metadata: list[pq.FileMetaData] = []
         self._writer = pq.ParquetWriter(
@@ -150,7 +150,7 @@ class _OpenFile:
             schema,
             compression=table.properties.get("write.parquet.compression-codec", "zstd"),
             compression_level=int(table.properties.get("write.parquet.compression-level", "1")),
-            # Almost every id of an event is its own only one: a dictionary of them is built to be thrown away.
+            # Almost every id of an event occurs once: its dictionary would be built only to be discarded.
             use_dictionary=[name for name in schema.names if name not in _UNIQUE_COLUMNS],
             metadata_collector=self._metadata,
         )
@@ -185,7 +185,7 @@ class _OpenFile:
         )
 
     def abandon(self) -> None:
-        """Let go of a file that nobody will read."""
+        """Abandon a file that belongs to no commit."""
         try:
             self._writer.close()
             self._stream.close()
@@ -197,12 +197,12 @@ _UNIQUE_COLUMNS: Final = ("event_id", "comment_id", "flag_id", "offset")
 
 
 def delete_files(table: Table, paths: Iterable[str]) -> None:
-    """Delete files that no snapshot refers to; failing is no harm, the maintenance finds them again."""
+    """Delete files that no snapshot refers to. A failure is harmless: the maintenance finds them again."""
     for path in paths:
         try:
             table.io.delete(path)
         except OSError as error:
-            log.warning("%s is not needed, but could not be deleted: %s", path, error)
+            log.warning("The unreferenced file %s could not be deleted: %s", path, error)
 
 
 def _by_day(rows: pa.Table, time_column: str) -> Iterable[tuple[int, pa.Table]]:

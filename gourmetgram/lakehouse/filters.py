@@ -1,4 +1,4 @@
-"""Row filters on Iceberg tables. The ignored complaints of mypy are wrong: PyIceberg's expressions take positions."""
+"""Row filters on Iceberg tables. PyIceberg's expressions take positional arguments; mypy does not know it."""
 
 from datetime import datetime
 

@@ -1,11 +1,11 @@
-"""Keeping tables small: few files a day, few snapshots, and nothing in the bucket that no snapshot needs.
+"""Compaction, snapshot expiry and removal of unreferenced files, which keep tables small.
 
 Runs at the end of each task, on that task's table, when a bound is exceeded. Bounds (see `MaintenancePolicy`): after
 any number of runs a day has at most 8 small files beside its large ones, and a table at most 41 snapshots.
 
 Readers and writers are never disturbed. Merged files replace old ones in an ordinary commit. A file leaves the bucket
-only after it was seen unreferenced an hour before: who began to read an old snapshot has that long to finish, and a
-run whose files are not committed yet, too (a run that takes longer refuses to commit).
+only one hour after it was first seen unreferenced. A reader of an old snapshot has this hour to finish. A run whose
+files are not committed yet has it too (a run that takes longer refuses to commit).
 """
 
 import logging
@@ -35,19 +35,19 @@ from gourmetgram.moments import parse_utc, utc_text
 log = logging.getLogger(__name__)
 
 LEDGER: Final = "unreferenced-files.json"
-"""File in a table's `metadata` folder: path -> when it was first seen unreferenced."""
+"""File in a table's `metadata` folder: path -> time at which it was first seen unreferenced."""
 
 
 @dataclass(frozen=True)
 class MaintenancePolicy:
-    """When something is done, and how much is kept.
+    """Bounds of a table.
 
     Attributes:
         small_file_bytes: a data file below this size is small.
         small_files_a_day: with more small files than this, a day's are merged.
         max_snapshots: with more than this, old ones expire.
-        keep_snapshots: so many of the newest stay.
-        grace: how long an unreferenced file stays in the bucket.
+        keep_snapshots: number of newest snapshots that stay.
+        grace: time that an unreferenced file stays in the bucket.
     """
 
     small_file_bytes: int = 16 * 1024 * 1024
@@ -63,8 +63,8 @@ class MaintenanceResult:
 
     Attributes:
         merged_files: small data files that were merged.
-        new_files: data files that took their place.
-        expired_snapshots: how many are gone.
+        new_files: data files that replaced them.
+        expired_snapshots: number of expired snapshots.
         deleted_files: files (data and metadata) that left the bucket.
     """
 
@@ -75,7 +75,7 @@ class MaintenanceResult:
 
 
 def maintain_quietly(table: Table, policy: MaintenancePolicy | None = None) -> None:
-    """As `maintain`, but a failure is only logged: the next run tries again, and the data is safe either way."""
+    """Call `maintain`, and only log a failure: the next run tries again, and the data is safe."""
     try:
         maintain(table, policy)
     except PlatformError as error:
@@ -83,12 +83,12 @@ def maintain_quietly(table: Table, policy: MaintenancePolicy | None = None) -> N
 
 
 def maintain(table: Table, policy: MaintenancePolicy | None = None, *, clean: bool = False) -> MaintenanceResult:
-    """Merge small files, expire snapshots, and delete what is not needed any more, where a bound is exceeded.
+    """Merge small files, expire snapshots, and delete unreferenced files, where a bound is exceeded.
 
     Args:
         table: a table of this package, freshly loaded.
         policy: the bounds.
-        clean: look for unneeded files even when nothing was merged or expired.
+        clean: search for unreferenced files even when nothing was merged or expired.
 
     Raises:
         ChangedMeanwhileError: another writer committed during the merge; nothing was changed.
@@ -109,7 +109,7 @@ def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int
     """Merge the small files of each day that has too many, all in one commit.
 
     Returns:
-        how many files were merged, and into how many.
+        The number of merged files, and the number of files that replaced them.
     """
     old = _too_many_small(table, policy)
     if not old:
@@ -151,7 +151,7 @@ def _carried_summary(table: Table) -> dict[str, str]:
 
 
 def _expire(table: Table, policy: MaintenancePolicy) -> int:
-    """Expire all but the newest snapshots; branches and tags keep theirs."""
+    """Expire all but the newest snapshots; snapshots of branches and tags stay."""
     snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
     if len(snapshots) <= policy.max_snapshots:
         return 0
@@ -162,14 +162,14 @@ def _expire(table: Table, policy: MaintenancePolicy) -> int:
     try:
         table.maintenance.expire_snapshots().by_ids(old).commit()
     except ValueError as error:
-        # PyIceberg's answer when another maintenance expired one of them just now.
+        # PyIceberg's error when another maintenance has just expired one of them.
         raise ChangedMeanwhileError(f"snapshots were not expired: {error}") from error
     return len(old)
 
 
 def _clean(table: Table, policy: MaintenancePolicy) -> int:
-    """Delete the files of the table's folder that have been unreferenced for long enough."""
-    # The folder first, then the references: a file that is committed in between is seen as referenced.
+    """Delete the files of the table's folder that have been unreferenced for longer than the grace."""
+    # The folder is listed before the references: a file that is committed in between is seen as referenced.
     present = _files_in_folder(table)
     table.refresh()
     unreferenced = present - _referenced(table)
@@ -183,7 +183,7 @@ def _clean(table: Table, policy: MaintenancePolicy) -> int:
 
 
 def _files_in_folder(table: Table) -> set[str]:
-    """Locations of everything in the table's folder, except the ledger."""
+    """Locations of all files in the table's folder, except the ledger."""
     if not isinstance(table.io, PyArrowFileIO):
         raise PermanentError(f"PyIceberg was set to {type(table.io).__name__}; this program needs PyArrowFileIO")
     scheme, place, path = PyArrowFileIO.parse_location(table.location())
@@ -194,7 +194,7 @@ def _files_in_folder(table: Table) -> set[str]:
 
 
 def _referenced(table: Table) -> set[str]:
-    """Everything that the table's metadata leads to, over all of its snapshots."""
+    """All files that the table's metadata refers to, over all of its snapshots."""
     paths = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
     paths |= {item.statistics_path for item in table.metadata.statistics}
     paths |= {item.statistics_path for item in table.metadata.partition_statistics}

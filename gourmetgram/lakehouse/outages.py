@@ -11,19 +11,19 @@ from gourmetgram.errors import PermanentError, TransientError
 
 
 class ChangedMeanwhileError(TransientError):
-    """Another writer committed to the table first; nothing of this commit is in it. Start over from its new state."""
+    """Another writer committed to the table first; this commit changed nothing. Load the table and start over."""
 
 
 @contextmanager
 def named_outages(task: str) -> Iterator[None]:
-    """Turn the libraries' errors about absent or slow servers into the platform's.
+    """Turn the libraries' errors about absent or slow servers into the platform's errors.
 
     Args:
-        task: what could not be done, for the sentence.
+        task: the failure in words, as the beginning of the sentence.
 
     Raises:
         TransientError: PostgreSQL, the broker or the object store is away.
-        PermanentError: a file that a table needs is missing.
+        PermanentError: PostgreSQL refused, or a file that a table needs is missing.
     """
     try:
         yield

@@ -1,7 +1,7 @@
 """Kafka messages as rows of `events`: the result of `parse_event`, in a fraction of its time.
 
-What the platform's own services write takes the fast way: Arrow reads, checks and converts whole batches. Every message
-that is unusual in any respect is read by `gourmetgram.events.parse_event`, which alone decides what it means.
+Messages of the platform's own services take the fast path: Arrow reads, checks and converts whole batches. Any other
+message is read by `gourmetgram.events.parse_event`, which alone decides its meaning.
 """
 
 import io
@@ -21,10 +21,10 @@ from gourmetgram.lakehouse.schemas import EVENTS_DEFINITION
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _KINDS: Final = pa.array(EVENT_KINDS, pa.string())
-# All columns of `events` except `ingested_at`, which is the run's.
+# All columns of `events` except `ingested_at`, which the run sets.
 _SCHEMA: Final = pa.schema([field for field in EVENTS_DEFINITION.arrow_schema if field.name != "ingested_at"])
 
-# Stricter than `parse_event` on purpose: a message that does not match only takes the slow way.
+# Stricter than `parse_event` on purpose: a message that does not match only takes the slow path.
 _LOWER_UUID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _PLAIN_TIME: Final = r"^[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?(Z|\+00:00)$"
 
@@ -36,16 +36,16 @@ USUAL_FIELDS: Final = pa.schema(
         ("actor_eligible", pa.bool_()),
     ]
 )
-"""Every field that the platform writes into an event. A message with any other field, or another type of value, is
-unusual: so no number and nothing nested comes the fast way, where JSON readers differ in what they let through."""
+"""Every field that the platform writes into an event. A message with any other field, or another type of value, takes
+the slow path. So numbers and nested values never take the fast path: JSON readers differ in what they accept there."""
 
 _USUAL_BYTES: Final = 4_096
 _FEW: Final = 32
-"""A batch with an unusual message is halved until it is found among so few; those are read one by one."""
+"""A batch with an unusual message is halved until it has so few messages; these are read one by one."""
 
 
 class ParsedBatch(NamedTuple):
-    """Rows of `events` and what was left out.
+    """Rows of `events`, and the number of skipped messages.
 
     Attributes:
         rows: the columns of `events` without `ingested_at`, in no particular order.
@@ -57,11 +57,11 @@ class ParsedBatch(NamedTuple):
 
 
 class _UnusualError(ValueError):
-    """Some message of a batch is not what the platform writes."""
+    """A batch holds a message that the platform does not write."""
 
 
 def parse_messages(messages: Sequence[Message]) -> ParsedBatch:
-    """Read consumed messages (without errors) of the event topics."""
+    """Parse consumed messages (without errors) of the event topics."""
     tables, unusual = _usual_rows(messages)
     if not unusual:
         return ParsedBatch(pa.concat_tables(tables), Counter())
@@ -70,7 +70,7 @@ def parse_messages(messages: Sequence[Message]) -> ParsedBatch:
 
 
 def parse_slowly(records: Iterable[Record]) -> ParsedBatch:
-    """Read records one by one: what the fast way must equal."""
+    """Parse records one by one: the reference for the fast path."""
     bad: Counter[str] = Counter()
     rows = []
     for record in records:
@@ -83,7 +83,7 @@ def parse_slowly(records: Iterable[Record]) -> ParsedBatch:
 
 
 def _usual_rows(messages: Sequence[Message]) -> tuple[list[pa.Table], list[Message]]:
-    """The rows of the usual messages, and the other messages."""
+    """Rows of the usual messages, and the other messages."""
     if not messages:
         return [_SCHEMA.empty_table()], []
     try:
@@ -111,15 +111,15 @@ def _read_json(messages: Sequence[Message]) -> pa.Table:
         raise _UnusualError("a message has no value, or a long one")
     lines = b"\n".join(values)  # type: ignore[arg-type]
     joints = len(values) - 1
-    # Each message begins and ends as an object does, and none holds a line break. Then none is empty, and as there
-    # are as many rows as messages, each is one of them.
+    # Each message begins and ends like an object, and none contains a line break, so none is empty. With as many rows
+    # as messages, each message is one row.
     if not (lines.startswith(b'{"') and lines.endswith(b"}") and lines.count(b'}\n{"') == lines.count(b"\n") == joints):
         raise _UnusualError("a message is no object on one line")
     if not lines.isascii():
-        lines.decode()  # Arrow does not look whether it is UTF-8.
+        lines.decode()  # Arrow does not check for UTF-8.
     table = pj.read_json(
         io.BytesIO(lines),
-        # All in one block, on this thread: the other core is busy unpacking what comes next.
+        # One block on this thread: the other core decompresses the next messages.
         pj.ReadOptions(use_threads=False, block_size=len(lines) + 1),
         pj.ParseOptions(explicit_schema=USUAL_FIELDS, unexpected_field_behavior="error"),
     )
@@ -129,10 +129,10 @@ def _read_json(messages: Sequence[Message]) -> pa.Table:
 
 
 def _convert(messages: Sequence[Message], fields: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
-    """Rows of `events`, and which of them are right.
+    """Convert messages to rows of `events`, with a mask of the valid ones.
 
     Raises:
-        ValueError, pa.ArrowException: one cannot even be converted, like the 30th of February.
+        ValueError, pa.ArrowException: a value cannot be converted, like the 30th of February.
     """
     stamps, record_ms = zip(*map(Message.timestamp, messages), strict=True)
     if TIMESTAMP_NOT_AVAILABLE in stamps:
@@ -193,7 +193,7 @@ def _row(record: Record, event: Event) -> dict[str, Any]:
 
 
 def _text_id(value: object) -> str | None:
-    """An id that is no text is kept as its JSON."""
+    """Text of an id; an id of another type is kept as its JSON."""
     if value is None or isinstance(value, str):
         return parse_uuid(value) or value
     return orjson.dumps(value).decode()

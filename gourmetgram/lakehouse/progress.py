@@ -1,7 +1,7 @@
 """Progress of the tables, as their snapshots record it.
 
-Each snapshot of `events` carries, in its summary, the next offset of every partition, the run that wrote it, the
-time up to which the history is complete, and the run's `ingested_at`.
+The summary of each snapshot of `events` holds the next offset of every partition, the run's id, the watermark
+`complete_through`, and the run's `ingested_at`.
 """
 
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ class EventsProgress(NamedTuple):
 
     Attributes:
         offsets: next offset to read of each partition.
-        topic_ids: the broker's id of each topic, where it gives one: a recreated topic has another.
-        run_id: the aggregation that wrote it.
-        complete_through: every event that was not made up for the past, with a time up to this moment, is in.
+        topic_ids: the broker's id of each topic, if it has one: a topic created again has another id.
+        run_id: id of the aggregation run.
+        complete_through: watermark: all events up to this time are in the table, except backfilled ones.
         ingested_at: `ingested_at` of the newest run's records.
     """
 
@@ -44,7 +44,7 @@ class EventsProgress(NamedTuple):
     ingested_at: datetime
 
     def summary(self) -> dict[str, str]:
-        """As properties of a snapshot."""
+        """Properties of a snapshot."""
         return {
             OFFSETS: offsets_to_json(self.offsets),
             TOPIC_IDS: orjson.dumps(self.topic_ids, option=orjson.OPT_SORT_KEYS).decode(),
@@ -55,7 +55,7 @@ class EventsProgress(NamedTuple):
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, str]) -> Self:
-        """Read the properties that `summary` wrote."""
+        """Parse the properties that `summary` wrote."""
         return cls(
             offsets=offsets_from_json(summary[OFFSETS]),
             topic_ids=orjson.loads(summary.get(TOPIC_IDS, "{}")),
@@ -69,7 +69,7 @@ def events_progress(table: Table) -> EventsProgress | None:
     """Progress of `events`, from its newest snapshot with offsets; None before the first run.
 
     Raises:
-        PermanentError: the table has records, but no snapshot tells which offsets they stand for.
+        PermanentError: the table has records, but no snapshot holds their offsets.
     """
     for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
         summary = summary_of(snapshot)
@@ -89,10 +89,10 @@ def complete_through(table: Table) -> datetime | None:
     """Watermark of `events`: time through which its history is complete; None before the first run.
 
     Raises:
-        PermanentError: as `events_progress`.
+        PermanentError: see `events_progress`.
     """
     progress = events_progress(table)
-    # Both are of the same version of the table's metadata; a run without new events may move only the property.
+    # Both come from the same version of the table's metadata; a run without new events may move only the property.
     known = [] if progress is None else [progress.complete_through]
     if COMPLETE_THROUGH in table.properties:
         known.append(parse_utc(table.properties[COMPLETE_THROUGH]))
@@ -107,7 +107,7 @@ def summary_of(snapshot: Snapshot | None) -> dict[str, str]:
 
 
 def own_properties(summary: Mapping[str, str]) -> dict[str, str]:
-    """The platform's own properties of a summary: what a commit that changes no content carries forward."""
+    """The platform's own properties of a summary, which a commit without new content carries forward."""
     return {key: value for key, value in summary.items() if key.startswith(PREFIX)}
 
 
@@ -117,6 +117,6 @@ def offsets_to_json(offsets: Offsets) -> str:
 
 
 def offsets_from_json(text: str) -> Offsets:
-    """Read what `offsets_to_json` wrote."""
+    """Parse the output of `offsets_to_json`."""
     document: dict[str, dict[str, int]] = orjson.loads(text)
     return {topic: {int(p): offset for p, offset in parts.items()} for topic, parts in document.items()}

@@ -1,7 +1,7 @@
 """Reading tables in bounded memory.
 
-PyIceberg's own batch reader loads whole files ahead; here files are planned by PyIceberg and their row groups are
-streamed by Arrow, only the columns and row groups that the filter needs.
+PyIceberg's own batch reader loads whole files in advance. Here PyIceberg plans the files, and Arrow streams only the
+columns and row groups that the filter needs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,17 +28,17 @@ def stream_rows(
     row_filter: BooleanExpression | None = None,
     snapshot_id: int | None = None,
 ) -> pa.RecordBatchReader:
-    """The rows of a snapshot that match a filter, batch by batch.
+    """Stream the rows of a snapshot that match a filter, batch by batch.
 
     Args:
         table: an Iceberg table.
-        columns: names of the columns wanted, in the order wanted.
+        columns: names of the columns, in the order of the result.
         row_filter: on any columns; None = all rows.
         snapshot_id: None = the current snapshot; a table without one has no rows.
 
     Raises:
         TransientError: the object store is away.
-        PermanentError: a file is missing, or has deleted rows noted beside it by another program.
+        PermanentError: a file is missing, or another program has written delete files for it.
     """
     wanted = row_filter if row_filter is not None else AlwaysTrue()
     with named_outages(f"{'.'.join(table.name())} could not be read"):
@@ -51,7 +51,7 @@ def stream_rows(
 def stream_files(
     table: Table, files: Sequence[DataFile], columns: Sequence[str], row_filter: BooleanExpression | None = None
 ) -> pa.RecordBatchReader:
-    """As `stream_rows`, of some of the table's files."""
+    """Like `stream_rows`, for some of the table's files."""
     full = arrow_schema(table.schema())
     schema = pa.schema([full.field(name) for name in columns])
     return pa.RecordBatchReader.from_batches(schema, _batches(table, files, full, schema, row_filter or AlwaysTrue()))
@@ -73,8 +73,8 @@ def _batches(
             format="parquet",
             filesystem=table.io.fs_by_scheme(scheme, place),
         )
-        # Arrow reads ahead of a slow reader until 1 GiB waits, whatever its limits on files and batches: a scan of
-        # one row group at a time cannot.
+        # Arrow reads ahead of a slow reader until 1 GiB is buffered, whatever its limits on files and batches. A scan
+        # of one row group at a time cannot.
         for fragment in dataset.get_fragments(filter=expression):
             for group in fragment.split_by_row_group(filter=expression, schema=full):
                 batches = group.to_batches(schema=full, columns=schema.names, filter=expression, batch_size=BATCH_ROWS)

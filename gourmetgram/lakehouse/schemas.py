@@ -30,13 +30,14 @@ ALL_TABLES: Final = (EVENTS, *WINDOW_TABLES.values())
 RETRY_PROPERTY: Final = "commit.retry.num-retries"
 
 PROPERTIES: Final = {
-    # PyIceberg would repeat a failed append on top of the other writer's snapshot: the same records twice.
+    # PyIceberg would repeat a failed append on top of the other writer's snapshot: the records would be in the table
+    # twice.
     RETRY_PROPERTY: "0",
-    # Small enough that a reader that loads a whole file stays small, too.
+    # Small, so that a reader that loads a whole file needs little memory, too.
     "write.target-file-size-bytes": str(64 * 1024 * 1024),
     "write.parquet.compression-codec": "zstd",
     "write.parquet.compression-level": "1",
-    # Planning reads every manifest: keep them few.
+    # Planning reads every manifest, so few manifests are kept.
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "16",
     "write.metadata.previous-versions-max": "20",
@@ -61,13 +62,13 @@ class TableDefinition(NamedTuple):
 
     @property
     def partition_spec(self) -> PartitionSpec:
-        """One partition a day."""
+        """One partition per day."""
         source = self.schema.find_field(self.day_of)
         return PartitionSpec(PartitionField(source.field_id, 1000, DayTransform(), f"{self.day_of}_day"))
 
     @property
     def arrow_schema(self) -> pa.Schema:
-        """The columns as files hold them, with Iceberg's field ids."""
+        """The columns of the files, with Iceberg's field ids."""
         return arrow_schema(self.schema)
 
 
@@ -134,7 +135,7 @@ def ensure_tables(catalog: Catalog) -> None:
 
 
 def open_table(catalog: Catalog, name: str) -> Table:
-    """Load one of the four tables in order to write it; its properties are corrected where they differ.
+    """Load one of the four tables for writing; wrong properties are corrected.
 
     Raises:
         TransientError: the catalog or the object store is away.

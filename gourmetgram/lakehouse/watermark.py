@@ -21,7 +21,7 @@ def freeze(settings: PostgresSettings) -> DatabaseWatermark:
 
     Raises:
         TransientError: the database is away or too slow.
-        PermanentError: it has no outbox.
+        PermanentError: the database has no outbox.
     """
     try:
         with closing(psycopg2.connect(settings.database_url, **_OPTIONS)) as connection:
@@ -31,4 +31,4 @@ def freeze(settings: PostgresSettings) -> DatabaseWatermark:
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise TransientError(f"the application database is away or too slow: {str(error).strip()}") from error
     except psycopg2.Error as error:
-        raise PermanentError(f"the application database refused to tell its outbox: {str(error).strip()}") from error
+        raise PermanentError(f"the application database refused to show its outbox: {str(error).strip()}") from error

@@ -1,8 +1,8 @@
 """Tasks `write_*_windows`: events per image in windows of 5 minutes, recomputed where new records fell.
 
-The window table remembers up to which run's records (`ingested_at`) it is made. A run recomputes every window that a
-later record touched, from all copies and runs of its events, and puts the new rows in the place of the old ones in one
-commit that also moves the mark. So a run may be repeated, skipped or killed, and late events find their window.
+A window table has a mark: the newest `ingested_at` of the records that it counts. A run recomputes every window with a
+later record, from all records of that window. One commit replaces the rows and moves the mark. So a run may be
+repeated, skipped or killed, and late events are counted in their window.
 """
 
 import logging
@@ -44,17 +44,17 @@ WINDOW_US: Final = WIDTHS_US["5min"]
 
 EVENTS_SNAPSHOT: Final = "gourmetgram.events_snapshot_id"
 PROCESSED: Final = "gourmetgram.processed"
-"""Table property: the mark, and the snapshot it holds for. So the mark moves without a snapshot when new records
-touched no window of this kind; after a rollback it does not fit the current snapshot and is not believed."""
+"""Table property: the mark, and the snapshot that it belongs to. So the mark can move without a snapshot, when new
+records touched no window of this kind. After a rollback it does not fit the current snapshot and is ignored."""
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _SCHEMA: Final = WINDOWS_DEFINITION.arrow_schema
 
 _SLICE_ROWS: Final = 300_000
-"""About how many events are counted in one go: each takes some 100 bytes of memory meanwhile."""
+"""Number of events that are counted at a time, roughly; each takes some 100 bytes of memory."""
 
-# First one row an event, whatever its copies (they are identical); then events by image and window. As UUID an id takes
-# 16 bytes, not 36. This form took half the time of one that groups by image, window and event at once.
+# Step 1 keeps one row per event (its duplicates are identical); step 2 counts events by image and window. As UUID an id
+# takes 16 bytes, not 36. One step that groups by image, window and event took twice the time.
 _COUNT: Final = f"""
 SELECT image::VARCHAR AS image_id, window_us, count(*) AS event_count,
        count(*) FILTER (WHERE eligible) AS eligible_count
@@ -78,10 +78,10 @@ class WindowsResult:
 
     Attributes:
         table: name of the window table.
-        windows: how many windows of 5 minutes were recomputed.
-        rows: how many rows (image and window) they have now.
-        snapshot_id: the snapshot it made; None when no window was touched.
-        seconds: how long it took.
+        windows: number of recomputed windows of 5 minutes.
+        rows: number of their rows (image and window) afterwards.
+        snapshot_id: the new snapshot; None when no window was touched.
+        seconds: duration.
     """
 
     table: str
@@ -126,7 +126,11 @@ class _Rewrite:
         self._rows = 0
 
     def perform(self) -> tuple[int, int, int | None]:
-        """Returns the number of windows, of their rows, and the new snapshot's id if there is one."""
+        """Recompute the touched windows.
+
+        Returns:
+            The number of windows, of their rows, and the new snapshot's id if there is one.
+        """
         progress = events_progress(self._events)
         mark = processed_through(self._windows)
         if progress is None or (mark is not None and mark >= progress.ingested_at):
@@ -150,7 +154,7 @@ class _Rewrite:
         return len(touched), self._rows, snapshot_id
 
     def _touched(self, mark: datetime | None) -> NDArray[np.int64]:
-        """Starts, in microseconds and sorted, of the windows into which records after the mark fall."""
+        """Starts, in microseconds and sorted, of the windows with a record after the mark."""
         of_kind = equals("event_type", self._kind)
         row_filter = of_kind if mark is None else And(of_kind, after("ingested_at", mark))
         starts = np.empty(0, np.int64)
@@ -161,7 +165,7 @@ class _Rewrite:
         return starts
 
     def _write(self, touched: NDArray[np.int64]) -> tuple[list[DataFile], list[DataFile]]:
-        """Write the files of each touched day anew; returns the files they replace, and the new ones."""
+        """Rewrite the files of each touched day; returns the replaced files, and the new ones."""
         old: list[DataFile] = []
         writer = DataFileWriter(self._windows, WINDOWS_DEFINITION)
         try:
@@ -186,15 +190,15 @@ class _Rewrite:
         return [task.file for task in self._windows.scan(row_filter=on_day("window_start", day)).plan_files()]
 
     def _kept(self, files: Sequence[DataFile], starts: NDArray[np.int64]) -> Iterator[pa.Table]:
-        """The rows of files whose windows were not touched."""
+        """Rows of these files whose windows were not touched."""
         for batch in stream_files(self._windows, files, _SCHEMA.names):
             of_touched = np.isin(batch["window_start"].cast(pa.int64()).to_numpy(), starts)
             yield pa.Table.from_batches([batch]).filter(pa.array(~of_touched))
 
     def _recomputed(self, engine: duckdb.DuckDBPyConnection, starts: NDArray[np.int64]) -> Iterator[pa.Table]:
-        """The rows of windows that begin at `starts` (all in one day), counted from the events."""
+        """Rows of the windows that begin at `starts` (all in one day), counted from the events."""
         whole = And(equals("event_type", self._kind), between("event_time", starts[0], starts[-1] + WINDOW_US))
-        # The files' own counts: of all kinds and of the whole day, so an upper bound.
+        # The files' own counts: they include all kinds and the whole day, so this is an upper bound.
         expected = sum(task.file.record_count for task in self._events.scan(row_filter=whole).plan_files())
         slices = min(len(starts), -(-expected // _SLICE_ROWS))
         for part in np.array_split(starts, max(1, slices)):
@@ -224,7 +228,7 @@ class _Rewrite:
 
 
 def processed_through(windows: Table) -> datetime | None:
-    """The mark of a window table: it is made of all records with `ingested_at` up to this; None = make it anew."""
+    """Mark of a window table: all records with `ingested_at` up to it are counted; None = recompute all."""
     text = windows.properties.get(PROCESSED)
     if text is not None:
         document = orjson.loads(text)

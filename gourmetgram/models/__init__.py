@@ -1,1 +1,1 @@
-"""Trained models: what belongs to one, how it is checked and loaded, and where it is kept."""
+"""Trained models: their artifacts, the checks before loading, and their store."""

@@ -1,4 +1,4 @@
-"""The four artifacts of a model: what must be true of them before, and after, anything is unpickled."""
+"""The four artifacts of a model, and the checks before and after unpickling."""
 
 import hashlib
 import warnings
@@ -28,20 +28,20 @@ Folder = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9.
 
 
 class ArtifactError(PermanentError):
-    """These artifacts are no model that may be served; the text says why."""
+    """The artifacts are no model that may be served; the text gives the reason."""
 
 
 class ModelMetadata(BaseModel):
-    """What a reader needs of `metadata.json`; the trainer writes more.
+    """Part of `metadata.json` that readers need; the trainer writes more.
 
     Attributes:
-        version: counts up with each model.
-        updated_at: changes with every upload, and nothing else says that there is something new.
+        version: number of the model, counted up.
+        updated_at: time of the upload; a change of it is the only sign of a new model.
         rows_seen: distinct training rows.
         feature_names: the columns that the model was trained on, in order.
         sha256: digest of each artifact, by file name.
-        folder: where the artifacts are, relative to the metadata; empty for beside it. A publisher that gives every
-            version a folder of its own changes all artifacts in the one moment in which the metadata changes.
+        folder: folder of the artifacts, relative to the metadata; empty when they lie beside it. With a folder for each
+            version, all artifacts change at the one moment at which the metadata changes.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
@@ -56,10 +56,10 @@ class ModelMetadata(BaseModel):
 
 
 def parse_metadata(text: bytes) -> ModelMetadata:
-    """Read `metadata.json` and check what can be checked without the artifacts.
+    """Parse `metadata.json` and check it as far as possible without the artifacts.
 
     Raises:
-        ArtifactError: it cannot be read, or belongs to a model with other features.
+        ArtifactError: the text cannot be parsed, or names other features.
     """
     try:
         metadata = ModelMetadata.model_validate_json(text)
@@ -76,7 +76,7 @@ def parse_metadata(text: bytes) -> ModelMetadata:
 
 
 class Classifier(Protocol):
-    """What is used of scikit-learn's classifiers."""
+    """Methods of scikit-learn's classifiers that serving uses."""
 
     classes_: NDArray[np.int64]
 
@@ -85,7 +85,7 @@ class Classifier(Protocol):
 
 
 class Transformer(Protocol):
-    """What is used of scikit-learn's scalers and encoders."""
+    """Methods of scikit-learn's scalers and encoders that serving uses."""
 
     def transform(self, columns: NDArray[Any]) -> Any:  # noqa: ANN401 - an array or a sparse matrix, by the encoder's choice
         """The transformed columns."""
@@ -95,7 +95,7 @@ class ServingModel:
     """A model that has passed all checks.
 
     Args:
-        metadata: where it comes from.
+        metadata: its metadata.
         model: a classifier of the classes 0 and 1 on 29 columns.
         scaler: scales the 18 numeric ones.
     """
@@ -108,7 +108,7 @@ class ServingModel:
 
     @property
     def version(self) -> str:
-        """What rows and log lines call it."""
+        """Version as text, for rows and log lines."""
         return str(self.metadata.version)
 
     def probabilities(self, vectors: Sequence[FeatureVector]) -> list[float]:
@@ -124,8 +124,8 @@ class ServingModel:
         """The probability of class 1 of each row, shape (rows,).
 
         Args:
-            matrix: shape (rows, 29). Columns 1-18 go through the scaler; 19-29 are what the encoder would make of
-                the category (checked when the model was loaded) and stay as they are.
+            matrix: shape (rows, 29). Columns 1-18 go through the scaler. Columns 19-29 stay as they are: they equal the
+                encoder's output for the category (checked when the model was loaded).
         """
         scaled = self._scaler.transform(matrix[:, :_NUMERIC])
         probabilities = self._model.predict_proba(np.hstack([scaled, matrix[:, _NUMERIC:]]))
@@ -133,14 +133,14 @@ class ServingModel:
 
 
 def load_model(metadata: ModelMetadata, files: Mapping[str, bytes]) -> ServingModel:
-    """Check the digests of all artifacts, then unpickle what is on the list (unpickling.py), then try it out.
+    """Check the digests of all artifacts, unpickle the allowed classes (unpickling.py), and try out the model.
 
     Args:
         metadata: from `parse_metadata`.
         files: the content of each of `ARTIFACT_NAMES`.
 
     Raises:
-        ArtifactError: a digest differs (nothing is unpickled then), a file cannot be read or does not do its part.
+        ArtifactError: a digest differs (nothing is unpickled then), or a file cannot be read or fails the trial.
     """
     for name in ARTIFACT_NAMES:
         if hashlib.sha256(files[name]).hexdigest() != metadata.sha256[name]:
@@ -153,8 +153,8 @@ def load_model(metadata: ModelMetadata, files: Mapping[str, bytes]) -> ServingMo
         probability = serving.predict(np.zeros((1, len(FEATURE_NAMES)), dtype=np.float32))
     except ArtifactError:
         raise
-    except Exception as error:  # foreign objects may raise anything when they are asked to work
-        raise ArtifactError(f"the model does not judge a vector of 29 values: {_short(error)}") from error
+    except Exception as error:  # objects from a file may raise anything
+        raise ArtifactError(f"the model fails on a vector of 29 values: {_short(error)}") from error
     if probability.shape != (1,) or not 0 <= probability[0] <= 1:
         raise ArtifactError("the model's answer is not a probability")
     return serving
@@ -163,7 +163,7 @@ def load_model(metadata: ModelMetadata, files: Mapping[str, bytes]) -> ServingMo
 def _unpickle(name: str, content: bytes) -> Any:  # noqa: ANN401 - the caller finds out what it is
     try:
         with warnings.catch_warnings():
-            # A model of another scikit-learn is tried out below; that it is another one stands in its metadata.
+            # A model of another scikit-learn version is tried out below; its version is in the metadata.
             warnings.simplefilter("ignore")
             return load_artifact(content)
     except Exception as error:  # a damaged or foreign pickle may raise anything
@@ -171,7 +171,7 @@ def _unpickle(name: str, content: bytes) -> Any:  # noqa: ANN401 - the caller fi
 
 
 def _encodes_categories(encoder: Transformer) -> bool:
-    """Whether the encoder agrees with features 19 to 29: one column per category, none for an unknown one."""
+    """True if the encoder agrees with features 19 to 29: one column per category, none for an unknown one."""
     columns = encoder.transform(np.array([[name] for name in (*CATEGORIES, UNKNOWN_CATEGORY)], dtype=object))
     dense = columns.toarray() if hasattr(columns, "toarray") else np.asarray(columns)
     expected = np.vstack([np.eye(len(CATEGORIES)), np.zeros(len(CATEGORIES))])

@@ -1,4 +1,4 @@
-"""A trained model as the four files that are kept and published."""
+"""A trained model as four files, for storing and publishing."""
 
 import hashlib
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def write_package(package: ModelPackage, folder: Path) -> None:
-    """Write the four files, the metadata last: a folder that was left in between has none that fits."""
+    """Write the four files, the metadata last: after an interruption the folder has no metadata that fits."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in package.files.items():
         (folder / name).write_bytes(content)
@@ -37,7 +37,7 @@ def write_package(package: ModelPackage, folder: Path) -> None:
 
 
 def read_package(folder: Path) -> ModelPackage:
-    """Read what `write_package` wrote; nothing is checked yet.
+    """Read the output of `write_package`, without a check of its content.
 
     Raises:
         PermanentError: a file is missing, or metadata.json is no JSON object.
@@ -52,10 +52,10 @@ def read_package(folder: Path) -> ModelPackage:
 
 
 def metadata_document(text: bytes, place: str) -> dict[str, Any]:
-    """All that a metadata.json says, not only what a reader needs.
+    """The whole content of a metadata.json.
 
     Raises:
-        PermanentError: it is no JSON object; the text names `place`.
+        PermanentError: the text is no JSON object; the message names `place`.
     """
     try:
         document = orjson.loads(text)
@@ -67,5 +67,5 @@ def metadata_document(text: bytes, place: str) -> dict[str, Any]:
 
 
 def metadata_text(metadata: Mapping[str, Any]) -> bytes:
-    """A metadata.json that people can read, too."""
+    """Text of a metadata.json, indented for people."""
     return orjson.dumps(metadata, option=orjson.OPT_INDENT_2)

@@ -1,9 +1,9 @@
 """Publishing of models: versions in the object store, and the one that the scorer serves.
 
-Under the prefix, every version has a folder of its own, `versions/<n>/`, which is written once and never changed. The
-version in use is copied beside `metadata.json`, artifacts first; the metadata, written last, names the digests of the
-artifacts and the folder that holds them. So there is one moment in which a reader changes from the old model to the
-new one, and whoever reads in between sees digests that do not fit, never a mixture.
+Each version has its own folder under the prefix, `versions/<n>/`, which is written once and never changed. The version
+in use is copied beside `metadata.json`, artifacts first. The metadata, written last, holds the digests of the artifacts
+and their folder. So a reader changes from the old model to the new one at one moment. A read in between finds digests
+that do not fit, never a mixture.
 """
 
 import logging
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 VERSIONS: Final = "versions/"
 
 _TAKEN: Final = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
-# Two publishers at once, and one more for each that died between its first and its last file.
+# Covers publishers at the same time, and numbers whose publisher died between its first and its last file.
 _MAX_ATTEMPTS: Final = 20
 
 
@@ -38,9 +38,9 @@ class PublishedModel(NamedTuple):
     """A version in the store.
 
     Attributes:
-        version: its number.
-        active: whether it is the one served.
-        metadata: its metadata.json.
+        version: number of the version.
+        active: True for the version in use.
+        metadata: content of its metadata.json.
     """
 
     version: int
@@ -49,16 +49,16 @@ class PublishedModel(NamedTuple):
 
 
 class ModelPublisher(ModelRepository):
-    """Writes the objects under a prefix; arguments as for `ModelRepository`."""
+    """Writes the objects under a prefix; see `ModelRepository` for its arguments."""
 
     def publish(self, package: ModelPackage) -> ModelPackage:
-        """Store a model as the next version, and have it served.
+        """Store a model as the next version, and put it in use.
 
         Returns:
-            the model with its new version number and time, as published.
+            The model with its new version number and time, as published.
 
         Raises:
-            ArtifactError: the scorer would refuse it; nothing was written then.
+            ArtifactError: the scorer would refuse the model; nothing was written.
             TransientError: the object store is away.
         """
         check_package(package)
@@ -75,10 +75,10 @@ class ModelPublisher(ModelRepository):
         return published
 
     def activate(self, version: int) -> PublishedModel:
-        """Have a stored version served.
+        """Put a stored version in use.
 
         Raises:
-            MissingObjectError: there is no such version, or it is incomplete.
+            MissingObjectError: the version does not exist, or is incomplete.
             ArtifactError: its files are damaged.
             TransientError: the object store is away.
         """
@@ -90,7 +90,7 @@ class ModelPublisher(ModelRepository):
         return PublishedModel(version, True, metadata)
 
     def rollback(self) -> PublishedModel:
-        """Have the highest complete version below the one in use served.
+        """Put the highest complete version below the one in use into its place.
 
         Raises:
             PermanentError: no model is in use, or none is older.
@@ -120,7 +120,7 @@ class ModelPublisher(ModelRepository):
         return found
 
     def active_version(self) -> int | None:
-        """The number of the model in use; None when there is none that a reader would take."""
+        """Number of the model in use; None without a usable one."""
         try:
             return parse_metadata(self.read(METADATA_NAME)).version
         except MissingObjectError:
@@ -137,7 +137,7 @@ class ModelPublisher(ModelRepository):
         """The four files of a stored version.
 
         Raises:
-            MissingObjectError: there is no such version, or it is incomplete.
+            MissingObjectError: the version does not exist, or is incomplete.
             TransientError: the object store is away.
         """
         folder = folder_of(version)
@@ -149,7 +149,7 @@ class ModelPublisher(ModelRepository):
         """The four files of the model in use, as the scorer reads them.
 
         Raises:
-            MissingObjectError: there is none.
+            MissingObjectError: no model is in use.
             ArtifactError: its metadata cannot be used.
             TransientError: the object store is away.
         """
@@ -160,7 +160,7 @@ class ModelPublisher(ModelRepository):
 
     @property
     def served_keys(self) -> list[str]:
-        """The four keys that a reader of the model in use finds, in the order of writing."""
+        """The four keys of the model in use, in the order of writing."""
         return [self.prefix + name for name in (*ARTIFACT_NAMES, METADATA_NAME)]
 
     def _claim(self, content: bytes) -> int:
@@ -170,7 +170,7 @@ class ModelPublisher(ModelRepository):
             if self._write(folder_of(version) + ARTIFACT_NAMES[0], content, only_new=True):
                 return version
             version += 1
-        raise TransientError(f"Others take every new version number at {self.address}: try again later.")
+        raise TransientError(f"Other publishers took every new version number at {self.address}: try again later.")
 
     def _point_at(self, package: ModelPackage) -> None:
         for name in ARTIFACT_NAMES:
@@ -195,7 +195,7 @@ class ModelPublisher(ModelRepository):
         return sorted(int(name) for name in names if name.isdecimal())
 
     def _write(self, name: str, content: bytes, *, only_new: bool = False) -> bool:
-        """Write one object; returns False when it should be new and is not."""
+        """Write one object. Returns False when `only_new` is set and the object exists."""
         condition = {"IfNoneMatch": "*"} if only_new else {}
         kind = "application/json" if name.endswith(".json") else "application/octet-stream"
         try:

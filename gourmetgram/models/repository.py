@@ -9,13 +9,13 @@ from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import ObjectStoreSettings
 
 MAX_OBJECT_BYTES: Final = 256 * 1024 * 1024
-"""No model of this platform comes near; a larger object would only fill the memory of a reader."""
+"""Upper limit of an object, far above any model of this platform: a larger one would only fill the reader's memory."""
 
 _MISSING: Final = {"NoSuchKey", "NoSuchBucket", "404"}
 
 
 class MissingObjectError(PermanentError):
-    """There is no such object (yet)."""
+    """The object does not exist (yet)."""
 
 
 class ModelRepository:
@@ -34,7 +34,7 @@ class ModelRepository:
 
     @property
     def address(self) -> str:
-        """E.g. `s3://gourmetgram-datalake/models/moderation/`."""
+        """Address of the folder, e.g. `s3://gourmetgram-datalake/models/moderation/`."""
         return f"s3://{self.bucket}/{self.prefix}"
 
     def read(self, name: str) -> bytes:
@@ -44,8 +44,8 @@ class ModelRepository:
             name: key relative to the prefix.
 
         Raises:
-            MissingObjectError: it is not there.
-            PermanentError: it is larger than any model.
+            MissingObjectError: the object does not exist.
+            PermanentError: the object is larger than `MAX_OBJECT_BYTES`.
             TransientError: the object store is away or refuses to answer.
         """
         try:

@@ -8,7 +8,7 @@ from gourmetgram.settings import Settings
 
 
 def _folder(prefix: str) -> str:
-    """A prefix names a folder, with or without the slash at its end."""
+    """Prefix with a slash at its end, which may be missing in the setting."""
     return f"{prefix.strip('/')}/"
 
 

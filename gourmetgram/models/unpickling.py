@@ -1,8 +1,8 @@
-"""Reading pickled artifacts without running code that they bring along.
+"""Reading pickled artifacts without running code from the file.
 
-A pickle may name any function of Python and have it called. The names of this module's list are all that a model of
-this platform needs; a file that names another one is refused before anything is called. Why a list and not another
-format: docs/decisions/model-allow-list.md.
+A pickle may name any Python function and have it called. The list of this module holds all names that a model of this
+platform needs; a file that names another one is refused before any call. Reasons for a list instead of another format:
+docs/decisions/model-allow-list.md.
 """
 
 import io
@@ -18,9 +18,9 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 MAX_BYTES: Final = 256 * 1024 * 1024
-"""Most bytes of an artifact once decompressed."""
+"""Largest size of an artifact once decompressed, bytes."""
 
-_PythonUnpickler: Final = pickle._Unpickler  # the one in Python: its steps can be replaced
+_PythonUnpickler: Final = pickle._Unpickler  # the Python version: its steps can be replaced
 
 
 class ForbiddenClassError(pickle.UnpicklingError):
@@ -35,7 +35,7 @@ _ALLOWED: Final[dict[tuple[str, str], object]] = {
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "float64"): np.float64,
-    # Where numpy 2 and numpy 1 keep them.
+    # Its places in numpy 2 and numpy 1.
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "scalar"): scalar,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
@@ -48,17 +48,17 @@ _ALLOWED: Final[dict[tuple[str, str], object]] = {
 """Names that a file may use, each with its object."""
 
 _WITH_STATE: Final = (NumpyArrayWrapper, np.dtype, np.ndarray, SGDClassifier, StandardScaler, OneHotEncoder)
-"""Kinds of objects whose attributes a file may set. Classes and functions themselves are none of them."""
+"""Types whose objects may get attributes from a file. Classes and functions are not among them."""
 
 
 def load_artifact(content: bytes) -> Any:  # noqa: ANN401 - the caller finds out what it is
     """The object in a `.joblib` file.
 
     Args:
-        content: of the file, compressed by joblib or not.
+        content: content of the file, compressed by joblib or not.
 
     Raises:
-        ForbiddenClassError: the file asks for something that is not on the list. None of it was called.
+        ForbiddenClassError: the file asks for a name that is not on the list. None of it was called.
         Exception: the file is damaged; a damaged pickle may raise anything.
     """
     return _Unpickler(_decompressed(content)).load()
@@ -80,7 +80,7 @@ class _Restricted(_PythonUnpickler):  # type: ignore[misc, valid-type] # private
     dispatch = _PythonUnpickler.dispatch.copy()
 
     def find_class(self, module: str, name: str) -> object:
-        """The object behind a name. The name itself is never imported."""
+        """The object of a name on the list. Names are never imported."""
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -99,7 +99,7 @@ class _Restricted(_PythonUnpickler):  # type: ignore[misc, valid-type] # private
 
 
 class _Unpickler(_Restricted):
-    """Reads a file of joblib's: a pickle with the bytes of arrays in between, each after a placeholder."""
+    """Reads a joblib file: a pickle in which the bytes of each array follow a placeholder."""
 
     dispatch = _Restricted.dispatch.copy()
 
@@ -109,7 +109,7 @@ class _Unpickler(_Restricted):
         self.file_handle, self.np = file, np
 
     def load_build(self) -> None:
-        """Set the attributes of the newest object; a placeholder then gives way to its array."""
+        """Set the attributes of the newest object, and replace a placeholder by its array."""
         super().load_build()
         if isinstance(self.stack[-1], NumpyArrayWrapper):
             self.stack[-1] = self._array(self.stack[-1])
@@ -122,7 +122,7 @@ class _Unpickler(_Restricted):
         if dtype.hasobject:
             # An array of texts is a pickle of its own. Some versions of joblib read it with a plain `pickle.load`.
             return _Restricted(self.file_handle).load()
-        # A fresh one: the file may have given its placeholder other methods.
+        # A new placeholder: the file may have changed the methods of its own.
         fresh = NumpyArrayWrapper(
             np.ndarray,
             placeholder.shape,
@@ -134,7 +134,7 @@ class _Unpickler(_Restricted):
 
 
 def _require_honest(dtype: object) -> None:
-    """Refuse a data type that does not say what it holds: numpy would take bytes of the file for addresses."""
+    """Refuse a data type without a description of its content: numpy would take bytes of the file for addresses."""
     if not isinstance(dtype, np.dtype):
         raise ForbiddenClassError("an array without a data type")
     plain = np.dtype(dtype.str)

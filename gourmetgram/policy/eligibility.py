@@ -1,7 +1,7 @@
 """Governance: the actors whose events may be used to score images and to train models.
 
-The rule stands here in three forms, made from one constant: in Python, in SQL, and as arithmetic that also takes
-columns of a query. An actor is not eligible when
+The rule has three forms, made from one constant: in Python, in SQL, and as arithmetic that also takes columns of a
+query. An actor is not eligible when
 
 1. the account is a test account of the operators, or
 2. the actor may be a minor: only the year of birth is known, so in the year of the 18th birthday the actor may still
@@ -28,10 +28,10 @@ def may_be_minor(year_of_birth: Any, event_year: Any) -> Any:  # noqa: ANN401 - 
 
 
 def actor_eligible(*, is_test_account: bool, year_of_birth: int | None, event_year: int) -> bool:
-    """Tell whether an actor's event counts.
+    """True if an actor's event counts.
 
     Args:
-        is_test_account: accounts of the operators themselves.
+        is_test_account: True for accounts of the operators.
         year_of_birth: calendar year, or None when unknown.
         event_year: calendar year (UTC) of the event.
     """

@@ -1,4 +1,4 @@
-"""The rules: two versions of a policy, each a table of conditions and points (section 9b of the lab contract)."""
+"""The rules: two versions of a policy, each a table of conditions and points (rule 28 of docs/rules.md)."""
 
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -11,7 +11,7 @@ Evidence: TypeAlias = Mapping[str, float]
 """The 29 features by name, and `CONTEXT_COMMENTS_1MIN` when the request carried it."""
 
 CONTEXT_COMMENTS_1MIN: Final = "context.comments_1min"
-"""Not a feature: the request's own count, which sees a short flood of comments that 5 minutes dilute."""
+"""Not a feature: the request's own count. It shows a short flood of comments, which the 5-minute count dilutes."""
 
 NO_RULE_FIRED: Final = "no rule fired"
 MAX_SCORE: Final = 1.0
@@ -21,9 +21,9 @@ class PolicyRule(NamedTuple):
     """One condition of a policy.
 
     Attributes:
-        name: what the rule is called in a rationale.
-        points: what it adds to the score.
-        holds: the values that made it fire, by name; empty when it does not fire.
+        name: name of the rule in a rationale.
+        points: its part of the score.
+        holds: returns the values that made it fire, by name; empty when it does not fire.
     """
 
     name: str
@@ -32,7 +32,7 @@ class PolicyRule(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A score in [0, 1], rounded to 6 decimals, and the rules it came from, for people."""
+    """A score in [0, 1], rounded to 6 decimals, and its rationale: the rules that fired."""
 
     score: float
     rationale: str
@@ -59,7 +59,7 @@ def _comment_flood(evidence: Evidence) -> dict[str, float]:
 
 
 def _bot_pattern(evidence: Evidence) -> dict[str, float]:
-    """Many comments on an image that hardly anybody looked at."""
+    """Many comments on an image with few views."""
     if evidence["comments_1hr"] > 50 and evidence["views_1hr"] < 100:
         return {name: evidence[name] for name in ("comments_1hr", "views_1hr")}
     return {}
@@ -86,7 +86,7 @@ def judge(version: PolicyVersion, evidence: Evidence) -> Verdict:
     """Score an image by the rules.
 
     Args:
-        version: which policy.
+        version: version of the policy.
         evidence: the features by name; for v2 also `CONTEXT_COMMENTS_1MIN` when the request carried it.
     """
     score = 0.0

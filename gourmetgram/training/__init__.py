@@ -1,1 +1,4 @@
-"""From the rows of `moderation.training_data` to a model and what it is worth. `gourmetgram train` and the notebook."""
+"""Training of a model from `moderation.training_data`, and its evaluation.
+
+The command `gourmetgram train` and the notebook use it.
+"""

@@ -1,4 +1,4 @@
-"""The rows of `moderation.training_data` as batches of examples, in bounded memory however long the table is."""
+"""The rows of `moderation.training_data` as batches of examples, in bounded memory for a table of any length."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -24,7 +24,7 @@ from gourmetgram.training_data.table import TRAINING_TABLE, find_training_table
 
 LABEL: Final = "label_needs_moderation_24h"
 FEATURE_COLUMNS: Final = (*NUMERIC_FEATURES, "category")
-"""The columns that a vector is built of."""
+"""The columns that a feature vector is made of."""
 
 HOW_TO_FILL: Final = (
     "Let traffic or a backfill (GENERATOR_MODE=backfill) run, then trigger the DAG redpanda_event_aggregation and "
@@ -37,7 +37,7 @@ _NUMERIC: Final = len(NUMERIC_FEATURES)
 
 
 class UnusableDataError(PermanentError):
-    """No model can be trained from these rows; the text says why and what to do."""
+    """The rows cannot train a model; the text gives the reason and the remedy."""
 
 
 class Examples(NamedTuple):
@@ -48,7 +48,7 @@ class Examples(NamedTuple):
         labels: 1 where a flag came within the horizon, else 0, shape (n,).
         uploads_us: upload time of each row's image, microseconds since the epoch, shape (n,).
         minutes: decision points, shape (n,).
-        image_ids: n texts, or None when they were not asked for.
+        image_ids: n texts, or None when they were not requested.
     """
 
     matrix: FeatureMatrix
@@ -72,11 +72,11 @@ class Examples(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """A batch of n rows as the choice of a horizon sees it.
+    """A batch of n rows, with the columns that the choice of a horizon needs.
 
     Attributes:
         image_ids: n texts.
-        observed: what is known of the rows.
+        observed: flag observations of the rows.
     """
 
     image_ids: pa.StringArray
@@ -87,7 +87,7 @@ class TrainingTable:
     """`moderation.training_data` as of one snapshot.
 
     Args:
-        table: has the columns of moderation.training_data.
+        table: the Iceberg table.
         snapshot_id: one of its snapshots.
     """
 
@@ -96,17 +96,17 @@ class TrainingTable:
         self.snapshot_id = snapshot_id
 
     def looks(self) -> Iterator[Looks]:
-        """All rows in the few columns that labels follow from, batch by batch.
+        """All rows, with the few columns that decide labels, batch by batch.
 
         Raises:
-            UnusableDataError: a row has no value where it must have one.
+            UnusableDataError: a row lacks a required value.
             TransientError: the object store is away.
         """
         for batch in self.batches(("image_id", *_OBSERVED_COLUMNS)):
             yield Looks(_without_nulls(batch, "image_id"), observations(batch))
 
     def rows(self, horizon_minutes: int) -> "TrainingRows":
-        """The rows that can be learned from with a horizon of 1 to 1,440 minutes."""
+        """The rows that a model can learn from, with a horizon of 1 to 1,440 minutes."""
         return TrainingRows(self, horizon_minutes)
 
     def batches(self, columns: Sequence[str], row_filter: BooleanExpression | None = None) -> Iterator[pa.RecordBatch]:
@@ -119,7 +119,7 @@ class TrainingRows:
 
     Args:
         source: the table.
-        horizon_minutes: of the labels, 1 to 1,440.
+        horizon_minutes: label horizon, 1 to 1,440.
     """
 
     def __init__(self, source: TrainingTable, horizon_minutes: int) -> None:
@@ -131,11 +131,11 @@ class TrainingRows:
         """All usable rows, batch by batch, in the same order each time.
 
         Args:
-            with_ids: whether image ids are needed.
-            row_filter: rows that are certainly not wanted, so that their files need not be read.
+            with_ids: True to include image ids.
+            row_filter: only rows that match; files without such rows are not read.
 
         Raises:
-            UnusableDataError: a row has no value where it must have one.
+            UnusableDataError: a row lacks a required value.
             TransientError: the object store is away.
         """
         columns = (*FEATURE_COLUMNS, *_OBSERVED_COLUMNS, *(["image_id"] if with_ids else []))
@@ -162,11 +162,11 @@ def open_training_table(catalog: Catalog, snapshot_id: int | None = None) -> Tra
     """`moderation.training_data` as of a snapshot.
 
     Args:
-        catalog: the lakehouse's.
+        catalog: the Iceberg catalog.
         snapshot_id: None = the newest.
 
     Raises:
-        UnusableDataError: there is no table, no row, no such snapshot, or only one of an earlier version.
+        UnusableDataError: the table or the snapshot does not exist, has no row, or is of an earlier version.
         TransientError: the catalog or the object store is away.
     """
     with named_outages(f"{TRAINING_TABLE} could not be opened"):
@@ -185,7 +185,7 @@ def open_training_table(catalog: Catalog, snapshot_id: int | None = None) -> Tra
 
 
 def _columns_at(table: Table, snapshot: Snapshot) -> list[str]:
-    # A run that changes no row adds the column without a new snapshot: the newest one is as the table is.
+    # A run that changes no row adds the column without a new snapshot, so the newest snapshot has the table's schema.
     if snapshot.schema_id is None or snapshot == table.current_snapshot():
         return table.schema().column_names
     return table.schemas()[snapshot.schema_id].column_names
@@ -195,7 +195,7 @@ def observations(batch: pa.RecordBatch) -> Observations:
     """Flag observations of a batch of rows.
 
     Raises:
-        UnusableDataError: a row has no value where it must have one.
+        UnusableDataError: a row lacks a required value.
     """
     anchors_us = _integers(batch, "anchor_time")
     flagged = batch[FIRST_FLAG]
@@ -214,12 +214,12 @@ def vectors(batch: pa.RecordBatch) -> FeatureMatrix:
     """The vectors of rows, shape (rows, 29).
 
     Args:
-        batch: has the columns `FEATURE_COLUMNS`; a category that is none of the eleven gives eleven zeros.
+        batch: has the columns `FEATURE_COLUMNS`; an unknown category gives eleven zeros.
 
     Raises:
         UnusableDataError: a numeric value is missing or not finite.
     """
-    # Filled column by column, as a column of Arrow is one piece of memory: half the time of filling it row by row.
+    # Column by column takes half the time of row by row, because an Arrow column is one block of memory.
     matrix = np.zeros((batch.num_rows, len(FEATURE_NAMES)), dtype=np.float32, order="F")
     for number, name in enumerate(NUMERIC_FEATURES):
         matrix[:, number] = _values(batch, name)

@@ -1,4 +1,4 @@
-"""How good model and rules are on the same rows, which neither has seen."""
+"""Metrics of model and rules on the same held-out rows."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
@@ -22,7 +22,7 @@ RULES: Final[PolicyVersion] = "v1"
 """The policy that every model is compared with."""
 
 SMALLEST_PROBABILITY: Final = 1e-6
-"""Scores are clipped to [this, 1 - this]: a rule's 0 for a flagged image would cost infinitely much log-loss."""
+"""Scores are clipped to [this, 1 - this]: a rule's 0 for a flagged image would give an infinite log-loss."""
 
 CALIBRATION_BINS: Final = 10
 
@@ -33,21 +33,21 @@ FIGURES: Final = {
     "brier": ("Brier score", "lower"),
     "calibration_error": ("calibration error", "lower"),
 }
-"""The figures of `Metrics` for people, in its order: what each is called, and which direction is better."""
+"""The figures of `Metrics` in its order: name for people, and the better direction."""
 
 Scores: TypeAlias = NDArray[np.float64]
 
 
 class HeldOutScores(NamedTuple):
-    """What model and rules say about the held-out rows, n of them.
+    """Scores of the n held-out rows by model and rules.
 
     Attributes:
         image_ids: n texts.
         minutes: decision points, shape (n,).
-        labels: what happened, 0 or 1, shape (n,).
+        labels: 0 or 1, shape (n,).
         model: probability of class 1 by the model, shape (n,).
         rules: score of policy v1, shape (n,).
-        balance: what the rows are.
+        balance: number of rows by class.
     """
 
     image_ids: list[str]
@@ -59,12 +59,12 @@ class HeldOutScores(NamedTuple):
 
 
 class CalibrationBin(NamedTuple):
-    """Rows with about the same score.
+    """Rows with similar scores.
 
     Attributes:
-        mean_score: what was said on average.
-        share_positive: what happened.
-        rows: how many.
+        mean_score: mean of the scores.
+        share_positive: share of rows with label 1.
+        rows: number of rows.
     """
 
     mean_score: float
@@ -73,7 +73,7 @@ class CalibrationBin(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """How good scores are. A figure that is not defined on these rows is None; `undefined` has the reason by name.
+    """Quality of scores. A figure that is not defined on these rows is None; `undefined` has the reason by name.
 
     Attributes:
         auc: area under the ROC curve: how often a flagged image is ranked above an unflagged one.
@@ -94,12 +94,12 @@ class Metrics(NamedTuple):
     undefined: dict[str, str]
 
     def document(self) -> dict[str, object]:
-        """As it stands in `metadata.json`."""
+        """Document for `metadata.json`."""
         return {**self._asdict(), "calibration": [found._asdict() for found in self.calibration]}
 
 
 def score_held_out(rows: TrainingRows, split: Split, model: ServingModel) -> HeldOutScores:
-    """Let the model, exactly as it would be served, and the rules judge the held-out rows."""
+    """Score the held-out rows by the model, exactly as it would be served, and by the rules."""
     ids: list[pa.Array] = []
     columns: list[tuple[NDArray[np.generic], ...]] = []
     balance = Balance()

@@ -1,4 +1,4 @@
-"""A large made-up table that shows why training streams: it does not fit into a small machine's memory at once."""
+"""A large synthetic table, larger than a small machine's memory, which shows why training streams."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ _UNFINISHED: Final = f"{LARGE_TABLE}_unfinished"
 
 BATCH_ROWS: Final = 10_000
 FILE_ROWS: Final = 500_000
-"""About 30 MB a file."""
+"""Rows of a file, about 30 MB."""
 
 _WHOLE: Final = {
     "time_since_upload_seconds": 100_000,
@@ -57,7 +57,7 @@ _TYPES: Final = {"category": StringType()} | dict.fromkeys(_REAL, DoubleType()) 
 SCHEMA: Final = Schema(*(NestedField(number, name, _TYPES[name]) for number, name in enumerate(_COLUMNS, start=1)))
 
 WrittenRows = Callable[[int], None]
-"""Told how many rows are written."""
+"""Callback that gets the number of rows written so far."""
 
 
 class LargeTableSettings(Settings):
@@ -84,20 +84,20 @@ def random_batches(rows: int, seed: int = 42) -> Iterator[pa.RecordBatch]:
 
 
 def replace_large_table(catalog: Catalog, rows: int, report: WrittenRows = lambda _: None) -> Table:
-    """Write the table under another name, then put it in the place of the old one.
+    """Write the table under another name, then replace the old one by it.
 
     Args:
-        catalog: the lakehouse's; its namespace is created when it is not there.
-        rows: how many.
-        report: told how many rows are written, file by file.
+        catalog: the Iceberg catalog; the namespace is created if it is missing.
+        rows: number of rows.
+        report: called with the number of rows written so far, file by file.
 
     Raises:
-        TransientError: the catalog or the object store is away; the old table is still there then.
+        TransientError: the catalog or the object store is away; the old table still exists then.
     """
     with named_outages(f"{LARGE_TABLE} could not be written"):
         catalog.create_namespace_if_not_exists(NAMESPACE)
         _drop(catalog, _UNFINISHED)
-        # A place of its own: the table that is replaced keeps its files until the new one is complete.
+        # A folder of its own: the replaced table keeps its files until the new one is complete.
         location = f"{catalog.properties['warehouse']}/{LARGE_TABLE.replace('.', '/')}/{uuid.uuid4()}"
         table = catalog.create_table(_UNFINISHED, SCHEMA, location=location)
         table.add_files(list(_write_files(table, rows, report)))
@@ -106,9 +106,9 @@ def replace_large_table(catalog: Catalog, rows: int, report: WrittenRows = lambd
 
 
 def _write_files(table: Table, rows: int, report: WrittenRows) -> Iterator[str]:
-    """Write data files batch by batch; memory is that of one row group."""
+    """Write data files batch by batch; the memory is that of one row group. Yields their locations."""
     provider = load_location_provider(table.location(), table.properties)
-    # add_files finds columns by name: the ids of Iceberg must not be in the files.
+    # add_files finds columns by name: the files must not contain Iceberg's ids.
     schema = pa.schema([field.remove_metadata() for field in arrow_schema(SCHEMA)])
     batches, written = random_batches(rows), 0
     for number in range(-(-rows // FILE_ROWS)):

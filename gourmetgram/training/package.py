@@ -26,17 +26,17 @@ class Provenance(NamedTuple):
     """Lineage of a model, and its metrics.
 
     Attributes:
-        version: of the model.
-        trained_at: when it was ready.
-        snapshot_id: of moderation.training_data.
-        horizon_minutes: of the labels.
-        passes: over the training batches.
-        batches: of one pass.
-        balance: the training examples.
-        split: what was held out.
-        held_out: the held-out examples.
-        model: how good the model is on them.
-        rules: how good policy v1 is on them.
+        version: version of the model.
+        trained_at: end of the training.
+        snapshot_id: snapshot of moderation.training_data.
+        horizon_minutes: label horizon.
+        passes: number of passes over the training batches.
+        batches: number of batches of one pass.
+        balance: training examples by class.
+        split: moment of the split, and the number of images on both sides.
+        held_out: held-out examples by class.
+        model: metrics of the model on them.
+        rules: metrics of policy v1 on them.
     """
 
     version: int
@@ -85,10 +85,10 @@ def pack(model: SGDClassifier, scaler: StandardScaler, encoder: OneHotEncoder) -
 
 
 def serving_model(files: dict[str, bytes], version: int, rows_seen: int) -> ServingModel:
-    """The model as the scorer would load it, before there is anything to say about it in a metadata.json.
+    """The model as the scorer would load it, for an evaluation before its metadata.json exists.
 
     Raises:
-        ArtifactError: the scorer would refuse it.
+        ArtifactError: the scorer would refuse the model.
     """
     metadata = ModelMetadata.model_validate(
         {
@@ -103,7 +103,7 @@ def serving_model(files: dict[str, bytes], version: int, rows_seen: int) -> Serv
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that pickled the objects; the scorer should have the same."""
+    """Versions of the libraries that pickled the objects; the scorer should use the same."""
     return {"python": platform.python_version(), "scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 

@@ -1,4 +1,7 @@
-"""The plots of the notebook and of the comparison report. Figures only: nothing is shown or written here."""
+"""The plots of the notebook and of the comparison report.
+
+The functions return figures; they neither show nor save them.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -63,7 +66,7 @@ def precision_recall(labels: Integers, scores: Mapping[str, Scores], metrics: Se
 
 
 def calibration(metrics: Mapping[str, Metrics]) -> Figure:
-    """How often images with a score of about x were flagged; on the diagonal a score is a probability."""
+    """Share of flagged images at each score; on the diagonal a score is a probability."""
     figure = Figure(figsize=(5, 4), layout="constrained")
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle=":", label="perfectly calibrated")

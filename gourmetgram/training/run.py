@@ -30,12 +30,12 @@ class TrainingRun(NamedTuple):
     """Result of a training run.
 
     Attributes:
-        snapshot_id: what was trained on.
-        choice: the label horizon, and how it came about.
-        balance: the training examples.
+        snapshot_id: snapshot of moderation.training_data.
+        choice: the label horizon, and the reason for it.
+        balance: training examples by class.
         scores: model and rules on the held-out rows.
-        model: how good the model is.
-        rules: how good policy v1 is on the same rows.
+        model: metrics of the model.
+        rules: metrics of policy v1 on the same rows.
         package: the four files.
     """
 
@@ -57,15 +57,15 @@ def train(
     passes: int | None = None,
     report: TrainingReport = quiet,
 ) -> TrainingRun:
-    """Split, fit, and judge the result. Writes nothing.
+    """Split, fit, and evaluate a model. Writes nothing.
 
     Args:
-        catalog: the lakehouse's.
-        version: of the new model.
-        horizon_minutes: of the labels, see `TrainingSettings.label_horizon_minutes`; None = chosen by the data.
-        snapshot_id: of moderation.training_data; None = the newest.
-        passes: over the training batches; None = enough for so many rows.
-        report: told what is being done.
+        catalog: the Iceberg catalog.
+        version: version of the new model.
+        horizon_minutes: label horizon, see `TrainingSettings.label_horizon_minutes`; None = chosen by the data.
+        snapshot_id: snapshot of moderation.training_data; None = the newest.
+        passes: passes over the training batches; None = enough for this number of rows.
+        report: gets a line about each step.
 
     Raises:
         UnusableDataError: no model can be trained from these rows.
@@ -92,7 +92,7 @@ def judged(
     passes: int,
     report: TrainingReport = quiet,
 ) -> TrainingRun:
-    """Let a fitted model and the rules judge the held-out rows, and put its files together."""
+    """Evaluate a fitted model and the rules on the held-out rows, and build the model's four files."""
     files = pack(model, fitted.scaler, category_encoder())
     report("judging the held-out rows")
     split = choice.split

@@ -12,5 +12,5 @@ class TrainingSettings(Settings):
     """Rules that turn rows into examples."""
 
     label_horizon_minutes: Annotated[int, Field(ge=1, le=LONGEST_MINUTES)] | None = None
-    """How many minutes after its decision point an image is watched for a flag. None = the longest horizon that
-    enough rows were observed for, see `gourmetgram.training.survey`."""
+    """Minutes after its decision point in which a flag makes a row positive. None = the longest horizon that enough
+    rows were observed for, see `gourmetgram.training.survey`."""

@@ -1,4 +1,4 @@
-"""Split of the images: a model learns from the earlier ones, and is tested on the latest, which it cannot have seen."""
+"""Split of the images by time: a model learns from the earlier ones, and is tested on the latest, unseen ones."""
 
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -19,12 +19,12 @@ MIN_IMAGES: Final = 10
 
 
 class Split(NamedTuple):
-    """A moment: images uploaded before it are learned from, the others are held out.
+    """Time of the split: images uploaded before it are for training, the others are held out.
 
     Attributes:
         held_out_from: upload time of the first held-out image.
-        train_images: how many are learned from.
-        held_out_images: how many are held out.
+        train_images: number of images for training.
+        held_out_images: number of held-out images.
     """
 
     held_out_from: datetime
@@ -32,16 +32,16 @@ class Split(NamedTuple):
     held_out_images: int
 
     def train(self, examples: Examples) -> Examples:
-        """The examples to learn from. An image has one upload time, so it is never on both sides."""
+        """Select the training examples. An image has one upload time, so it is never on both sides."""
         return examples.where(~self.is_held_out(examples.uploads_us))
 
     def held_out(self, examples: Examples) -> Examples:
-        """The examples to judge by."""
+        """Select the held-out examples."""
         return examples.where(self.is_held_out(examples.uploads_us))
 
     @property
     def held_out_files(self) -> BooleanExpression:
-        """A filter that leaves out files without held-out rows: no anchor is before its image's upload."""
+        """Filter that leaves out files without held-out rows: no anchor is before its image's upload."""
         return after("anchor_time", self.held_out_from - timedelta(microseconds=1))
 
     def is_held_out(self, uploads_us: Integers) -> Flags:
@@ -55,7 +55,7 @@ def split_uploads(uploads_us: Integers, share: float = HELD_OUT_SHARES[0]) -> Sp
 
     Args:
         uploads_us: the upload time of every image, sorted, microseconds since the epoch.
-        share: of the images, to hold out; images uploaded in the same microsecond stay together.
+        share: share of the images to hold out; images uploaded in the same microsecond stay together.
 
     Returns:
         The split; None when there are fewer than `MIN_IMAGES`, or too few different times for two sides.

@@ -1,4 +1,4 @@
-"""The choice of the label horizon and of the held-out images: one look at few columns of the whole table."""
+"""The choice of the label horizon and of the held-out images, from one scan of few columns of the whole table."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ from gourmetgram.training.split import HELD_OUT_SHARES, MIN_IMAGES, Split, split
 
 
 class _Images(NamedTuple):
-    """Images without repetition: a hash of each id, its upload time, and a bit a horizon for the classes 0 and 1."""
+    """Distinct images: a hash of each id, its upload time, and a bit per horizon for each of the classes 0 and 1."""
 
     keys: NDArray[np.uint64]
     uploads_us: Integers
@@ -31,7 +31,7 @@ class _Images(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A horizon, and what the table says about it.
+    """A horizon, and its figures in the table.
 
     Attributes:
         minutes: the horizon.
@@ -39,9 +39,9 @@ class Candidate(NamedTuple):
         observed: rows that were observed for the whole horizon; only they can be used.
         positive: those of them that were flagged within the horizon.
         images: images of the observed rows.
-        split: what would be held out; None when there are too few images for two sides.
-        both_classes: whether flagged and unflagged rows stand on both sides of the split.
-        wait_minutes: until 60 % of these rows are observed for the horizon; 0 when they are.
+        split: the split of the images; None when there are too few images for two sides.
+        both_classes: True if both sides of the split have flagged and unflagged rows.
+        wait_minutes: minutes until 60 % of these rows are observed for the horizon; 0 when they are.
     """
 
     minutes: int
@@ -65,13 +65,13 @@ class Candidate(NamedTuple):
 
 
 class HorizonChoice(NamedTuple):
-    """The horizon that labels are made with, and what is held out.
+    """The chosen label horizon and split.
 
     Attributes:
         minutes: the horizon.
-        split: learned from and held out.
-        given: whether the horizon was asked for, not chosen.
-        candidates: what was looked at, the longest horizon first.
+        split: training and held-out images.
+        given: True if the caller set the horizon.
+        candidates: all horizons that were tried, the longest first.
     """
 
     minutes: int
@@ -86,20 +86,20 @@ class HorizonChoice(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why this horizon, for people."""
+        """Reason for this horizon, for people."""
         if self.given:
             return "set by LABEL_HORIZON_MINUTES"
         return "the longest that 60 % of the rows were observed for, with both classes on both sides of the split"
 
 
 def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime | None = None) -> HorizonChoice:
-    """Choose the label horizon, and hold out the latest images. Reads the table once; keeps 18 bytes an image.
+    """Choose the label horizon, and hold out the latest images. Reads the table once; keeps 18 bytes per image.
 
     Args:
         table: the rows.
         given: a horizon to use as it is; None = the longest of `HORIZONS_MINUTES` that at least 60 % of the rows were
-            observed for, if both classes stand on both sides of its split.
-        now: for the error's waiting time; None = the clock's.
+            observed for, if both classes are on both sides of its split.
+        now: current time for the waiting time in the error; None = the machine's clock.
 
     Raises:
         UnusableDataError: no horizon can be used; the text says how long to wait.
@@ -117,13 +117,13 @@ def choose_horizon(table: TrainingTable, given: int | None = None, now: datetime
 
 
 class _Survey:
-    """Counts by horizon, and for each image which classes its rows have: a bit a horizon."""
+    """Counts by horizon, and the classes of each image's rows: one bit per horizon."""
 
     def __init__(self, horizons: Sequence[int]) -> None:
         self._horizons = horizons
         self._rows = 0
         self._positive = [0] * len(horizons)
-        # Rows by the minutes that are missing until their horizon is observed; the last cell: for ever.
+        # Number of rows by the minutes until their horizon is observed; the last cell: never.
         self._missing = np.zeros((len(horizons), LONGEST_MINUTES + 2), dtype=np.int64)
         self._images: list[_Images] = []
         self._until_us = 0
@@ -144,7 +144,7 @@ class _Survey:
                 classes[found.usable & (found.labels == label), label] |= 1 << number
         self._rows += len(classes)
         self._until_us = max(self._until_us, int(observed.observed_until_us.max(initial=0)))
-        # 64 bits instead of 36 characters: two of a million images share them with probability 3 in 100 million.
+        # 64 bits instead of 36 characters: two of a million images collide with probability 3 in 100 million.
         keys = hash_array(looks.image_ids.to_numpy(zero_copy_only=False))
         self._images.append(_merged(_Images(keys, observed.uploads_us, classes)))
 
@@ -154,7 +154,7 @@ class _Survey:
         self._positive[number] += int(found.labels[found.usable].sum())
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """One candidate a horizon; none without rows."""
+        """One candidate per horizon; empty for a table without rows."""
         if not self._rows:
             return ()
         batches = self._images
@@ -193,10 +193,10 @@ def _split(uploads: Integers, has_class: NDArray[np.bool_]) -> tuple[Split | Non
 
     Args:
         uploads: upload times of the images, sorted, microseconds since the epoch.
-        has_class: of shape (images, 2), whether an image has usable rows of class 0 and of class 1.
+        has_class: shape (images, 2): True for an image with usable rows of class 0, of class 1.
 
     Returns:
-        The split, None when there are too few images; and whether both classes stand on both sides.
+        The split, None when there are too few images; and True if both classes are on both sides.
     """
     used = uploads[has_class.any(axis=1)]
     for share in HELD_OUT_SHARES:
@@ -209,7 +209,7 @@ def _split(uploads: Integers, has_class: NDArray[np.bool_]) -> tuple[Split | Non
 
 
 def _merged(images: _Images) -> _Images:
-    """One entry an image, with the classes of all its rows."""
+    """One entry per image, with the classes of all its rows."""
     keys, first, place = np.unique(images.keys, return_index=True, return_inverse=True)
     classes = np.zeros((len(keys), 2), dtype=np.uint8)
     np.bitwise_or.at(classes, place, images.classes)
@@ -217,31 +217,31 @@ def _merged(images: _Images) -> _Images:
 
 
 def _refusal(snapshot_id: int, candidates: Sequence[Candidate], observed_until: datetime, now: datetime) -> str:
-    """Why no horizon can be used, and what to do."""
+    """Message for a table without a usable horizon: the reason and the remedy."""
     if not candidates:
         return f"Snapshot {snapshot_id} has no rows. {HOW_TO_FILL}"
     return f"Snapshot {snapshot_id} {_problem(candidates)}. {_advice(candidates, observed_until, now)}"
 
 
 def _problem(candidates: Sequence[Candidate]) -> str:
-    # The longest horizon that was observed shows most flags; without one, the shortest is nearest.
+    # The longest observed horizon has most flags; if none is observed, the shortest will be the first.
     best = next((found for found in candidates if found.enough_observed), candidates[-1])
     within = f"with a label horizon of {best.minutes} minutes"
     if best.images < MIN_IMAGES:
         return (
-            f"has usable rows of {best.images} images {within}; at least {MIN_IMAGES} are needed to learn from the "
-            "earlier and be tried on the latest"
+            f"has usable rows of {best.images} images {within}; at least {MIN_IMAGES} are needed to train on the "
+            "earlier and test on the latest"
         )
     if len(candidates) > 1 and not best.enough_observed:
         return (
             f"is too young: {best.observed} of {best.rows} rows were observed for {best.minutes} minutes, 60 % must be"
         )
     if best.split is None:
-        return f"has {best.images} images {within}, uploaded at too few different times to hold the latest of them out"
+        return f"has {best.images} images {within}, uploaded at too few different times to hold out the latest"
     if best.positive in {0, best.observed}:
         only = 1 if best.positive else 0
         return f"has {best.observed} usable rows {within}, all of class {only}: a model needs both classes"
-    return f"has not both flagged and unflagged images on both sides of the split {within}"
+    return f"lacks flagged or unflagged images on one side of the split {within}"
 
 
 def _advice(candidates: Sequence[Candidate], observed_until: datetime, now: datetime) -> str:
@@ -256,6 +256,6 @@ def _advice(candidates: Sequence[Candidate], observed_until: datetime, now: date
     when = f"in {minutes} minute{'' if minutes == 1 else 's'} (at {at:%H:%M} UTC)" if minutes > 0 else "now"
     return (
         f"Trigger the DAG moderation_training again {when}: then 60 % of these rows were observed for "
-        f"{nearest.minutes} minutes. To go on at once, give the platform a past (GENERATOR_MODE=backfill), then "
+        f"{nearest.minutes} minutes. To go on at once, backfill the platform (GENERATOR_MODE=backfill), then "
         "trigger redpanda_event_aggregation and moderation_training."
     )

@@ -1,4 +1,4 @@
-"""Fits scaler and model over streamed batches: memory is that of one batch, whatever the length of the table."""
+"""Fits scaler and model over streamed batches: the memory is that of one batch, for a table of any length."""
 
 from collections.abc import Callable
 from math import ceil
@@ -24,15 +24,15 @@ CLASSES: Final = np.array([0, 1])
 _NUMERIC: Final = len(NUMERIC_FEATURES)
 
 TrainingReport = Callable[[str], None]
-"""Told what is being done, for people who wait."""
+"""Callback that gets a line about each step, for people who wait."""
 
 
 class Balance(NamedTuple):
     """Number of examples of each class.
 
     Attributes:
-        negative: of class 0, not flagged within the horizon.
-        positive: of class 1, flagged within the horizon.
+        negative: class 0, not flagged within the horizon.
+        positive: class 1, flagged within the horizon.
     """
 
     negative: int = 0
@@ -40,16 +40,16 @@ class Balance(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """Number of examples of both classes."""
         return sum(self)
 
     def with_examples(self, examples: Examples) -> "Balance":
-        """The counts with those of a batch."""
+        """The counts plus those of a batch."""
         positive = int(examples.labels.sum())
         return Balance(self.negative + len(examples.labels) - positive, self.positive + positive)
 
     def document(self) -> dict[str, int]:
-        """As it stands in `metadata.json`."""
+        """Document for `metadata.json`."""
         return {"0": self.negative, "1": self.positive}
 
 
@@ -58,8 +58,8 @@ class FittedScaler(NamedTuple):
 
     Attributes:
         scaler: knows mean and spread of features 1-18.
-        balance: what the examples are.
-        batches: in how many batches they came.
+        balance: number of examples by class.
+        batches: number of batches.
     """
 
     scaler: StandardScaler
@@ -72,7 +72,7 @@ def quiet(_: str) -> None:
 
 
 def fit_scaler(rows: TrainingRows, split: Split, report: TrainingReport = quiet) -> FittedScaler:
-    """Learn the spread of the numeric features over all training batches.
+    """Fit the scaler of the numeric features over all training batches.
 
     Raises:
         UnusableDataError: the training examples are all of one class.
@@ -91,7 +91,7 @@ def fit_scaler(rows: TrainingRows, split: Split, report: TrainingReport = quiet)
 def fit_model(
     rows: TrainingRows, split: Split, scaler: StandardScaler, passes: int, report: TrainingReport = quiet
 ) -> SGDClassifier:
-    """Learn a logistic regression by stochastic gradient descent, several passes over the training batches."""
+    """Fit a logistic regression by stochastic gradient descent, in several passes over the training batches."""
     model = SGDClassifier(loss="log_loss", random_state=42)
     for number in range(1, passes + 1):
         seen = 0
@@ -105,12 +105,12 @@ def fit_model(
 
 
 def enough_passes(rows: int) -> int:
-    """Number of passes that a table of so many training rows needs; a short one needs more."""
+    """Number of passes for a table of this many training rows; a short table needs more."""
     return min(max(ceil(_ROWS_TO_CONVERGE / max(rows, 1)), MIN_PASSES), MAX_PASSES)
 
 
 def category_encoder() -> OneHotEncoder:
-    """Turns a category's text into features 19-29, an unknown one into zeros. Independent of any data."""
+    """Encoder of a category's text into features 19-29; an unknown text becomes zeros. Independent of any data."""
     encoder = OneHotEncoder(categories=[list(CATEGORIES)], handle_unknown="ignore", sparse_output=False)
     return encoder.fit(np.array([[name] for name in CATEGORIES], dtype=object))
 

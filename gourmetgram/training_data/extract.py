@@ -1,7 +1,7 @@
-"""The raw extract: what training needs of PostgreSQL, as of one moment, as Parquet files.
+"""The raw extract: the columns of PostgreSQL that training needs, as of one moment, as Parquet files.
 
-All five tables are read in one snapshot and only in the columns that something reads; of texts, that is the length of
-a caption and the category. Every file names its extraction, so that files of two extractions are not taken for one.
+All five tables are read in one snapshot, and only the columns that are used. Of texts, these are the length of a
+caption and the category. Every file carries the id of its extraction, so files of two extractions are never mixed.
 """
 
 import logging
@@ -42,7 +42,7 @@ class RawTable(NamedTuple):
 
     @staticmethod
     def file_name(table: str) -> str:
-        """The name of a table's file in the lake."""
+        """Name of a table's file in the lake."""
         return f"raw/{table}/latest.parquet"
 
 
@@ -124,7 +124,7 @@ def extract(database_url: str, lake: Lake) -> Extraction:
 
     Args:
         database_url: libpq URL of the application database.
-        lake: where the files go.
+        lake: destination of the files.
 
     Raises:
         TransientError: the database or the object store is away.
@@ -144,7 +144,7 @@ def extract(database_url: str, lake: Lake) -> Extraction:
 
 
 def extract_to(database_url: str, folder: Path) -> Extraction:
-    """As `extract`, into `<table>.parquet` files of a local folder."""
+    """Like `extract`, into `<table>.parquet` files of a local folder."""
     extraction_id = str(uuid.uuid4())
     try:
         with closing(_connect(database_url)) as connection, connection.cursor() as cursor:
@@ -160,7 +160,7 @@ def extract_to(database_url: str, folder: Path) -> Extraction:
 
 
 def raw_path(folder: Path, table: str) -> Path:
-    """Path at which `extract_to` leaves a table's file."""
+    """Path of a table's file after `extract_to`."""
     return folder / f"{table}.parquet"
 
 
@@ -176,7 +176,7 @@ def _connect(database_url: str) -> Any:  # noqa: ANN401
 
 
 def _extract_table(cursor: Any, table: str, folder: Path, metadata: dict[str, str]) -> int:  # noqa: ANN401
-    """Copy a table out in the server's fastest form, and turn that into Parquet batch by batch."""
+    """Copy a table out with COPY, the server's fastest form, and turn it into Parquet batch by batch."""
     query, schema = RAW_TABLES[table]
     with tempfile.TemporaryFile(dir=folder) as csv:
         cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", csv)
@@ -208,7 +208,7 @@ def write_parquet(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Sche
     """Write batches of one schema to a file that carries the metadata.
 
     Returns:
-        the number of rows.
+        The number of rows.
     """
     rows = 0
     described = schema.with_metadata(metadata)

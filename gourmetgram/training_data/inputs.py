@@ -26,7 +26,7 @@ from gourmetgram.moments import parse_utc
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, RAW_TABLES, RawTable, raw_path
 from gourmetgram.training_data.lake import Lake
 
-# Times become whole microseconds; `epoch_us` is exact and knows no session time zone.
+# Times become whole microseconds; `epoch_us` is exact and independent of the session's time zone.
 _EVENTS_QUERY: Final = (
     'SELECT event_id, event_type, image_id, actor_eligible, epoch_us(event_time) AS time_us, topic, "partition", '
     '"offset" FROM loading'
@@ -53,11 +53,11 @@ _CATEGORY_NAMES: Final = ibis.schema({"text": "string", "name": "string"})
 
 
 EVENT_COLUMNS: Final = tuple("event_time" if name == "time_us" else name for name in offline.EVENTS.names)
-"""The columns of bronze that features are computed from."""
+"""The columns of bronze that features need."""
 
 
 class RawRows(NamedTuple):
-    """The rows of one extraction, in the engine; `flags` by the image they count for."""
+    """The rows of one extraction, in the engine; `flags` by the image that they count for."""
 
     users: ir.Table
     images: ir.Table
@@ -78,7 +78,7 @@ class EventHistory(NamedTuple):
     Attributes:
         table: the Iceberg table.
         snapshot_id: None before the first event.
-        complete_through: every event with a time up to this moment is in it, UTC.
+        complete_through: watermark, UTC: all events up to this time are in the table.
     """
 
     table: Table
@@ -124,7 +124,7 @@ def load_raw_rows(engine: Engine, files: RawFiles) -> RawRows:
 
 
 def open_event_history(catalog: Catalog) -> EventHistory | None:
-    """The newest state of the event history; None when no aggregation has run yet.
+    """The newest snapshot of the event history; None when no aggregation has run yet.
 
     Raises:
         TransientError: the catalog or the object store is away.
@@ -153,7 +153,7 @@ def load_events(engine: Engine, name: str, history: EventHistory, row_filter: Bo
 
 
 def load_uploaded_images(engine: Engine, name: str, history: EventHistory) -> ir.Table:
-    """The images that have an upload event: a table of distinct `image_id`.
+    """Load the ids of images that have an upload event: a table of distinct `image_id`.
 
     Raises:
         TransientError: the object store is away.
@@ -170,7 +170,7 @@ def load_no_events(engine: Engine, name: str) -> ir.Table:
 
 
 def load_event_rows(engine: Engine, name: str, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
-    """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are not needed."""
+    """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are ignored."""
     return engine.load(name, offline.EVENTS, rows, _EVENTS_QUERY)
 
 
@@ -183,7 +183,10 @@ def _extraction_of(path: Path) -> tuple[str, str]:
 
 
 def _with_category_names(engine: Engine, images: ir.Table) -> ir.Table:
-    """Replace stored categories by what they stand for; the rule is Python's, so it is applied to each text once."""
+    """Replace stored categories by `category_name` of them.
+
+    The rule is Python, so each distinct text is translated once.
+    """
     texts = engine.rows(images.filter(images.category.notnull()).select("category").distinct())["category"].to_pylist()
     pairs = pa.table({"text": pa.array(texts, pa.string()), "name": pa.array(map(category_name, texts), pa.string())})
     names = engine.load("category_names", _CATEGORY_NAMES, pairs)

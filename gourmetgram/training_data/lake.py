@@ -1,7 +1,7 @@
 """Files of the data lake beside the warehouse: `raw/` and `processed/`.
 
-A file is complete on this machine before it is sent, and the object store shows an object only when it has all of
-it, so no reader ever sees a part of one.
+A file is complete on this machine before it is sent, and the object store shows only complete objects. So no reader
+sees a part of a file.
 """
 
 from pathlib import Path
@@ -19,25 +19,25 @@ class Lake:
     """The folder that holds the warehouse, e.g. `s3://gourmetgram-datalake/`.
 
     Args:
-        settings: where the warehouse is, and how to reach its object store.
+        settings: location of the warehouse, and the login of its object store.
     """
 
     def __init__(self, settings: IcebergSettings) -> None:
         place = urlsplit(settings.warehouse)
         self._bucket = place.netloc
-        # Everything before the last part of the path: empty in the lab, a prefix in tests.
+        # The path without its last part: empty in the lab, a prefix in tests.
         self._prefix = place.path.strip("/").rpartition("/")[0]
         self._client = s3.connect(settings.object_store, s3.BULK)
 
     def uri(self, name: str) -> str:
-        """The address of a file, e.g. `raw/users/latest.parquet`."""
+        """URI of a file, e.g. `raw/users/latest.parquet`."""
         return f"s3://{self._bucket}/{self._key(name)}"
 
     def upload(self, path: Path, name: str) -> None:
         """Store a local file, replacing the one of that name in one step.
 
         Raises:
-            TransientError: the object store is away or refused it.
+            TransientError: the object store is away or refused the file.
         """
         try:
             self._client.upload_file(str(path), self._bucket, self._key(name))
@@ -48,7 +48,7 @@ class Lake:
         """Fetch a file.
 
         Raises:
-            PermanentError: there is no such file.
+            PermanentError: the file does not exist.
             TransientError: the object store is away.
         """
         try:

@@ -1,6 +1,6 @@
 """The processed rows become the content of `moderation.training_data`, in one commit.
 
-Only the days in which something changed are replaced. A run with the same rows commits nothing.
+Only changed days are replaced. A run with the same rows commits nothing.
 """
 
 import logging
@@ -29,10 +29,10 @@ from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FI
 log = logging.getLogger(__name__)
 
 SUMMARY_KEYS: Final = (EXTRACTION_ID, EXTRACTED_AT, EVENTS_SNAPSHOT_ID, ROWS_KEPT, ROWS_DROPPED)
-"""Metadata of the processed file, handed on to the table's snapshot."""
+"""Metadata of the processed file, copied to the table's snapshot."""
 
 _CHUNK_ROWS: Final = 500_000
-# A filter of more parts would take longer to evaluate than the files between them to write.
+# Evaluating a filter of more parts would take longer than writing the files between them.
 _MAX_SPANS: Final = 60
 
 
@@ -41,9 +41,9 @@ class Load(NamedTuple):
 
     Attributes:
         rows: rows of the table afterwards.
-        removed: rows that are gone or had another value before.
+        removed: rows that were removed or had another value before.
         added: rows that are new or have another value now.
-        snapshot_id: the table's snapshot afterwards; None while it never had a row.
+        snapshot_id: the table's snapshot afterwards; None while the table has never had a row.
     """
 
     rows: int
@@ -61,11 +61,11 @@ class _Change(NamedTuple):
 
 
 def load(lake: Lake, catalog: Catalog) -> Load:
-    """Make the table's content that of `processed/training_data.parquet`.
+    """Make the table's content equal to `processed/training_data.parquet`.
 
     Raises:
-        PermanentError: the file is missing, unreadable, or older than what the table holds.
-        TransientError: the object store is away, or somebody else wrote the table at the same time.
+        PermanentError: the file is missing, unreadable, or older than the table's content.
+        TransientError: the object store is away, or another writer changed the table at the same time.
     """
     with tempfile.TemporaryDirectory(prefix="gourmetgram-load-") as name:
         path = Path(name) / "rows.parquet"
@@ -86,7 +86,7 @@ def load(lake: Lake, catalog: Catalog) -> Load:
 
 
 def _summary_of(path: Path) -> dict[str, str]:
-    """The run's summary in the file, after a check that the file is what `transform` writes."""
+    """The run's summary in the file, after a check that `transform` wrote the file."""
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
@@ -98,7 +98,7 @@ def _summary_of(path: Path) -> dict[str, str]:
 
 
 def _refuse_older(table: Table, summary: dict[str, str]) -> None:
-    """A file that waited while a later run went through would take final rows back."""
+    """Refuse a file that is older than the table's content: it would undo final rows of a later run."""
     loaded = table.properties.get(EXTRACTED_AT)
     if loaded and parse_utc(summary[EXTRACTED_AT]) < parse_utc(loaded):
         raise PermanentError(
@@ -150,7 +150,7 @@ def _commit(
 
 
 def _spans(days: list[int]) -> list[tuple[int, int]]:
-    """Runs of adjacent days as half-open spans of microseconds; one span over all when there are too many."""
+    """Runs of adjacent days as half-open spans of microseconds; one span over all days when there are too many runs."""
     if len(days) > _MAX_SPANS:
         return [(days[0] * DAY_US, (days[-1] + 1) * DAY_US)]
     spans: list[tuple[int, int]] = []
@@ -167,7 +167,7 @@ def _in_spans(time_us: ir.Column, spans: list[tuple[int, int]]) -> ir.Column:
 
 
 def _span_filter(spans: list[tuple[int, int]]) -> str:
-    """The same for PyIceberg."""
+    """Row filter of PyIceberg for the rows that `_in_spans` selects."""
     return " or ".join(
         f"(anchor_time >= '{from_us(start).isoformat()}' and anchor_time < '{from_us(end).isoformat()}')"
         for start, end in spans
@@ -175,7 +175,7 @@ def _span_filter(spans: list[tuple[int, int]]) -> str:
 
 
 def _chunks(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """The rows in the table's own types, in tables of bounded size: each becomes files of its own."""
+    """The rows in the table's own types, in tables of bounded size; each becomes its own files."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch.cast(ARROW_SCHEMA))

@@ -1,14 +1,14 @@
-"""Names by which the training rows are found, for programs that need no more of this package."""
+"""Names of the training table's columns and properties, for programs that need no more of this package."""
 
 from typing import Final
 
 TRAINING_TABLE: Final = "moderation.training_data"
 
 FIRST_FLAG: Final = "first_flagged_at"
-"""The column that tables of earlier versions lack until the next run of moderation_training."""
+"""Column that tables of earlier versions lack until the next run of moderation_training."""
 
 EXTRACTED_AT: Final = "gourmetgram.extracted_at"
 """Property of the files, of each snapshot and of the table: the moment of the raw extract."""
 
 ROWS_KEPT: Final = "gourmetgram.rows_kept"
-"""Property of each snapshot: how many rows the table has."""
+"""Property of each snapshot: number of rows of the table."""

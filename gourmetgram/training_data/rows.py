@@ -45,7 +45,7 @@ ROWS: Final = ibis.schema(
 )
 """The columns of moderation.training_data in order, the three times as microseconds."""
 
-# Why an anchor gives no row. An anchor with several reasons is counted under the first.
+# Reasons for which an anchor gives no row. An anchor with several reasons is counted under the first.
 TEST_ACCOUNT: Final = "uploader_is_test_account"
 MAY_BE_MINOR: Final = "uploader_may_be_under_18"
 IMAGE_DELETED: Final = "image_deleted"
@@ -66,13 +66,13 @@ _LABEL_STATUSES: Final = ("pending", "confirmed")
 
 
 def anchors(images: ir.Table, users: ir.Table, extracted_us: int, complete_through_us: int) -> ir.Table:
-    """Every image at every decision point, and why it gives no row (as far as the extract tells).
+    """Every image at every decision point, with the reason if the extract excludes it.
 
     Args:
         images: schema `offline.IMAGES`.
         users: schema `offline.USERS`.
-        extracted_us: the extract knows nothing later.
-        complete_through_us: the event history may lack events that are later.
+        extracted_us: moment of the extract; it holds nothing later.
+        complete_through_us: watermark of the event history; later events may be missing.
 
     Returns:
         `point_id`, `image_id`, `decision_point_minutes`, `upload_us`, `time_us` and `reason`, one of `DROP_REASONS`
@@ -101,7 +101,7 @@ def anchors(images: ir.Table, users: ir.Table, extracted_us: int, complete_throu
 
 
 def _image_reasons(images: ir.Table, users: ir.Table) -> ir.Table:
-    """Governance: images that no row may be made of, whatever the anchor."""
+    """Images with the governance reason that excludes them from all rows; null for none."""
     owners = users.select("user_id", "year_of_birth", "is_test_account")
     table = images.inner_join(owners, "user_id")
     reason = ibis.cases(
@@ -114,10 +114,10 @@ def _image_reasons(images: ir.Table, users: ir.Table) -> ir.Table:
 
 
 def calendar_year(time_us: ibis.Value) -> ibis.Value:
-    """The calendar year (UTC) of a time, by arithmetic alone: years that begin in March, in cycles of 400.
+    """The calendar year (UTC) of a time, in arithmetic only: years that begin in March, in cycles of 400.
 
-    The algorithm is `civil_from_days` of H. Hinnant, "chrono-compatible low-level date algorithms". It takes one
-    int or a column of a query, like the formulas of the features.
+    The algorithm is `civil_from_days` of H. Hinnant, "chrono-compatible low-level date algorithms". It takes one int or
+    a column of a query, like the formulas of the features.
     """
     days = time_us // DAY_US + 719_468
     cycle = days // 146_097
@@ -133,8 +133,8 @@ def labels(points: ir.Table, flags_of_images: ir.Table, extracted_us: int) -> ir
 
     Args:
         points: `point_id`, `image_id`, `upload_us` and `time_us`, none later than `extracted_us`.
-        flags_of_images: what `offline.flags_by_image` returns.
-        extracted_us: the extract knows nothing later.
+        flags_of_images: result of `offline.flags_by_image`.
+        extracted_us: moment of the extract; it holds nothing later.
 
     Returns:
         `point_id`, `label_needs_moderation_24h` (1, 0, or null while it is not known), `label_observed_until` and
@@ -175,20 +175,20 @@ def _first_flags(points: ir.Table, flags_of_images: ir.Table) -> ir.Table:
 
 
 def final_rows(rows: ir.Table) -> ir.Table:
-    """The rows (schema `ROWS`) whose label was observed to its end: they are never computed again."""
+    """Rows (schema `ROWS`) whose label horizon is over: they are never computed again."""
     horizon = LABEL_HORIZON_US - rows.decision_point_minutes * MINUTE_US
     return rows.filter(rows.label_observed_until == rows.anchor_time + horizon)
 
 
 def with_first_flags(rows: ir.Table, flags_of_images: ir.Table) -> ir.Table:
-    """Rows (schema `ROWS`), `first_flagged_at` added where it is missing although the label is 1.
+    """Rows (schema `ROWS`), with `first_flagged_at` added where it is missing although the label is 1.
 
     Such rows became final before the table had the column. The flag that made the label may have been rejected since:
-    then the first rejected flag stands for it. Without any flag of the window left, the column stays null.
+    then the first rejected flag is used. If the window has no flag any more, the column stays null.
 
     Args:
         rows: final rows.
-        flags_of_images: what `offline.flags_by_image` returns.
+        flags_of_images: result of `offline.flags_by_image`.
     """
     lacking = rows.filter(rows.label_needs_moderation_24h == 1, rows.first_flagged_at.isnull())
     points = lacking.select(
@@ -212,8 +212,8 @@ def training_rows(featured: ir.Table, labelled: ir.Table, points: ir.Table) -> i
     """Rows of schema `ROWS`.
 
     Args:
-        featured: what `offline.with_features` returns for the points.
-        labelled: what `labels` returns for the points.
+        featured: result of `offline.with_features` for the points.
+        labelled: result of `labels` for the points.
         points: `point_id` and `decision_point_minutes`.
     """
     table = featured.inner_join(labelled, "point_id")

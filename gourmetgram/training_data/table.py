@@ -31,7 +31,7 @@ def _arrow_type(name: str) -> pa.DataType:
 
 
 ARROW_SCHEMA: Final = pa.schema([(name, _arrow_type(name)) for name in ROWS.names])
-"""The columns as Arrow has them."""
+"""Arrow schema of the columns."""
 
 
 def _iceberg_type(name: str) -> IcebergType:
@@ -46,14 +46,14 @@ ICEBERG_SCHEMA: Final = Schema(
     *(NestedField(number, name, _iceberg_type(name)) for number, name in enumerate(ROWS.names, start=1))
 )
 
-# A run changes the rows of the last day or two: with a partition per day, their files alone are replaced.
+# A run changes the rows of the last day or two: with a partition per day, only their files are replaced.
 DEFINITION: Final = TableDefinition(ICEBERG_SCHEMA, day_of="anchor_time", sort_by=("anchor_time", "image_id"))
 
 _ROWS_QUERY: Final = f"SELECT * REPLACE ({', '.join(f'epoch_us({name}) AS {name}' for name in TIME_COLUMNS)}) "
 
 
 def ensure_training_table(catalog: Catalog) -> Table:
-    """The table, created when it is not there yet; one of an earlier version gets the columns that it lacks."""
+    """The table, created if it is missing; a table of an earlier version gets its missing columns."""
     catalog.create_namespace_if_not_exists(NAMESPACE)
     table = catalog.create_table_if_not_exists(
         TRAINING_TABLE, DEFINITION.schema, partition_spec=DEFINITION.partition_spec, properties=PROPERTIES
@@ -75,7 +75,7 @@ def find_training_table(catalog: Catalog) -> Table | None:
 
 
 def load_stored_rows(engine: Engine, name: str, table: Table | None) -> ir.Table:
-    """Load the table's newest rows into the engine, as schema `ROWS`; none when there is no table.
+    """Load the table's newest rows into the engine, as schema `ROWS`; no rows when there is no table.
 
     A column that a table of an earlier version lacks is null in every row.
     """

@@ -1,8 +1,8 @@
-"""The raw extract and the event history become the rows that `moderation.training_data` shall hold.
+"""Transforms the raw extract and the event history into all rows of `moderation.training_data`.
 
-The result is the whole table, in one file: rows that became final in an earlier run as they are stored there, all
-others computed anew. Rows are final once their label was observed to its end, 24 hours after the upload; so a run
-computes the anchors of the last day, and reads only the events of their windows.
+The result is the whole table, in one file. Final rows of earlier runs are copied, all others are computed. A row is
+final once its label horizon, 24 hours after the upload, is over. So a run computes the anchors of the last day, and
+reads only the events of their windows.
 """
 
 import logging
@@ -55,8 +55,8 @@ class Transformation(NamedTuple):
         extracted_at: moment of the raw extract, UTC.
         events_snapshot_id: snapshot of the event history, None when it has none yet.
         kept: number of rows, final ones of earlier runs included.
-        carried: how many of them are final rows of earlier runs.
-        dropped: anchors that gave no row, by each of `rows.DROP_REASONS`.
+        carried: number of final rows of earlier runs among them.
+        dropped: number of anchors without a row, by each of `rows.DROP_REASONS`.
     """
 
     extraction_id: str
@@ -67,7 +67,7 @@ class Transformation(NamedTuple):
     dropped: dict[str, int]
 
     def metadata(self) -> dict[str, str]:
-        """As properties of the file, and of the table's snapshot."""
+        """Properties of the file, and of the table's snapshot."""
         return {
             EXTRACTION_ID: self.extraction_id,
             EXTRACTED_AT: utc_text(self.extracted_at),
@@ -115,7 +115,7 @@ class _Run:
             self._stored = load_stored_rows(engine, "stored", find_training_table(catalog))
 
     def write(self, path: Path) -> Transformation:
-        """Compute everything, and write the rows in the order of their anchors."""
+        """Compute all rows, and write them in the order of their anchors."""
         engine = self._engine
         points = engine.materialise("points", self._points())
         carried = engine.materialise("carried", self._carried(points))
@@ -148,7 +148,7 @@ class _Run:
         return training.with_first_flags(final, self._raw.flags)
 
     def _with_upload_reason(self, points: ir.Table) -> ir.Table:
-        """Add the last reason, which only the event history knows."""
+        """Add the last reason, which needs the event history."""
         if self._history is None:
             return points
         uploaded = load_uploaded_images(self._engine, "uploads", self._history).rename(uploaded_id="image_id")
@@ -168,7 +168,7 @@ class _Run:
         return training.training_rows(offline.with_features(inputs), labelled, points)
 
     def _events_in_windows(self, points: ir.Table) -> ir.Table:
-        """Only the part of the history that the points' windows can reach."""
+        """Load only the part of the history that the points' windows cover."""
         first, last = self._engine.scalar(points.time_us.min()), self._engine.scalar(points.time_us.max())
         if self._history is None or first is None:
             return load_no_events(self._engine, "events")

@@ -1,4 +1,4 @@
-"""Is everything there that the pipeline should have made? What `airflow/dags/verify_pipeline.py` prints."""
+"""Check of the pipeline's results; `airflow/dags/verify_pipeline.py` prints it."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,18 +22,18 @@ SAMPLE_ROWS: Final = 5
 _READERS: Final = 8
 
 Write = Callable[[str], None]
-"""Takes a line of output."""
+"""Callback that takes a line of output."""
 
 
 def verify(catalog: Catalog, write: Write) -> list[str]:
-    """Describe the tables, and look whether each can be read.
+    """Describe the tables, and check that each can be read.
 
     Args:
         catalog: the Iceberg catalog.
         write: gets the description, line by line.
 
     Returns:
-        What is wrong, one sentence per table; nothing when all is well.
+        Problems, one sentence per table; empty if there are none.
     """
     problems: list[str] = []
     with _problem_of(TRAINING_TABLE, problems):
@@ -59,7 +59,7 @@ def _describe(table: Table, write: Write) -> int:
 
 
 def _row_count(table: Table) -> int:
-    """Rows by the footers of the data files: every file is opened, none is read."""
+    """Number of rows by the footers of the data files: every file is opened, but no row is read."""
     paths = [task.file.file_path for task in table.scan().plan_files()]
     with ThreadPoolExecutor(_READERS) as readers:
         return sum(readers.map(lambda path: _rows_of_file(table, path), paths))
@@ -77,7 +77,7 @@ def _rows(table: Table) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _problem_of(name: str, problems: list[str]) -> Iterator[None]:
-    """Turn what goes wrong with a table into a sentence; the other tables are looked at nevertheless."""
+    """Turn an error of a table into a sentence; the other tables are described nevertheless."""
     try:
         with named_outages(f"{name} cannot be read"):
             yield

@@ -19,7 +19,7 @@ from gourmetgram.events import parse_uuid
 from gourmetgram.moments import now_us
 from gourmetgram.redis_keys import IMAGE_ALERT, score_us
 from gourmetgram.settings import PROJECT_ROOT
-from gourmetgram.windows import COOL_DOWN_US, TriggerSettings
+from gourmetgram.windows import COOL_DOWN_US, COUNTED_WINDOWS, CountedKind, TriggerSettings
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.redis_state import connected
 
@@ -76,12 +76,12 @@ def expected_triggers(plan: BurstPlan, rules: TriggerSettings) -> list[str]:
     """
     if plan.image_id is not None and parse_uuid(plan.image_id) is None:
         raise PermanentError(f"'{plan.image_id}' is no image id: give the whole UUID.")
-    conditions = {
-        "viral": plan.views >= rules.viral_threshold_views_5min,
-        "suspicious": plan.comments >= rules.suspicious_threshold_comments_1min,
-        "flagged": plan.flags >= rules.flagged_threshold_flags_5min,
-    }
-    triggers = [trigger for trigger, met in conditions.items() if met]
+    sent: Mapping[CountedKind, int] = {"view": plan.views, "comment": plan.comments, "flag": plan.flags}
+    triggers = [
+        trigger.name
+        for trigger in rules.window_triggers()
+        if trigger.sends_request and sent[COUNTED_WINDOWS[trigger.count_name].kind] >= trigger.threshold
+    ]
     if not triggers:
         raise PermanentError("This burst is below every threshold, so no decision would follow: send more.")
     return triggers

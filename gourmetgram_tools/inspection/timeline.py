@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
+from gourmetgram.windows import TriggerSettings
 from gourmetgram_tools.inspection.kafka_records import EventRecord, ImageRecords
 from gourmetgram_tools.inspection.objects import StoredObject
 from gourmetgram_tools.inspection.redis_state import RedisKey
@@ -13,8 +14,8 @@ from gourmetgram_tools.inspection.rows import ImageRows
 MANY: Final = 12
 """Number of events of a kind that are all shown; of more, only the first, the 10th, the 100th … and the last."""
 
-_DECIDING: Final = {"viral": ("views_5min",), "suspicious": ("comments_1min",), "flagged": ("flags_5min",)}
-"""Counts that raise a trigger."""
+_DECIDING: Final = {trigger.name: trigger.count_name for trigger in TriggerSettings().window_triggers()}
+"""Count that raises each trigger."""
 
 _LONGEST_TEXT: Final = 24
 T = TypeVar("T")
@@ -136,7 +137,8 @@ def _consequences(rows: ImageRows, records: ImageRecords) -> list[Moment]:
         if row.reached_at
     ]
     for request in records.requests:
-        counts = ", ".join(f"{name}={request.context.get(name)}" for name in _DECIDING.get(request.trigger, ()))
+        name = _DECIDING.get(request.trigger)
+        counts = f"{name}={request.context.get(name)}" if name else ""
         delay = milliseconds(request.broker_time - request.time)
         again = " again" if request.copy else ""
         parts = filter(None, (request.place, f"{delay} after t", counts))

@@ -1,10 +1,10 @@
--- Applies one batch: all of it or, when the first two checks fail, nothing.
+-- Applies one batch: all of it, or nothing if one of the first two checks fails.
 --
 -- ARGV[2]       the call as JSON (see batch.py)
 -- ARGV[3 .. ]   16-byte ids of the events, in the order of the groups, then those of the uploads
 -- then          score, member of each event of the groups (uploads have none)
 --
--- Answers {'moved'}                    a partition stands elsewhere than the caller thinks
+-- Answers {'moved'}                    a partition has another offset than the caller expects
 --         {'seen', index, ...}         these events (1-based) were applied before: leave them out and call again
 --         {'applied', totals, alerts, milestones, failures}   totals per group; the others are JSON
 
@@ -12,7 +12,7 @@ local batch = cjson.decode(ARGV[2])
 local size = batch.size
 local ids_base = 2
 local pairs_base = ids_base + size
--- Values handed to one command. Lua's stack takes about 8,000.
+-- Arguments of one command. Lua's stack takes about 8,000.
 local CHUNK = 2000
 
 for _, position in ipairs(batch.positions) do
@@ -20,7 +20,7 @@ for _, position in ipairs(batch.positions) do
   if applied ~= position[2] then return { 'moved' } end
 end
 
--- --- Events that came before, at another offset ---------------------------------------------------------------------
+-- --- Duplicates at other offsets ------------------------------------------------------------------------------------
 
 local function seen_key(hour)
   return string.format(keys.seen, hour)
@@ -80,7 +80,7 @@ local function uuid(raw)
   return string.format('%s-%s-%s-%s-%s', hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), hex:sub(17, 20), hex:sub(21))
 end
 
--- Remember an alert, and the request it asks for until the broker has it.
+-- Adds an alert, and stores its request until the broker has confirmed it.
 local function raise(image, condition, index, t, counted, counts)
   local source = batch.positions[batch.source[index]]
   local alert = {
@@ -103,7 +103,7 @@ local function raise(image, condition, index, t, counted, counts)
   end
 end
 
--- The conditions of a kind that some event of this group may meet: an upper bound that costs little.
+-- Conditions of a kind that an event of this group may meet: an upper bound that costs little.
 local function possible(image, kind, key, old, newest, added)
   local found = {}
   local before = redis.call('ZCARD', key)
@@ -133,7 +133,7 @@ local function add_all(key, first, last)
   end
 end
 
--- One event after the other; the conditions are checked at the newest time so far.
+-- Adds one event after the other; the conditions are checked at the newest time so far.
 local function add_one_by_one(image, kind, key, t, first, last, conditions)
   for index = first, last do
     redis.call('ZADD', key, score_at(index), member_at(index))
@@ -171,7 +171,7 @@ end
 local function add_short(image, kind, window, first, last, new, late)
   local key = string.format(keys.window, image, kind, window.name)
   add_all(key, first, last)
-  -- Only a late batch can find something newer in the set.
+  -- Only a late batch can find a newer member in the set.
   local newest = late and newest_score(key) or new
   redis.call('ZREMRANGEBYSCORE', key, '-inf', text(newest - window.width_us))
   redis.call('EXPIRE', key, window.ttl_s)
@@ -225,8 +225,8 @@ local function add_upload(upload)
   end
 end
 
--- A key that a person gave another type spoils its own image's windows, not the batch: everything before it is
--- applied already, and a second attempt would count it twice.
+-- A key of a wrong type (changed by hand) fails its own image's windows, not the batch: earlier changes of the batch
+-- are applied already, and a second attempt would count them twice.
 local failures = {}
 local function guarded(image, work, ...)
   local answer = { pcall(work, ...) }
@@ -242,7 +242,7 @@ for at, group in ipairs(batch.groups) do
   totals[at], newest[at] = total or 0, time or false
 end
 
--- Trimming comes last: requests that this batch itself has raised hold members back too.
+-- Trimming comes last: requests that this batch has raised need their members, too.
 local anything_waits = redis.call('EXISTS', keys.waiting) == 1
 for at, group in ipairs(batch.groups) do
   if newest[at] then

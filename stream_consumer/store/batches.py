@@ -47,7 +47,7 @@ class GroupCounts(NamedTuple):
 
 
 class BatchStore:
-    """Applies batches, one at a time. Between `send` and `receive` Redis works while this process does other things.
+    """Applies batches, one at a time. Between `send` and `receive`, Redis works while this process continues.
 
     Args:
         client: a client that does not decode answers.
@@ -85,17 +85,17 @@ class BatchStore:
         """Wait for the answer to the batch that was sent.
 
         Returns:
-            Its changes. None when Redis stands at other offsets than the batch expects: then nothing has changed.
+            Its changes. None when Redis has other offsets than the batch expects: then nothing has changed.
 
         Raises:
-            RedisUnavailableError: no answer. The offsets in Redis tell whether the batch is applied.
+            RedisUnavailableError: no answer. The offsets in Redis show if the batch is applied.
         """
         if self._sent is None:
             raise RuntimeError("no batch is in flight")
         (sent, connection), self._sent = self._sent, None
         call, answer = sent, self._answer(sent, connection)
         while answer[0] == b"seen":
-            # A small batch is left, and rarely: events come again only after a crash of the relay.
+            # Rare, and for few events: only a crash of the relay publishes events again at other offsets.
             call = call.without({int(place) for place in answer[1:]})
             answer = self._run(call)
         if answer[0] == b"moved":
@@ -125,7 +125,7 @@ class BatchStore:
         return [GroupCounts(*counts[at : at + size]) for at in range(0, len(counts), size)]
 
     def trim(self, images: Sequence[str]) -> None:
-        """Trim the longest windows of images to the members that undecided requests may still need.
+        """Trim the 1hr sets of images to the members that pending requests may still need.
 
         Raises:
             RedisUnavailableError: Redis did not answer.
@@ -151,13 +151,13 @@ class BatchStore:
             return cast(list[Any], self._apply(args=[self._vocabulary, *call.arguments]))
 
     def _drop(self, connection: Connection) -> None:
-        """Close a connection: an answer that was not read must not be the next caller's."""
+        """Close a connection: the next caller must not get an unread answer."""
         connection.disconnect()  # type: ignore[no-untyped-call]
         self._client.connection_pool.release(connection)
 
 
 def _applied(batch: EventBatch, call: BatchCall, answer: list[Any], repeated: int) -> AppliedBatch:
-    # An empty table of Lua is an empty object in JSON.
+    # cjson encodes an empty table as an object.
     alerts, milestones, failures = (orjson.loads(part) or [] for part in answer[2:5])
     return AppliedBatch(
         batch=batch,

@@ -1,4 +1,4 @@
-"""Redis as a server that may be away: its errors as one of ours, and its settings."""
+"""Redis as a server that may be away: one error for all failures, and its settings."""
 
 import logging
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ def redis_errors() -> Iterator[None]:
 def tune(client: Redis) -> None:
     """Let Redis keep sorted sets of more than a few members as skip lists.
 
-    Up to 128 members it would keep them as plain lists, which are read from end to end for each added member:
-    measured, four fifths of the work of a batch of views over 1,000 images. A server that does not let clients change
-    its settings works as well, only slower.
+    Up to 128 members it would keep them as plain lists, which it reads from end to end for each added member: measured,
+    four fifths of the work of a batch of views over 1,000 images. A server that refuses the setting works as well, only
+    slower.
 
     Raises:
         RedisUnavailableError: Redis did not answer.

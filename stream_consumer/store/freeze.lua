@@ -4,7 +4,7 @@
 -- ARGV[2]  JSON list of {identity, partition, image, time_us, source, required, topics}; source is {topic, next offset}
 --          or absent (anchors), required is [[field, offset], ...], topics is [[topic, field], ...]
 --
--- Answers one text per item: JSON of the request with its context, 'wait', or 'gone' (confirmed meanwhile).
+-- Answers one text per item: JSON of the request with its context, 'wait', or 'gone' (confirmed already).
 
 local function complete(item)
   for _, need in ipairs(item.required) do
@@ -19,7 +19,7 @@ local function context_of(item, request, t)
   for _, kind in ipairs(vocabulary.kinds) do
     add_counts(context, item.image, kind, t)
   end
-  -- The triggering kind's counts are those that met the condition, event by event.
+  -- Counts of the triggering kind were fixed when the condition was met, event by event.
   for name, value in pairs(request.counts) do context[name] = value end
   context.read_to = {}
   for _, topic in ipairs(item.topics) do

@@ -17,7 +17,7 @@ class Milestone(NamedTuple):
 
 
 class MilestoneStore:
-    """Milestones that wait for PostgreSQL. May be used from a thread of its own.
+    """Pending milestones, not yet in PostgreSQL. May be used from another thread.
 
     Args:
         client: a client that does not decode answers.
@@ -27,7 +27,7 @@ class MilestoneStore:
         self._client = client
 
     def waiting(self, at_most: int) -> dict[Milestone, int]:
-        """Milestones that wait, with the times at which they were reached (microseconds).
+        """Pending milestones, with the times at which they were reached (microseconds).
 
         Raises:
             RedisUnavailableError: Redis did not answer.
@@ -42,7 +42,7 @@ class MilestoneStore:
         return found
 
     def remove(self, milestones: Iterable[Milestone]) -> None:
-        """Delete milestones that PostgreSQL has or will never take.
+        """Delete milestones that PostgreSQL has or will never accept.
 
         Raises:
             RedisUnavailableError: Redis did not answer.

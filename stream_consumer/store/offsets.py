@@ -1,4 +1,4 @@
-"""Offsets in Redis: the truth about what is applied."""
+"""Applied offsets in Redis, the authoritative ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -11,7 +11,7 @@ from stream_consumer.store.connection import redis_errors, tune
 
 
 class OffsetStore:
-    """Next offset to apply of each partition, and the topic that it counts in.
+    """Next offset to apply of each partition, and the identity of its topic.
 
     Args:
         client: a client that does not decode answers.
@@ -38,7 +38,7 @@ class OffsetStore:
             self._client.ping()
 
     def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
-        """Next offset to apply of each partition; None where Redis knows nothing.
+        """Next offset to apply of each partition; None where Redis has none.
 
         Raises:
             RedisUnavailableError: Redis did not answer.
@@ -47,7 +47,7 @@ class OffsetStore:
         return {partition: None if value is None else int(value) for partition, value in values.items()}
 
     def origins(self, partitions: Sequence[Partition]) -> dict[Partition, str | None]:
-        """Identity of the topic that each partition's offset counts in; None where Redis knows nothing.
+        """Identity of the topic that each partition's offset belongs to; None where Redis has none.
 
         Raises:
             RedisUnavailableError: Redis did not answer.
@@ -56,7 +56,7 @@ class OffsetStore:
         return {partition: None if value is None else value.decode() for partition, value in values.items()}
 
     def start(self, offsets: Mapping[Partition, int], origins: Mapping[Partition, str]) -> None:
-        """Write the first offsets of partitions that are new to Redis, or whose topic was made anew.
+        """Write the first offsets of partitions that are new to Redis, or whose topic was created again.
 
         Raises:
             RedisUnavailableError: Redis did not answer.

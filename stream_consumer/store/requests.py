@@ -17,10 +17,10 @@ _DUE_ANCHORS_AT_ONCE: Final = 1000
 
 
 class FrozenContext(NamedTuple):
-    """Answer to one request whose context is to be fixed.
+    """Result of `freeze` for one request.
 
     Attributes:
-        context: None while the partitions are not applied far enough.
+        context: counts as of t; None while the partitions are not applied far enough.
         gone: True when the request is confirmed already.
     """
 

@@ -1,4 +1,4 @@
-"""The Lua scripts, and the vocabulary that each call hands to them."""
+"""The Lua scripts, and the vocabulary that is the first argument of each call."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +49,7 @@ def load_script(client: Redis, name: str) -> Script:
 
 
 def vocabulary(settings: TriggerSettings, dedup_hours: int) -> bytes:
-    """Names, windows, conditions and times to live as JSON, the first argument of every script.
+    """Names, windows, conditions and TTLs as JSON, the first argument of every script.
 
     Args:
         settings: thresholds and switches.

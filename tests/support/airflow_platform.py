@@ -94,8 +94,7 @@ class AirflowPlatform:
     def triggered(self, dag_id: str) -> Iterator[subprocess.Popen[str]]:
         """`gourmetgram dags trigger DAG --wait`, while it runs."""
         command = self._command("trigger", dag_id, "--wait")
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        with subprocess.Popen(command, env=WIDE, text=True, **pipes) as process:
+        with subprocess.Popen(command, env=WIDE, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             try:
                 yield process
             finally:

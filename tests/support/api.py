@@ -24,6 +24,7 @@ from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
 from gourmetgram.clients import s3
+from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import ObjectStoreSettings
 from tests.support.waiting import wait_until_async
 
@@ -199,9 +200,9 @@ def read_topic(bootstrap: str, topic: str) -> list[tuple[str | None, Any]]:
             while position < high:
                 message = consumer.poll(10)
                 assert message is not None and message.error() is None, "the topic cannot be read"
-                position = message.offset() + 1
-                key = message.key()
-                messages.append((key.decode() if key else None, json.loads(message.value())))
+                record, key = to_record(message), message.key()
+                position = record.offset + 1
+                messages.append((key.decode() if key else None, json.loads(record.value or b"")))
     finally:
         consumer.close()
     return messages

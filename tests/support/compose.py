@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram_tools.compose.file import document_of
@@ -21,7 +22,7 @@ def variables_of_the_file() -> dict[str, set[str]]:
     return found
 
 
-def compose(variables: Mapping[str, str] | None = None) -> dict:
+def compose(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The file with its variables filled in; `$$` stays as Compose would leave it, one dollar."""
     return document_of(FILE, variables)
 

@@ -22,6 +22,8 @@ import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from gourmetgram.kafka.clients import create_producer
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
 from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings
@@ -120,26 +122,29 @@ class ConsumerPlatform:
 
     # --- out -------------------------------------------------------------------------------------------------------
 
-    def end_offsets(self) -> dict[tuple[str, int], int]:
+    def end_offsets(self) -> dict[Partition, int]:
         """The next offset of every partition of the event topics."""
         with self._reader() as reader:
             return {
-                (topic, partition): reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+                Partition(topic, partition): reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[
+                    1
+                ]
                 for topic in self.environment["KAFKA_TOPICS"].split(",")
                 for partition in reader.list_topics(topic, timeout=10).topics[topic].partitions
             }
 
-    def applied(self) -> dict[tuple[str, int], int]:
+    def applied(self) -> dict[Partition, int]:
         """The offsets that stand in Redis."""
-        stored = self.redis.hgetall("consumer:offsets")
-        return {(name.rsplit("/", 1)[0], int(name.rsplit("/", 1)[1])): int(offset) for name, offset in stored.items()}
+        stored = self.redis.hgetall("consumer:offsets").items()
+        places = ((str(name).rsplit("/", 1), int(offset)) for name, offset in stored)
+        return {Partition(topic, int(number)): offset for (topic, number), offset in places}
 
-    def committed(self) -> dict[tuple[str, int], int]:
+    def committed(self) -> dict[Partition, int]:
         """The group's offsets in Kafka."""
         partitions = [TopicPartition(*partition) for partition in self.end_offsets()]
         with self._reader() as reader:
             return {
-                (answer.topic, answer.partition): answer.offset
+                Partition(answer.topic, answer.partition): answer.offset
                 for answer in reader.committed(partitions, timeout=10)
                 if answer.offset >= 0
             }
@@ -171,7 +176,7 @@ class ConsumerPlatform:
             "hash": self.redis.hgetall,
             "zset": lambda key: self.redis.zrange(key, 0, -1, withscores=True),
         }
-        return {key: readers[self.redis.type(key)](key) for key in self.redis.scan_iter("image:*")}
+        return {key: readers[str(self.redis.type(key))](key) for key in self.redis.scan_iter("image:*")}
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run SQL in the test's database."""
@@ -201,9 +206,10 @@ class ConsumerPlatform:
                 seen = 0
                 while seen < end:
                     message = reader.poll(10)
-                    assert message is not None and message.error() is None
-                    seen = message.offset() + 1
-                    found.append((message.timestamp()[1], message.value()))
+                    assert message is not None
+                    record = to_record(message)
+                    seen = record.offset + 1
+                    found.append((record.broker_time_us, record.value or b""))
         return [value for _, value in sorted(found, key=lambda item: item[0])]
 
     @contextmanager
@@ -229,7 +235,11 @@ class ConsumerProcess:
     def __init__(self, platform: ConsumerPlatform, changes: Mapping[str, str]) -> None:
         self.port = free_port()
         self.log_file = platform.folder / f"consumer-{uuid.uuid4().hex[:8]}.log"
-        base = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
+        base = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "TZ", "COVERAGE_PROCESS_CONFIG")
+        }
         variables = {"HEALTH_HOST": "127.0.0.1", "HEALTH_PORT": str(self.port), **changes}
         with self.log_file.open("w") as log:
             self.popen = subprocess.Popen(
@@ -258,6 +268,11 @@ class ConsumerProcess:
             return httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=2)
         except httpx.TransportError:
             return None
+
+    def health_body(self) -> Any:
+        answer = self.health()
+        assert answer is not None
+        return answer.json()
 
     def wait_healthy(self, deadline_s: float = 30.0) -> None:
         def healthy() -> bool:

@@ -7,7 +7,7 @@ around midnight, a change of clocks, a weekend and the turn of a year.
 
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
@@ -243,7 +243,11 @@ def act_out(plan: Plan, offsets: "itertools.count[int]") -> History:
     )
 
 
-def _iso(zone: timezone | None, mark: str = "") -> "_Clock":
+# The time of an event of a kind, as fields of its message.
+_Clock = Callable[[str, datetime], dict[str, object]]
+
+
+def _iso(zone: timezone | None, mark: str = "") -> _Clock:
     def write(kind: str, moment: datetime) -> dict[str, object]:
         local = moment.astimezone(zone or UTC)
         text = (local if zone is not None else local.replace(tzinfo=None)).isoformat() + mark
@@ -256,7 +260,6 @@ def _unix(_kind: str, moment: datetime) -> dict[str, object]:
     return {"timestamp": (moment - EPOCH) / timedelta(seconds=1)}
 
 
-_Clock = type(_unix)
 _CLOCKS = (
     _iso(UTC),
     _iso(None),  # without an offset: UTC

@@ -20,6 +20,7 @@ from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import look
 from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 from gourmetgram_tools.local.stack import Stack
+from tests.conftest import UniqueName
 from tests.support.databases import create_database, drop_database
 from tests.support.small_platform import SmallPlatform, lively_image
 
@@ -90,7 +91,7 @@ def new_small_platform(stack: Stack, unique_name: Callable[[str], str]) -> Itera
 
 
 @pytest.fixture(name="small_platform")
-def small_platform_fixture(stack: Stack, unique_name) -> Iterator[SmallPlatform]:
+def small_platform_fixture(stack: Stack, unique_name: UniqueName) -> Iterator[SmallPlatform]:
     with new_small_platform(stack, unique_name) as small:
         yield small
 

@@ -27,7 +27,7 @@ def execute(notebook: Path, folder: Path, environment: Mapping[str, str]) -> lis
     Raises:
         CellExecutionError: a cell failed.
     """
-    content = nbformat.read(notebook, as_version=4)
+    content = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     client = NotebookClient(content, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     client.execute(env={**process_environment(), **environment})
     return [output for cell in content.cells for output in cell.get("outputs", ())]

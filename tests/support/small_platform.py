@@ -75,13 +75,15 @@ class SmallPlatform:
         )  # fmt: skip
         message = {"user_id": user_id, "category": category, "caption": caption, "s3_url": url}
         self.event("upload", image_id, at, **message)
-        metadata = {
-            "category": category or "Unknown",
-            "caption_length": str(len(caption)),
-            "uploaded_at": f"{at.timestamp():.6f}",
-            "user_id": user_id,
-        }
-        self.redis.hset(f"image:{image_id}:metadata", mapping=metadata)
+        self.redis.hset(
+            f"image:{image_id}:metadata",
+            mapping={
+                "category": category or "Unknown",
+                "caption_length": str(len(caption)),
+                "uploaded_at": f"{at.timestamp():.6f}",
+                "user_id": user_id,
+            },
+        )
         return image_id
 
     def view(self, image_id: str) -> str:

@@ -9,13 +9,14 @@ from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
 from gourmetgram_tools.local.stack import Stack
+from tests.conftest import UniqueName
 from tests.support.databases import create_database, drop_database
 
 BUCKET = "gourmetgram-datalake"
 
 
 @pytest.fixture
-def lake_environment(stack: Stack, unique_name) -> Iterator[dict[str, str]]:
+def lake_environment(stack: Stack, unique_name: UniqueName) -> Iterator[dict[str, str]]:
     """The variables of a platform whose database, warehouse and models belong to this test."""
     name = unique_name("training")
     url = create_database(stack, name)

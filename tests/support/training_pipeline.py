@@ -1,6 +1,5 @@
 """The way from rows and events to `moderation.training_data`, run as the DAGs run it, on stores of one test."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -127,6 +126,6 @@ class _OpenTable:
 
 
 @pytest.fixture
-def pipeline(lakehouse: LakehousePlatform, tmp_path: Path) -> Iterator[TrainingPipeline]:
+def pipeline(lakehouse: LakehousePlatform, tmp_path: Path) -> TrainingPipeline:
     """A pipeline on stores of this test alone."""
     return TrainingPipeline(lakehouse, tmp_path)

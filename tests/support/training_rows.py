@@ -21,7 +21,7 @@ def training_row(image_id: str, uploaded: datetime, minutes: int = 0, **values: 
     A label of 1 comes from a flag a minute after the anchor.
     """
     anchor = uploaded + timedelta(minutes=minutes)
-    row = dict.fromkeys(ARROW_SCHEMA.names, 0)
+    row: dict[str, Any] = dict.fromkeys(ARROW_SCHEMA.names, 0)
     row |= {
         "image_id": image_id,
         "decision_point_minutes": minutes,

@@ -16,7 +16,7 @@ def _pause(waited_s: float) -> float:
     return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S + waited_s / 20)
 
 
-def wait_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "the condition") -> T:
+def wait_until(condition: Callable[[], T | None], deadline_s: float = 10.0, what: str = "the condition") -> T:
     """Return the condition's first true value.
 
     Args:
@@ -36,7 +36,7 @@ def wait_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str =
 
 
 async def wait_until_async(
-    condition: Callable[[], Awaitable[T]], deadline_s: float = 10.0, what: str = "the condition"
+    condition: Callable[[], Awaitable[T | None]], deadline_s: float = 10.0, what: str = "the condition"
 ) -> T:
     """As `wait_until`, for an asynchronous condition and without blocking the event loop."""
     begin = time.monotonic()

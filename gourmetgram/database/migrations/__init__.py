@@ -1,1 +1,1 @@
-"""Versions of the PostgreSQL schema: an Alembic environment, and the one function that applies it."""
+"""Versions of the PostgreSQL schema: an Alembic environment and its revisions."""

@@ -1,4 +1,4 @@
-"""Alembic runs this file for each command; the connection, with its transaction, comes from `migrate`."""
+"""Environment that Alembic runs for each command; `migrate` passes the connection with its transaction."""
 
 from alembic import context
 

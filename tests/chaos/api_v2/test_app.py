@@ -53,7 +53,7 @@ async def _healthy(api: Api) -> None:
 
 async def _published(database: asyncpg.Connection) -> None:
     async def empty() -> bool:
-        return await database.fetchval("SELECT count(*) FROM event_outbox") == 0
+        return not await database.fetchval("SELECT count(*) FROM event_outbox")
 
     await wait_until_async(empty, 60.0, "an empty outbox")
 

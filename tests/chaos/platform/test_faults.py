@@ -40,7 +40,7 @@ def _no_difference(whole: Stack) -> AuditResult:
     return result
 
 
-def test_services_killed_in_turn_leave_no_difference(whole: Stack):
+def test_services_killed_in_turn_leave_no_difference(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
         for name in ("stream_consumer", "risk_scoring_service", "api_v2", "stream_consumer", "api_v2"):
             _more_writes(load, 200)
@@ -51,7 +51,7 @@ def test_services_killed_in_turn_leave_no_difference(whole: Stack):
     _no_difference(whole)
 
 
-def test_without_its_broker_the_api_keeps_answering_and_everything_arrives_once(whole: Stack):
+def test_without_its_broker_the_api_keeps_answering_and_everything_arrives_once(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
         _more_writes(load, 100)
         whole.stop("kafka")
@@ -64,7 +64,7 @@ def test_without_its_broker_the_api_keeps_answering_and_everything_arrives_once(
     _no_difference(whole)
 
 
-def test_redis_killed_stopped_and_started_leaves_no_difference(whole: Stack):
+def test_redis_killed_stopped_and_started_leaves_no_difference(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
         _more_writes(load, 200)
         whole.kill("redis")
@@ -77,7 +77,7 @@ def test_redis_killed_stopped_and_started_leaves_no_difference(whole: Stack):
     _no_difference(whole)
 
 
-def test_a_restarted_database_leaves_no_difference(whole: Stack):
+def test_a_restarted_database_leaves_no_difference(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
         _more_writes(load, 200)
         whole.restart("postgres")
@@ -88,7 +88,7 @@ def test_a_restarted_database_leaves_no_difference(whole: Stack):
     _no_difference(whole)
 
 
-async def test_an_api_killed_between_a_picture_and_its_row_leaves_no_orphan(whole: Stack):
+async def test_an_api_killed_between_a_picture_and_its_row_leaves_no_orphan(whole: Stack) -> None:
     environment = whole.environment()
     whole.override("ORPHAN_AFTER_SECONDS", "10")
     await asyncio.to_thread(whole.restart, "api_v2")

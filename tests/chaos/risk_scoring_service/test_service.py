@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import pytest
@@ -152,6 +153,9 @@ def scorer_process(environment: dict[str, str]) -> Iterator["subprocess.Popen[by
 def test_killed_again_and_again_in_the_middle_of_a_backlog(
     environment: dict[str, str], people: People, requests: Requests, ending: signal.Signals
 ) -> None:
+    def has_more_rows_than(number: int) -> bool:
+        return len(people.decisions()) > number
+
     images = [people.image() for _ in range(10)]
     sent = [make_request(images[number % 10]) for number in range(3_000)]
     requests.send(*sent)
@@ -160,7 +164,7 @@ def test_killed_again_and_again_in_the_middle_of_a_backlog(
     for _ in range(3):
         rows = len(people.decisions())
         with scorer_process(variables) as process:
-            wait_until(lambda rows=rows: len(people.decisions()) > rows + 100, PATIENCE_S)
+            wait_until(partial(has_more_rows_than, rows + 100), PATIENCE_S)
             process.send_signal(ending)
             status = process.wait(STOP_S)
         assert status == (0 if ending is signal.SIGTERM else -ending)

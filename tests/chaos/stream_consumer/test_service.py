@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +117,21 @@ def _time_us(item: dict[str, Any]) -> int:
 
 def disturbed(traffic: Traffic, disturb: Callable[[], None], times: int) -> None:
     """Send the traffic, and disturb again and again while it flows and is applied."""
+
+    def has_sent(number: int) -> bool:
+        return traffic.sent >= number
+
     sender = threading.Thread(target=traffic.send)
     sender.start()
     step = len(traffic.events) // (times + 1)
     for number in range(1, times + 1):
-        wait_until(lambda reached=number * step: traffic.sent >= reached, 120, "the traffic to flow")
+        wait_until(partial(has_sent, number * step), 120, "the traffic to flow")
         disturb()
     sender.join(120)
     assert not sender.is_alive()
 
 
-def test_five_kills_while_50_000_events_flow_leave_no_difference(own: Stack, platform: ConsumerPlatform):
+def test_five_kills_while_50_000_events_flow_leave_no_difference(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform)
 
     def kill() -> None:
@@ -137,13 +142,13 @@ def test_five_kills_while_50_000_events_flow_leave_no_difference(own: Stack, pla
     traffic.check()
 
 
-def test_five_stops_while_50_000_events_flow_leave_no_difference(own: Stack, platform: ConsumerPlatform):
+def test_five_stops_while_50_000_events_flow_leave_no_difference(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform)
     disturbed(traffic, lambda: own.restart("stream_consumer"), 5)
     traffic.check()
 
 
-def test_of_two_replicas_one_may_be_killed(own: Stack, platform: ConsumerPlatform):
+def test_of_two_replicas_one_may_be_killed(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform)
     with platform.process() as second:
         second.wait_line("Reading 8 partitions", 60)
@@ -151,16 +156,16 @@ def test_of_two_replicas_one_may_be_killed(own: Stack, platform: ConsumerPlatfor
         traffic.check()
 
 
-def test_redis_may_stop_and_start_and_be_killed(own: Stack, platform: ConsumerPlatform):
+def test_redis_may_stop_and_start_and_be_killed(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform)
-    faults = iter([lambda: own.restart("redis"), lambda: own.kill("redis"), lambda: own.restart("redis")])
-    disturbed(traffic, lambda: next(faults)(), 3)
+    faults = iter([own.restart, own.kill, own.restart])
+    disturbed(traffic, lambda: next(faults)("redis"), 3)
     own.wait_healthy("redis")
     traffic.check()
     own.wait_healthy("stream_consumer")
 
 
-def test_a_frozen_redis_makes_the_consumer_unhealthy_and_costs_nothing(own: Stack, platform: ConsumerPlatform):
+def test_a_frozen_redis_makes_the_consumer_unhealthy_and_costs_nothing(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform, 5_000, 50)
     own.pause("redis")
     try:
@@ -172,7 +177,7 @@ def test_a_frozen_redis_makes_the_consumer_unhealthy_and_costs_nothing(own: Stac
     own.wait_healthy("stream_consumer")
 
 
-def test_the_broker_may_be_away(own: Stack, platform: ConsumerPlatform):
+def test_the_broker_may_be_away(own: Stack, platform: ConsumerPlatform) -> None:
     traffic = Traffic.prepare(platform, 20_000, 100)
     half = Traffic(platform, traffic.events[:10_000])
     half.send()
@@ -184,7 +189,7 @@ def test_the_broker_may_be_away(own: Stack, platform: ConsumerPlatform):
     traffic.check()
 
 
-def test_the_consumer_ends_in_time_while_its_servers_hang(own: Stack, platform: ConsumerPlatform):
+def test_the_consumer_ends_in_time_while_its_servers_hang(own: Stack, platform: ConsumerPlatform) -> None:
     with platform.process() as process:
         process.wait_healthy(60)
         own.pause("kafka")
@@ -199,7 +204,7 @@ def test_the_consumer_ends_in_time_while_its_servers_hang(own: Stack, platform: 
     own.wait_healthy("stream_consumer", 90)
 
 
-def test_milestones_arrive_although_the_database_was_restarted(own: Stack, platform: ConsumerPlatform):
+def test_milestones_arrive_although_the_database_was_restarted(own: Stack, platform: ConsumerPlatform) -> None:
     image = platform.insert_image()
     own.stop("postgres")
     start = now_us()

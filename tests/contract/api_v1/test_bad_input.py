@@ -4,6 +4,7 @@ import asyncio
 import encodings.aliases
 import json
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -78,7 +79,7 @@ async def test_json_with_another_content_type_is_422(api: Api, content_type: str
     before = await api.traces()
     answer = (
         await api.http.post(
-            "/users/", content=b'{"username": "typed"}', headers={"content-type": content_type.encode()}
+            "/users/", content=b'{"username": "typed"}', headers={b"content-type": content_type.encode()}
         )
         if content_type != "\x00"
         else await api.http.post("/users/", content=b'{"username": "typed"}')
@@ -94,7 +95,7 @@ async def test_a_json_body_over_64_kib_is_413_announced_or_not(api: Api, path: s
     announced = await api.http.post(path, content=body, headers=HEADERS)
     assert announced.status_code == 413
 
-    async def chunks():
+    async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 1_000):
             yield body[start : start + 1_000]
 
@@ -300,8 +301,8 @@ async def test_no_parameter_of_a_header_whatsoever_ends_in_a_5xx(api: Api) -> No
         ) + b"\r\n--b--\r\n"
         json_type = f"application/json{''.join(parameters)}".encode("latin-1")
         calls = [
-            lambda: api.http.post("/upload/", content=body, headers={"content-type": content_type}),
-            lambda: api.http.post("/flags/", content=b"{}", headers={"content-type": json_type}),
+            lambda: api.http.post("/upload/", content=body, headers={b"content-type": content_type}),
+            lambda: api.http.post("/flags/", content=b"{}", headers={b"content-type": json_type}),
         ]
         for answer in _on_the_loop(calls, loop):
             assert answer.status_code in (400, 413, 415, 422), (content_type, body, answer.text)

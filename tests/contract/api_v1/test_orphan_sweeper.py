@@ -340,14 +340,14 @@ async def test_a_store_that_is_away_is_logged_once_and_tried_until_it_is_back(
         await asyncio.to_thread(api.s3.create_bucket, Bucket=environment["S3_BUCKET_NAME"])
 
         async def well() -> bool:
-            return "are looked for again" in caplog.text
+            return "search for orphans works again" in caplog.text
 
         await wait_until_async(well, what="the good news")
         await asyncio.wait_for(sweeper.stop(), 1.0)
     said = [record.message.split(":")[0] for record in caplog.records if record.name == "api_v1.orphan_sweeper"]
     assert said == [
-        "Pictures without a row cannot be looked for now and will be later",
-        "Pictures without a row are looked for again",
+        "The search for orphans failed and will be repeated",
+        "The search for orphans works again",
     ]
 
 

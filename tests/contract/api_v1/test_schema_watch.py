@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -18,8 +19,12 @@ pytestmark = pytest.mark.servers
 
 @pytest.mark.parametrize("version", [1, 2])
 async def test_uploads_fail_on_an_old_database_with_a_reason_and_work_once_it_is_migrated(
-    version, make_old_database, api_environment, caplog, monkeypatch
-):
+    version: int,
+    make_old_database: Callable[[str | None], str],
+    api_environment: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(schema_watch, "LOOK_EVERY_S", 0.05)
     url = make_old_database(OLDEST)
 

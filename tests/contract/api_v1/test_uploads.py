@@ -4,6 +4,7 @@ import asyncio
 import struct
 import uuid
 import zlib
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
@@ -181,7 +182,7 @@ async def test_a_file_over_the_limit_is_413_announced_or_not(api: Api) -> None:
     assert (await api.upload(user_id, bytes(limit + 1))).status_code == 413
     assert (await api.upload(user_id, bytes(limit + 200_000))).status_code == 413
 
-    async def chunks():
+    async def chunks() -> AsyncIterator[bytes]:
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
         for _ in range(200):
             yield bytes(100_000)

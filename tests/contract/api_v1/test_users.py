@@ -24,8 +24,9 @@ FIELDS = {
 
 
 async def test_a_new_user_is_stored_and_returned_with_exactly_the_contract_fields(api: Api) -> None:
+    username = f"  {uuid.uuid4().hex} "
     body = {
-        "username": f"  {uuid.uuid4().hex} ",
+        "username": username,
         "tos_version_accepted": 3,
         "tos_accepted_at": "2026-01-15T14:00:00+02:00",
         "country_of_residence": "DE",
@@ -36,7 +37,7 @@ async def test_a_new_user_is_stored_and_returned_with_exactly_the_contract_field
     assert answer.status_code == 200
     user = answer.json()
     assert set(user) == FIELDS
-    assert user["username"] == body["username"].strip()
+    assert user["username"] == username.strip()
     row = await api.row("SELECT * FROM users WHERE id = $1", user["id"])
     assert row["tos_version_accepted"] == 3
     assert row["tos_accepted_at"] == datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -178,13 +180,13 @@ def _conditions(name: str) -> dict[str, str]:
     return found | ({"airflow-dag-processor": STARTED} if name == "airflow-scheduler" else {})
 
 
-def test_the_services_are_those_of_the_contract():
+def test_the_services_are_those_of_the_contract() -> None:
     # The model registry comes with the model lifecycle.
     assert set(SERVICES) - {"mlflow"} == set(NEEDS)
 
 
 @pytest.mark.parametrize("name", NEEDS)
-def test_a_service_keeps_the_rules_of_its_kind(name):
+def test_a_service_keeps_the_rules_of_its_kind(name: str) -> None:
     service = SERVICES[name]
     assert service["container_name"] == OTHER_NAMES.get(name, name.replace("_", "-"))
     needs = {other: each["condition"] for other, each in service.get("depends_on", {}).items()}
@@ -199,11 +201,11 @@ def test_a_service_keeps_the_rules_of_its_kind(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_is_the_contract_s(name):
+def test_an_image_is_the_contract_s(name: str) -> None:
     assert re.fullmatch(IMAGES[name], SERVICES[name]["image"])
 
 
-def test_images_are_shared_where_the_program_is_the_same():
+def test_images_are_shared_where_the_program_is_the_same() -> None:
     for names in (("airflow-init", *AIRFLOW), ("extract-data", "transform-data"), ("redpanda", "redpanda-init")):
         assert len({SERVICES[name]["image"] for name in names}) == 1
     for name in sorted(OURS):
@@ -211,9 +213,10 @@ def test_images_are_shared_where_the_program_is_the_same():
 
 
 @pytest.mark.parametrize("name", PYTHON_SERVICES)
-def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for_the_lab_s_values(name):
+def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for_the_lab_s_values(name: str) -> None:
     environment = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
-    known, changed = set(), {}
+    known: set[str] = set()
+    changed: dict[str, str] = {}
     for settings in _settings_of(name):
         fields = {field.upper(): each for field, each in settings.model_fields.items()}
         known |= fields.keys()
@@ -234,19 +237,19 @@ def _settings_of(service: str, *, shared: bool = True) -> Iterator[type[Settings
 
 
 @pytest.mark.parametrize("name", PYTHON_SERVICES)
-def test_a_python_service_gets_every_variable_of_the_env_file_that_is_its_setting(name):
+def test_a_python_service_gets_every_variable_of_the_env_file_that_is_its_setting(name: str) -> None:
     own = {field.upper() for settings in _settings_of(name, shared=False) for field in settings.model_fields}
     assert own & example_variables().keys() <= SERVICES[name]["environment"].keys()
     assert own & example_variables().keys()
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)
-def test_an_image_s_variables_have_the_contract_s_values(name):
+def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
     environment = SERVICES[name]["environment"]
     assert {key: str(environment.get(key)) for key in ENVIRONMENT[name]} == ENVIRONMENT[name]
 
 
-def test_the_named_volumes_are_those_of_the_contract():
+def test_the_named_volumes_are_those_of_the_contract() -> None:
     names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs"
     assert set(compose()["volumes"]) == set(names.split())
 
@@ -263,12 +266,12 @@ def test_the_named_volumes_are_those_of_the_contract():
         ("nimtable", "5s", "3s", 5),
     ],
 )
-def test_health_checks_have_the_contract_s_times(name, interval, timeout, retries):
+def test_health_checks_have_the_contract_s_times(name: str, interval: str, timeout: str, retries: int) -> None:
     check = SERVICES[name]["healthcheck"]
     assert (check["interval"], check["timeout"], check["retries"]) == (interval, timeout, retries)
 
 
-def test_health_checks_ask_what_the_contract_says():
+def test_health_checks_ask_what_the_contract_says() -> None:
     asked = {
         name: " ".join(service["healthcheck"]["test"]) for name, service in SERVICES.items() if "healthcheck" in service
     }
@@ -286,7 +289,7 @@ def test_health_checks_ask_what_the_contract_says():
     assert SERVICES["nimtable"]["healthcheck"]["start_period"] == "90s"
 
 
-def test_nimtable_s_health_check_tells_an_open_port_from_a_closed_one():
+def test_nimtable_s_health_check_tells_an_open_port_from_a_closed_one() -> None:
     kind, *command = SERVICES["nimtable"]["healthcheck"]["test"]
     assert kind == "CMD"
     assert command[0] == "bash"
@@ -303,7 +306,7 @@ def _ends_well(command: list[str], port: int) -> bool:
     return subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 0
 
 
-def test_redpanda_is_started_with_the_contract_s_flags():
+def test_redpanda_is_started_with_the_contract_s_flags() -> None:
     flags = " ".join(SERVICES["redpanda"]["command"])
     for part in (
         "--kafka-addr internal://0.0.0.0:9092,external://0.0.0.0:19092",
@@ -318,16 +321,16 @@ def test_redpanda_is_started_with_the_contract_s_flags():
         assert part in flags
 
 
-def test_redis_keeps_its_data():
+def test_redis_keeps_its_data() -> None:
     assert SERVICES["redis"]["command"] == ["redis-server", "--appendonly", "yes"]
 
 
-def test_both_apis_are_the_same_address_for_other_containers():
+def test_both_apis_are_the_same_address_for_other_containers() -> None:
     for name in ("api_v1", "api_v2"):
         assert SERVICES[name]["networks"]["default"]["aliases"] == ["api"]
 
 
-def test_only_the_apis_share_a_port_of_the_machine():
+def test_only_the_apis_share_a_port_of_the_machine() -> None:
     holders: dict[str, list[str]] = {}
     for name, service in SERVICES.items():
         for port in service.get("ports", ()):
@@ -335,14 +338,14 @@ def test_only_the_apis_share_a_port_of_the_machine():
     assert {port: names for port, names in holders.items() if len(names) > 1} == {"8000": ["api_v1", "api_v2"]}
 
 
-def test_pages_and_servers_are_bound_where_the_settings_say():
+def test_pages_and_servers_are_bound_where_the_settings_say() -> None:
     bound = compose({"UI_BIND": "10.0.0.1", "DATA_BIND": "10.0.0.2"})["services"]
     for name, service in bound.items():
         for port in service.get("ports", ()):
             assert port.startswith(("10.0.0.1:", "10.0.0.2:")), name
 
 
-def test_the_doctor_knows_every_published_port():
+def test_the_doctor_knows_every_published_port() -> None:
     said = {
         (int(port.split(":")[1]), service["container_name"], port.startswith(UI))
         for service in SERVICES.values()
@@ -353,13 +356,13 @@ def test_the_doctor_knows_every_published_port():
     assert {each for each in known if each[1] != "mlflow"} == said
 
 
-def test_init_jobs_end_with_the_first_failure():
+def test_init_jobs_end_with_the_first_failure() -> None:
     assert SERVICES["minio-init"]["command"] == ["python", "-m", "setup_jobs.buckets"]
     assert "set -euo pipefail" in (DOCKER / "redpanda-init.sh").read_text()
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_image_is_pinned_or_built_here(name):
+def test_an_image_is_pinned_or_built_here(name: str) -> None:
     service = SERVICES[name]
     tag = service["image"].rpartition(":")[2]
     if "build" in service:
@@ -367,11 +370,11 @@ def test_an_image_is_pinned_or_built_here(name):
     assert re.search(r"\d+\.\d+|RELEASE\.\d{4}-\d{2}-\d{2}|^nightly-[0-9a-f]{40}$", tag)
 
 
-def test_every_image_of_others_can_be_replaced_in_the_env_file():
+def test_every_image_of_others_can_be_replaced_in_the_env_file() -> None:
     assert [image.name for image in foreign_images(FILE) if not image.variable] == []
 
 
-def test_the_table_of_images_names_every_variable():
+def test_the_table_of_images_names_every_variable() -> None:
     text = (PROJECT_ROOT / "docs" / "compose.md").read_text()
     table = text.partition("\n## Images of others\n")[2].partition("\n## ")[0]
     variables = {image.variable for image in foreign_images(FILE)} - {"", "MINIO_IMAGE"}
@@ -379,7 +382,7 @@ def test_the_table_of_images_names_every_variable():
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_our_own_containers_have_no_powers_and_write_nowhere(name):
+def test_our_own_containers_have_no_powers_and_write_nowhere(name: str) -> None:
     service = SERVICES[name]
     assert service["security_opt"] == ["no-new-privileges:true"]
     if name == "jupyter":  # people install packages and keep files there
@@ -389,7 +392,7 @@ def test_our_own_containers_have_no_powers_and_write_nowhere(name):
 
 
 @pytest.mark.parametrize("file", list(dockerfiles()), ids=lambda path: str(path.relative_to(PROJECT_ROOT)))
-def test_our_own_images_run_as_an_unprivileged_user(file):
+def test_our_own_images_run_as_an_unprivileged_user(file: Path) -> None:
     users = re.findall(r"^USER (\S+)", file.read_text(), re.MULTILINE)
     if file.name == "minio.Dockerfile":  # its volume may be one that the official image has written, as root
         assert not users
@@ -399,7 +402,7 @@ def test_our_own_images_run_as_an_unprivileged_user(file):
     assert not any("user" in SERVICES[name] for name in OURS)
 
 
-def test_minio_is_the_same_program_everywhere():
+def test_minio_is_the_same_program_everywhere() -> None:
     text = (DOCKER / "minio.Dockerfile").read_text()
     assert re.findall(r"^ARG MINIO_VERSION=(\S+)$", text, re.MULTILINE) == [MINIO_VERSION]
     assert example_variables()["MINIO_IMAGE"] == f"gourmetgram-minio:{MINIO_VERSION}"
@@ -408,7 +411,7 @@ def test_minio_is_the_same_program_everywhere():
     assert f"\ngo-bin=={go}\n" in (PROJECT_ROOT / "requirements" / "dev.txt").read_text()
 
 
-def test_another_minio_takes_the_place_of_ours_and_is_never_built_under_its_name():
+def test_another_minio_takes_the_place_of_ours_and_is_never_built_under_its_name() -> None:
     service = compose({"MINIO_IMAGE": "quay.io/minio/minio:1"})["services"]["minio"]
     assert service["image"] == service["build"]["args"]["MINIO_IMAGE"] == "quay.io/minio/minio:1"
     # Without a policy, Compose pulls an image that is absent, and builds it only when that fails.
@@ -421,13 +424,13 @@ def test_another_minio_takes_the_place_of_ours_and_is_never_built_under_its_name
         assert (name in done.stderr) == (code == 1)
 
 
-def test_every_log_is_rotated_and_every_service_has_a_limit():
+def test_every_log_is_rotated_and_every_service_has_a_limit() -> None:
     for name, service in SERVICES.items():
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
         assert _bytes(service["mem_limit"]) > 0, name
 
 
-def test_everything_together_fits_into_the_lab_s_machine():
+def test_everything_together_fits_into_the_lab_s_machine() -> None:
     lasting = [
         service for service in SERVICES.values() if service["restart"] != "no" and service.get("profiles") != ["v1"]
     ]
@@ -438,31 +441,31 @@ def _bytes(limit: str) -> int:
     return int(limit[:-1]) * {"m": 2**20, "g": 2**30}[limit[-1]]
 
 
-def test_the_example_file_names_exactly_the_variables_of_the_compose_file_with_its_defaults():
+def test_the_example_file_names_exactly_the_variables_of_the_compose_file_with_its_defaults() -> None:
     read = variables_of_the_file()
     assert {name: defaults for name, defaults in read.items() if len(defaults) > 1} == {}
     assert example_variables() == {name: next(iter(defaults)) for name, defaults in read.items()}
 
 
-def test_the_commands_know_the_same_passwords():
+def test_the_commands_know_the_same_passwords() -> None:
     example = example_variables()
     for name, value in ComposeSettings().model_dump().items():
         assert example[name.upper()] == value
 
 
-def test_models_are_made_and_served_by_the_same_python():
-    version = re.search(r"python:(\S+?)-slim", example_variables()["PYTHON_IMAGE"])[1]
+def test_models_are_made_and_served_by_the_same_python() -> None:
+    (version,) = re.findall(r"python:(\S+?)-slim", example_variables()["PYTHON_IMAGE"])
     assert example_variables()["JUPYTER_IMAGE"].endswith(f":python-{version}")
     for file in dockerfiles():
         assert version in file.read_text()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_page_of_others_gets_only_variables_that_it_knows(name):
+def test_a_page_of_others_gets_only_variables_that_it_knows(name: str) -> None:
     assert PROGRAMS[name].faults(SERVICES[name]["environment"]) == []
 
 
-def test_nimtable_s_file_has_only_keys_that_its_server_knows():
+def test_nimtable_s_file_has_only_keys_that_its_server_knows() -> None:
     config = _nimtable_config()
     assert faults_of_nimtable(config) == []
     assert config["server"] == {"port": 8182, "host": "0.0.0.0"}
@@ -471,11 +474,12 @@ def test_nimtable_s_file_has_only_keys_that_its_server_knows():
     assert login in SERVICES["nimtable-web"]["environment"]["DATABASE_URL"]
 
 
-def _nimtable_config() -> dict:
-    return yaml.safe_load((DOCKER / NIMTABLE_FILE).read_text())
+def _nimtable_config() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((DOCKER / NIMTABLE_FILE).read_text())
+    return config
 
 
-def test_nimtable_s_form_leads_to_the_catalog_that_pyiceberg_writes():
+def test_nimtable_s_form_leads_to_the_catalog_that_pyiceberg_writes() -> None:
     environment = SERVICES["airflow-scheduler"]["environment"]
     form = dict(nimtable_form(ComposeSettings()))
     address = make_url(environment[f"{ICEBERG}URI"])
@@ -490,7 +494,7 @@ def test_nimtable_s_form_leads_to_the_catalog_that_pyiceberg_writes():
     assert form["Advanced settings: jdbc.password"] == address.password
 
 
-def test_the_dev_container_forwards_the_pages_of_the_compose_file_by_name():
+def test_the_dev_container_forwards_the_pages_of_the_compose_file_by_name() -> None:
     pages: dict[str, list[str]] = {}
     for service in SERVICES.values():
         for port in service.get("ports", ()):
@@ -503,7 +507,7 @@ def test_the_dev_container_forwards_the_pages_of_the_compose_file_by_name():
     assert labels == {number: ", ".join(names) for number, names in pages.items()}
 
 
-def test_the_dev_container_has_docker_and_the_services_python():
+def test_the_dev_container_has_docker_and_the_services_python() -> None:
     container = json.loads((PROJECT_ROOT / ".devcontainer" / "devcontainer.json").read_text())
     assert any("/docker-in-docker:" in feature for feature in container["features"])
     assert re.search(r"python:\S*3\.11\b", container["image"])

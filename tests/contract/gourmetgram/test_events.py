@@ -56,24 +56,24 @@ def refusal(message: object, **place: Any) -> str:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_event_keeps_what_it_says():
+def test_an_event_keeps_what_it_says() -> None:
     assert accepted(view()) == Event("view", EVENT, IMAGE, NOW_US, NOW_US, True, view())
 
 
 @pytest.mark.parametrize("kind", ["view", "comment", "flag", "upload"])
-def test_the_event_type_decides_the_kind_and_not_the_topic(kind: str):
+def test_the_event_type_decides_the_kind_and_not_the_topic(kind: str) -> None:
     assert accepted(view(event_type=kind), topic="gourmetgram.flags").kind == kind
 
 
 @pytest.mark.parametrize("kind", [None, "like", "", "VIEW", 1, ["view"], {"a": 1}, True])
-def test_an_unknown_event_type_is_a_bad_message(kind: object):
+def test_an_unknown_event_type_is_a_bad_message(kind: object) -> None:
     assert "unknown event_type" in refusal(view(event_type=kind))
 
 
 @pytest.mark.parametrize(
     "image_id", [None, "", "x", 5, IMAGE.replace("-", ""), "{" + IMAGE + "}", [IMAGE], IMAGE + "\n"]
 )
-def test_a_missing_or_invalid_image_is_a_bad_message(image_id: object):
+def test_a_missing_or_invalid_image_is_a_bad_message(image_id: object) -> None:
     assert "image_id" in refusal(view(image_id=image_id))
 
 
@@ -91,24 +91,24 @@ def test_a_missing_or_invalid_image_is_a_bad_message(image_id: object):
         (b"7", "not a JSON object but int"),
     ],
 )
-def test_what_is_no_json_object_is_a_bad_message(value: bytes | None, reason: str):
+def test_what_is_no_json_object_is_a_bad_message(value: bytes | None, reason: str) -> None:
     assert reason in refusal(value)
 
 
-def test_ids_are_stored_in_lower_case():
+def test_ids_are_stored_in_lower_case() -> None:
     event = accepted(view(event_id=EVENT.upper(), image_id=IMAGE.upper()))
     assert (event.event_id, event.image_id) == (EVENT, IMAGE)
 
 
 @pytest.mark.parametrize("event_id", [None, "", "no uuid", 12, EVENT.replace("-", "")])
-def test_a_missing_or_bad_event_id_follows_from_the_place_of_the_record(event_id: object):
+def test_a_missing_or_bad_event_id_follows_from_the_place_of_the_record(event_id: object) -> None:
     name = "gourmetgram:gourmetgram.views/2/7"
     expected = str(uuid.uuid5(uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8"), name))
     assert accepted(view(event_id=event_id)).event_id == expected == record_uuid(record(view()))
 
 
 @pytest.mark.parametrize("value", [True, None, 0, "false", "", [], "no"])
-def test_only_false_makes_an_actor_ineligible(value: object):
+def test_only_false_makes_an_actor_ineligible(value: object) -> None:
     assert accepted(view(actor_eligible=value)).actor_eligible
     assert accepted(view()).actor_eligible
     assert not accepted(view(actor_eligible=False)).actor_eligible
@@ -117,8 +117,8 @@ def test_only_false_makes_an_actor_ineligible(value: object):
 # --- times -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_usable_time_field_counts():
-    times = {"viewed_at": "2025-11-21T00:00:01Z", "created_at": "2025-11-21T00:00:02Z"}
+def test_the_first_usable_time_field_counts() -> None:
+    times: dict[str, object] = {"viewed_at": "2025-11-21T00:00:01Z", "created_at": "2025-11-21T00:00:02Z"}
     times |= {"uploaded_at": "2025-11-21T00:00:03Z", "timestamp": 1763683204}
     second = datetime(2025, 11, 21, tzinfo=UTC)
     for number, name in enumerate(list(times), 1):
@@ -148,7 +148,7 @@ def test_the_first_usable_time_field_counts():
         (None, None),
     ],
 )
-def test_times_are_utc_unless_they_say_otherwise(text: object, expected: int | None):
+def test_times_are_utc_unless_they_say_otherwise(text: object, expected: int | None) -> None:
     assert parse_time(text) == expected
 
 
@@ -156,7 +156,7 @@ def test_times_are_utc_unless_they_say_otherwise(text: object, expected: int | N
     st.datetimes(min_value=datetime(1900, 1, 1), max_value=datetime(2200, 1, 1)),  # noqa: DTZ001 - made aware below
     st.integers(-1439, 1439),
 )
-def test_every_microsecond_is_kept(moment: datetime, offset_minutes: int):
+def test_every_microsecond_is_kept(moment: datetime, offset_minutes: int) -> None:
     aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset_minutes)))
     exact = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert parse_time(aware.isoformat()) == exact
@@ -174,17 +174,17 @@ def test_every_microsecond_is_kept(moment: datetime, offset_minutes: int):
         (None, NOW_US),
     ],
 )
-def test_a_timestamp_is_unix_seconds_and_anything_else_means_the_brokers_time(timestamp: object, expected: int):
+def test_a_timestamp_is_unix_seconds_and_anything_else_means_the_brokers_time(timestamp: object, expected: int) -> None:
     message = {"event_type": "view", "image_id": IMAGE, "timestamp": timestamp}
     assert accepted(message).time_us == expected
 
 
-def test_a_time_more_than_60_seconds_ahead_of_the_broker_is_a_bad_message():
+def test_a_time_more_than_60_seconds_ahead_of_the_broker_is_a_bad_message() -> None:
     assert accepted(view(), broker_time_us=NOW_US - 60_000_000).time_us == NOW_US
     assert "more than 60 seconds" in refusal(view(), broker_time_us=NOW_US - 60_000_001)
 
 
-def test_an_event_that_is_more_than_an_hour_late_is_history():
+def test_an_event_that_is_more_than_an_hour_late_is_history() -> None:
     assert not accepted(view(), broker_time_us=NOW_US + 3_600_000_000).is_history
     assert accepted(view(), broker_time_us=NOW_US + 3_600_000_001).is_history
 
@@ -200,14 +200,14 @@ likely = st.sampled_from(["view", "upload", IMAGE, EVENT, NOW, False, True, 1763
 
 
 @given(st.dictionaries(names | st.text(max_size=5), json_values | likely, max_size=8))
-def test_reading_never_raises(message: dict[str, object]):
+def test_reading_never_raises(message: dict[str, object]) -> None:
     whole = record(json.dumps(message).encode())
     assert isinstance(parse_event(whole), Event | BadMessage)
     assert isinstance(parse_request(whole), ModerationRequest | BadMessage)
 
 
 @given(st.binary(max_size=200))
-def test_reading_bytes_never_raises(value: bytes):
+def test_reading_bytes_never_raises(value: bytes) -> None:
     assert isinstance(parse_event(record(value)), Event | BadMessage)
     assert isinstance(parse_request(record(value)), ModerationRequest | BadMessage)
 
@@ -215,7 +215,7 @@ def test_reading_bytes_never_raises(value: bytes):
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_survives_the_way_through_kafka():
+def test_a_request_survives_the_way_through_kafka() -> None:
     counts = {name: number for number, name in enumerate(COUNT_NAMES)}
     request = ModerationRequest(EVENT, IMAGE, "viral", NOW_US, {**counts, "read_to": {"gourmetgram.views": 5}})
     assert set(orjson.loads(request.to_json())) == {"request_id", "image_id", "trigger", "context", "timestamp"}
@@ -224,7 +224,7 @@ def test_a_request_survives_the_way_through_kafka():
     assert back.counts() == counts
 
 
-def test_what_a_request_lacks_follows_from_its_record():
+def test_what_a_request_lacks_follows_from_its_record() -> None:
     request = parse_request(record({"image_id": IMAGE}))
     assert request == ModerationRequest(record_uuid(record({})), IMAGE, "unknown", NOW_US, {})
     assert request.counts() is None
@@ -234,11 +234,11 @@ def test_what_a_request_lacks_follows_from_its_record():
     "fields",
     [{"image_id": "x"}, {"trigger": ""}, {"trigger": "x" * 31}, {"trigger": "a\nb"}, {"trigger": 5}, {"context": []}],
 )
-def test_a_malformed_request_is_a_bad_message(fields: dict[str, object]):
+def test_a_malformed_request_is_a_bad_message(fields: dict[str, object]) -> None:
     assert isinstance(parse_request(record({"image_id": IMAGE, **fields})), BadMessage)
 
 
-def test_a_request_id_follows_from_image_trigger_and_event():
+def test_a_request_id_follows_from_image_trigger_and_event() -> None:
     namespace = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
     with_event = uuid.uuid5(namespace, f"gourmetgram:{IMAGE}/viral/{EVENT}")
     anchor = uuid.uuid5(namespace, f"gourmetgram:{IMAGE}/anchor_5")
@@ -246,7 +246,7 @@ def test_a_request_id_follows_from_image_trigger_and_event():
     assert request_uuid(IMAGE, "anchor_5", None) == str(anchor)
 
 
-def test_uuids_are_hyphenated_text():
+def test_uuids_are_hyphenated_text() -> None:
     assert parse_uuid(IMAGE.upper()) == IMAGE
     for value in (uuid.UUID(IMAGE), uuid.UUID(IMAGE).hex, None, 5, b"x", IMAGE + " "):
         assert parse_uuid(value) is None
@@ -255,7 +255,7 @@ def test_uuids_are_hyphenated_text():
 # --- dead letters ----------------------------------------------------------------------------------------------------
 
 
-def test_a_dead_letter_holds_the_record_and_the_reason():
+def test_a_dead_letter_holds_the_record_and_the_reason() -> None:
     letter = json.loads(dead_letter(record(b"\x00bad"), "group", "first line\nsecond line"))
     assert datetime.fromisoformat(letter.pop("failed_at")).tzinfo is not None
     assert base64.b64decode(letter.pop("value")) == b"\x00bad"
@@ -269,13 +269,13 @@ def test_a_dead_letter_holds_the_record_and_the_reason():
     }
 
 
-def test_a_huge_dead_letter_is_cut():
+def test_a_huge_dead_letter_is_cut() -> None:
     letter = json.loads(dead_letter(record(b"x" * 1_000_000), "group", "e" * 5000))
     assert len(base64.b64decode(letter["value"])) == 65_536
     assert letter["value_size"] == 1_000_000
     assert len(letter["error"]) == 500
 
 
-def test_a_dead_letter_of_nothing_is_empty():
+def test_a_dead_letter_of_nothing_is_empty() -> None:
     letter = json.loads(dead_letter(record(None), "group", "the message has no value"))
     assert (letter["value"], letter["value_size"]) == ("", 0)

@@ -69,7 +69,7 @@ def _code(document: Path) -> str:
 
 def _subcommands() -> dict[str, set[str]]:
     """Name of each subcommand, and the names of its own subcommands if it is a group."""
-    commands = typer.main.get_command(app).commands
+    commands = getattr(typer.main.get_command(app), "commands", {})
     return {name: set(getattr(command, "commands", ())) for name, command in commands.items()}
 
 
@@ -102,14 +102,15 @@ def _settings() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
-def test_links_lead_to_files(document: Path):
+def test_links_lead_to_files(document: Path) -> None:
     targets = [target for target in _LINK.findall(document.read_text()) if "://" not in target]
     missing = [target for target in targets if not (document.parent / target).exists()]
     assert missing == []
 
 
-def test_every_document_is_reached_from_the_readme_directly_or_through_an_index_page():
-    reached, pages = set(), [PROJECT_ROOT / "README.md"]
+def test_every_document_is_reached_from_the_readme_directly_or_through_an_index_page() -> None:
+    reached: set[Path] = set()
+    pages = [PROJECT_ROOT / "README.md"]
     while pages:
         page = pages.pop()
         found = {(page.parent / target).resolve() for target in _LINK.findall(page.read_text()) if "://" not in target}
@@ -121,7 +122,7 @@ def test_every_document_is_reached_from_the_readme_directly_or_through_an_index_
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
-def test_a_clone_is_of_an_address_that_the_reader_can_set(document: Path):
+def test_a_clone_is_of_an_address_that_the_reader_can_set(document: Path) -> None:
     for block in _CODE.findall(document.read_text()):
         for address in re.findall(r"git clone +(\S+)", block):
             variable = re.fullmatch(r'"\$([A-Z]+)"', address)
@@ -129,7 +130,7 @@ def test_a_clone_is_of_an_address_that_the_reader_can_set(document: Path):
             assert re.search(rf"^{variable[1]}=https://\S+$", re.sub(r" +#.*", "", block), re.MULTILINE)
 
 
-def test_line_ends_are_the_same_on_every_system():
+def test_line_ends_are_the_same_on_every_system() -> None:
     def attributes(name: str) -> dict[str, str]:
         lines = subprocess.check_output(["git", "check-attr", "-a", name], cwd=PROJECT_ROOT, text=True).splitlines()
         return dict(line.split(": ")[1:] for line in lines)
@@ -139,13 +140,13 @@ def test_line_ends_are_the_same_on_every_system():
     assert attributes("data_generator/sample/training/0_0.jpg")["binary"] == "set"
 
 
-def test_what_the_documents_let_commands_write_is_ignored_by_git():
+def test_what_the_documents_let_commands_write_is_ignored_by_git() -> None:
     for name in ("comparison.html", "docker/.env", "ground-truth.csv"):
         assert subprocess.run(["git", "check-ignore", "-q", name], cwd=PROJECT_ROOT, check=False).returncode == 0, name
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
-def test_commands_exist(document: Path):
+def test_commands_exist(document: Path) -> None:
     known = _subcommands()
     # Options of the command itself (--stack NAME) may stand before the subcommand.
     pattern = re.compile(r"\bgourmetgram(?: --stack \S+)? +([a-z][a-z-]*)(?: +([a-z][a-z-]*))?")
@@ -156,14 +157,14 @@ def test_commands_exist(document: Path):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
-def test_make_targets_exist(document: Path):
+def test_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
     mentioned = set(re.findall(r"(?:^|[`\n])make ([a-z-]+)", _code(document)))
     assert mentioned <= targets
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
-def test_topics_exist(document: Path):
+def test_topics_exist(document: Path) -> None:
     topics = set(KafkaSettings().all_topics)
     prefix = re.compile(r"`(gourmetgram\.[a-z_]+)`")
     packages = {f"gourmetgram.{path.stem}" for path in (PROJECT_ROOT / "gourmetgram").iterdir()}
@@ -182,7 +183,7 @@ def test_topics_exist(document: Path):
     assert {name for name in unknown if name not in source} == set()
 
 
-def test_every_setting_of_the_example_file_is_known():
+def test_every_setting_of_the_example_file_is_known() -> None:
     source = "\n".join(
         path.read_text()
         for folder in ("gourmetgram", "api_v1", "api_v2", "stream_consumer", "risk_scoring_service", "data_generator")
@@ -197,23 +198,23 @@ def test_every_setting_of_the_example_file_is_known():
             assert known, name
 
 
-def test_every_setting_that_code_reads_is_in_the_example_file():
+def test_every_setting_that_code_reads_is_in_the_example_file() -> None:
     known = _example_values().keys() | LEFT_OUT.keys()
     assert {name: settings for name, settings in _settings().items() if name not in known} == {}
 
 
-def test_no_setting_is_both_in_the_example_file_and_left_out():
+def test_no_setting_is_both_in_the_example_file_and_left_out() -> None:
     assert set(LEFT_OUT) <= set(_settings())
     assert set(LEFT_OUT).isdisjoint(_example_values())
 
 
 @pytest.mark.parametrize("settings", [LargeTableSettings, LocalSettings, DemoSettings])
-def test_settings_of_the_shell_have_their_defaults_in_the_example_file(settings: type[Settings]):
+def test_settings_of_the_shell_have_their_defaults_in_the_example_file(settings: type[Settings]) -> None:
     names = {name.upper() for name in settings.model_fields} - {"UI_BIND"}
     assert settings.load({name: _example_values()[name] for name in names}) == settings.load({})
 
 
-def test_the_readme_names_every_service_and_table_page():
+def test_the_readme_names_every_service_and_table_page() -> None:
     readme = (PROJECT_ROOT / "README.md").read_text()
     for folder in ("api_v1", "api_v2", "data_generator", "stream_consumer", "risk_scoring_service"):
         assert f"{folder}/README.md" in readme
@@ -221,7 +222,7 @@ def test_the_readme_names_every_service_and_table_page():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
-def test_tables_that_statements_name_exist(document: Path):
+def test_tables_that_statements_name_exist(document: Path) -> None:
     known = set(metadata.tables) | {"moderation_decisions"}
     named = set(re.findall(r"\bFROM ([a-z_]+)\b", _code(document)))
     assert named <= known

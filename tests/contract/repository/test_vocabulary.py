@@ -24,10 +24,10 @@ KEYS: Final = "gourmetgram/redis_keys.py"
 WINDOWS: Final = "gourmetgram/windows.py"
 MOMENTS: Final = "gourmetgram/moments.py"
 FOLDERS: Final = (
-    *("gourmetgram", "api_v1", "api_v2", "data_generator", "risk_scoring_service", "stream_consumer"),
-    *("setup_jobs", "airflow", "model_training"),
+    *("gourmetgram", "gourmetgram_tools", "api_v1", "api_v2", "data_generator", "stream_consumer"),
+    *("risk_scoring_service", "setup_jobs", "airflow", "model_training"),
 )
-"""Source packages. `gourmetgram_tools` shows keys and windows to people and is added once it takes them from here."""
+"""Source packages."""
 
 _KEY: Final = re.compile(r"(?<![\w/.-])(?:image|consumer):(?:\*|%|\{|[0-9a-f-]{36}|[a-z]+\b|$)")
 _UNITS: Final = {name: getattr(moments, name) for name in ("SECOND_US", "MINUTE_US", "HOUR_US", "DAY_US")}

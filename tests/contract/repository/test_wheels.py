@@ -54,7 +54,7 @@ def resolve(lock: str, platform: str, python: str) -> Resolution:
 
 
 @pytest.mark.parametrize(("lock", "platform", "python"), COMBINATIONS)
-def test_every_pin_has_a_wheel(resolutions: Resolutions, lock: str, platform: str, python: str):
+def test_every_pin_has_a_wheel(resolutions: Resolutions, lock: str, platform: str, python: str) -> None:
     answer = resolutions[lock, platform, python].result()
     if "error sending request" in answer.stderr or "Failed to fetch" in answer.stderr:
         pytest.fail(

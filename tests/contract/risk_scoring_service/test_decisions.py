@@ -102,7 +102,7 @@ def test_rows_under_v2_name_what_decided(
     recommendation: str,
     rationale: str,
 ) -> None:
-    request = make_request(people.image(), trigger="suspicious", **counts)
+    request = make_request(people.image(), NOON, "suspicious", **counts)
     with running_scorer({**scorer_environment, "POLICY_VERSION": "v2"}):
         requests.send(request)
         row = wait_until(lambda: people.decision(request.request_id))

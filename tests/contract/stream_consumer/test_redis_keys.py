@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -24,18 +25,22 @@ def seconds(time_us: int) -> str:
 
 
 def members(platform: ConsumerPlatform, key: str) -> list[str]:
-    return platform.redis.zrange(key, 0, -1)
+    return [str(member) for member in platform.redis.zrange(key, 0, -1)]
+
+
+def scored_members(platform: ConsumerPlatform, key: str) -> list[tuple[str, float]]:
+    return cast("list[tuple[str, float]]", platform.redis.zrange(key, 0, -1, withscores=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_windows_hold_kind_time_and_the_start_of_the_event_id(running: ConsumerPlatform, kind: str):
+def test_windows_hold_kind_time_and_the_start_of_the_event_id(running: ConsumerPlatform, kind: str) -> None:
     image, time_us = new_image(), now_us()
     item = event(kind, image, time_us)
     running.publish([item])
     running.wait_applied()
     for window, ttl in {"1min": 60, "5min": 300, "1hr": 7200}.items():
         key = f"image:{image}:{KINDS[kind]}:{window}"
-        ((member, score),) = running.redis.zrange(key, 0, -1, withscores=True)
+        ((member, score),) = scored_members(running, key)
         assert member == f"{kind}:{seconds(time_us)}:{item['event_id'][:8]}"
         assert round(score * SECOND) == time_us
         assert ttl - 10 <= running.redis.ttl(key) <= ttl
@@ -44,7 +49,7 @@ def test_windows_hold_kind_time_and_the_start_of_the_event_id(running: ConsumerP
     assert 7 * 86_400 - 10 <= running.redis.ttl(total) <= 7 * 86_400
 
 
-def test_windows_end_at_the_newest_event_and_are_half_open_to_the_microsecond(running: ConsumerPlatform):
+def test_windows_end_at_the_newest_event_and_are_half_open_to_the_microsecond(running: ConsumerPlatform) -> None:
     image, newest = new_image(), now_us()
     edges = {"1min": 60 * SECOND, "5min": 300 * SECOND, "1hr": 3600 * SECOND}
     times = [newest] + [newest - width + beside for width in edges.values() for beside in (0, 1)]
@@ -56,7 +61,7 @@ def test_windows_end_at_the_newest_event_and_are_half_open_to_the_microsecond(ru
     assert running.total(image) == len(times)
 
 
-def test_an_event_out_of_order_joins_the_windows_that_it_belongs_to(running: ConsumerPlatform):
+def test_an_event_out_of_order_joins_the_windows_that_it_belongs_to(running: ConsumerPlatform) -> None:
     image, newest = new_image(), now_us()
     running.publish([event("view", image, newest)])
     running.wait_applied()
@@ -67,7 +72,7 @@ def test_an_event_out_of_order_joins_the_windows_that_it_belongs_to(running: Con
     assert running.total(image) == 3
 
 
-def test_a_write_renews_the_time_to_live(running: ConsumerPlatform):
+def test_a_write_renews_the_time_to_live(running: ConsumerPlatform) -> None:
     image = new_image()
     keys = [f"image:{image}:views:{window}" for window in ("1min", "5min", "1hr")] + [f"image:{image}:total_views"]
     running.publish([event("view", image, now_us())])
@@ -79,7 +84,7 @@ def test_a_write_renews_the_time_to_live(running: ConsumerPlatform):
     assert all(running.redis.ttl(key) > 20 for key in keys)
 
 
-def test_metadata_describes_the_upload(running: ConsumerPlatform):
+def test_metadata_describes_the_upload(running: ConsumerPlatform) -> None:
     image, user, time_us = new_image(), new_image(), now_us()
     running.publish([event("upload", image, time_us, user_id=user, category=" Soup ", caption="Süß 🍲")])
     running.wait_applied()
@@ -94,7 +99,7 @@ def test_metadata_describes_the_upload(running: ConsumerPlatform):
 
 
 @pytest.mark.parametrize("category", [None, "Pizza", "", 5, "soup"])
-def test_a_category_outside_the_eleven_is_unknown(running: ConsumerPlatform, category: object):
+def test_a_category_outside_the_eleven_is_unknown(running: ConsumerPlatform, category: object) -> None:
     image = new_image()
     running.publish([event("upload", image, now_us(), category=category, caption=None)])
     running.wait_applied()
@@ -108,7 +113,7 @@ def test_a_category_outside_the_eleven_is_unknown(running: ConsumerPlatform, cat
 )
 def test_an_alert_remembers_the_time_of_its_request_for_longer_than_the_cool_down(
     running: ConsumerPlatform, kind: str, trigger: str, count: int
-):
+) -> None:
     image, start = new_image(), now_us()
     running.publish([event(kind, image, start + number) for number in range(count + 5)])
     running.wait_settled()
@@ -117,7 +122,7 @@ def test_an_alert_remembers_the_time_of_its_request_for_longer_than_the_cool_dow
     assert running.redis.ttl(key) >= 3600
 
 
-def test_nothing_else_is_kept_for_an_image_and_all_of_it_ends(running: ConsumerPlatform):
+def test_nothing_else_is_kept_for_an_image_and_all_of_it_ends(running: ConsumerPlatform) -> None:
     image, start = new_image(), now_us()
     running.publish([event("upload", image, start)])
     for kind, count in {"view": 110, "comment": 12, "flag": 3}.items():
@@ -135,7 +140,7 @@ def test_nothing_else_is_kept_for_an_image_and_all_of_it_ends(running: ConsumerP
     assert all(running.redis.ttl(key) > 2 * 3600 for key in rest - lasting)
 
 
-def test_a_time_before_1970_is_stored_as_exactly(running: ConsumerPlatform):
+def test_a_time_before_1970_is_stored_as_exactly(running: ConsumerPlatform) -> None:
     image = new_image()
     item = event("view", image, 0, viewed_at="1969-12-31T23:59:58.500000+00:00")
     running.publish([item])

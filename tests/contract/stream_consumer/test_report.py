@@ -12,7 +12,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.servers
 
 
-def test_every_line_of_the_lab_is_written_to_the_letter(platform: ConsumerPlatform):
+def test_every_line_of_the_lab_is_written_to_the_letter(platform: ConsumerPlatform) -> None:
     image, start = platform.insert_image(), now_us()
     short = image[:8]
     with platform.process() as process:
@@ -43,7 +43,7 @@ def test_every_line_of_the_lab_is_written_to_the_letter(platform: ConsumerPlatfo
     assert all(re.fullmatch(form, line) for line in alerts)
 
 
-def test_thresholds_are_the_configured_ones(platform: ConsumerPlatform):
+def test_thresholds_are_the_configured_ones(platform: ConsumerPlatform) -> None:
     image, start = new_image(), now_us()
     changes = {
         "VIRAL_THRESHOLD_VIEWS_5MIN": "7",
@@ -62,7 +62,7 @@ def test_thresholds_are_the_configured_ones(platform: ConsumerPlatform):
     assert "received 1 flags in 5 minutes (threshold: 1)" in text
 
 
-def test_the_start_tells_the_settings_without_passwords_and_the_end_the_statistics(platform: ConsumerPlatform):
+def test_the_start_tells_the_settings_without_passwords_and_the_end_the_statistics(platform: ConsumerPlatform) -> None:
     image, start = new_image(), now_us()
     with platform.process() as process:
         process.wait_healthy()
@@ -85,7 +85,7 @@ def test_the_start_tells_the_settings_without_passwords_and_the_end_the_statisti
         assert line in statistics
 
 
-def test_progress_is_told_for_comments_flags_uploads_and_every_tenth_view(platform: ConsumerPlatform):
+def test_progress_is_told_for_comments_flags_uploads_and_every_tenth_view(platform: ConsumerPlatform) -> None:
     image, start = new_image(), now_us()
     with platform.process() as process:
         process.wait_healthy()
@@ -105,7 +105,7 @@ def test_progress_is_told_for_comments_flags_uploads_and_every_tenth_view(platfo
             process.wait_line(line)
 
 
-def test_at_most_ten_progress_lines_a_second():
+def test_at_most_ten_progress_lines_a_second() -> None:
     now = [0.0]
     limit = LineLimit(clock=lambda: now[0])
     assert [limit.take(4), limit.take(4), limit.take(4), limit.take(4)] == [4, 4, 2, 0]
@@ -113,7 +113,7 @@ def test_at_most_ten_progress_lines_a_second():
     assert limit.take(40) == 10
 
 
-def test_a_wrong_setting_refuses_to_start_and_names_the_variable(platform: ConsumerPlatform):
+def test_a_wrong_setting_refuses_to_start_and_names_the_variable(platform: ConsumerPlatform) -> None:
     with platform.process(VIRAL_THRESHOLD_VIEWS_5MIN="many", RESCORE_AT_MINUTES="5,0") as process:
         assert process.popen.wait(30) == 2
     assert "VIRAL_THRESHOLD_VIEWS_5MIN" in process.log
@@ -121,7 +121,7 @@ def test_a_wrong_setting_refuses_to_start_and_names_the_variable(platform: Consu
     assert "Traceback" not in process.log
 
 
-def test_health_and_metrics_tell_what_was_done(platform: ConsumerPlatform):
+def test_health_and_metrics_tell_what_was_done(platform: ConsumerPlatform) -> None:
     image, start = new_image(), now_us()
     with platform.process() as process:
         process.wait_healthy()
@@ -141,7 +141,7 @@ def test_health_and_metrics_tell_what_was_done(platform: ConsumerPlatform):
             f'gourmetgram_consumer_lag_records{{partition="0",topic="{platform.topic("view")}"}} 0.0',
         )
         wait_until(lambda: all(line in metrics() for line in wanted), 20, "the metrics")
-        assert process.health().json() == {
+        assert process.health_body() == {
             "status": "healthy",
             "checks": {"redis": True, "broker": True, "polling": True, "progress": True},
             "waiting_for": None,

@@ -29,7 +29,7 @@ from gourmetgram_tools.local.airflow import ADMIN_PASSWORD, ADMIN_USER, AIRFLOW
 from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES
 from gourmetgram_tools.local.services import inherited_environment
 from gourmetgram_tools.local.stack import Stack
-from gourmetgram_tools.orchestration import AirflowClient
+from gourmetgram_tools.orchestration import AirflowClient, RunState
 from tests.support.airflow_platform import DAGS, AirflowPlatform
 from tests.support.own_stack import own_stack
 
@@ -137,13 +137,15 @@ def counted(airflow: AirflowPlatform) -> tuple[Any, Any]:
         return event_counts(catalog), window_sums(catalog)
 
 
-def test_the_folder_has_exactly_the_two_dags_and_both_import(airflow):
+def test_the_folder_has_exactly_the_two_dags_and_both_import(airflow: AirflowPlatform) -> None:
     assert airflow.get("importErrors")["import_errors"] == []
     assert {dag["dag_id"] for dag in airflow.client.dags()} == set(DAGS)
 
 
 @pytest.mark.parametrize(("dag_id", "schedule", "retries"), [(AGGREGATION, "0 * * * *", 2), (TRAINING, "0 0 * * *", 1)])
-def test_a_dag_is_scheduled_as_the_contract_says(airflow, dag_id, schedule, retries):
+def test_a_dag_is_scheduled_as_the_contract_says(
+    airflow: AirflowPlatform, dag_id: str, schedule: str, retries: int
+) -> None:
     details = airflow.get(f"dags/{dag_id}/details")
     assert details["timetable_summary"] == schedule
     assert details["start_date"].startswith("2023-01-01T00:00:00")
@@ -159,7 +161,7 @@ def test_a_dag_is_scheduled_as_the_contract_says(airflow, dag_id, schedule, retr
         assert (task["retry_delay"]["days"], task["retry_delay"]["seconds"]) == (0, 30)
 
 
-def test_the_connections_are_made_at_the_start(airflow):
+def test_the_connections_are_made_at_the_start(airflow: AirflowPlatform) -> None:
     postgres = airflow.get("connections/gourmetgram_postgres")
     stack = airflow.stack
     assert (postgres["conn_type"], postgres["schema"], postgres["login"]) == ("postgres", "gourmetgram", "user")
@@ -169,7 +171,7 @@ def test_the_connections_are_made_at_the_start(airflow):
     assert json.loads(minio["extra"])["endpoint_url"] == stack.environment()["S3_ENDPOINT_URL"]
 
 
-def test_both_runs_are_green_and_their_tasks_ran_in_order(ran, runs):
+def test_both_runs_are_green_and_their_tasks_ran_in_order(ran: AirflowPlatform, runs: dict[str, str]) -> None:
     for dag_id, tasks in TASKS.items():
         state = ran.client.state(dag_id, runs[dag_id])
         assert state.state == "success"
@@ -178,7 +180,7 @@ def test_both_runs_are_green_and_their_tasks_ran_in_order(ran, runs):
         assert all(task.seconds is not None and task.seconds > 0 for task in state.tasks)
 
 
-def test_every_event_of_the_api_is_in_the_tables_once(ran):
+def test_every_event_of_the_api_is_in_the_tables_once(ran: AirflowPlatform) -> None:
     counts, windows = counted(ran)
     windowed = {kind: count.events for kind, count in counts.items() if kind != "upload"}
     assert sum(count.events for count in counts.values()) >= int(PAST["GENERATOR_BACKFILL_EVENTS"])
@@ -195,11 +197,11 @@ def test_every_event_of_the_api_is_in_the_tables_once(ran):
     assert {check.name: check.actual for check in checks}["training rows"] >= 10
 
 
-def test_the_variable_mirrors_the_newest_snapshot(ran):
+def test_the_variable_mirrors_the_newest_snapshot(ran: AirflowPlatform) -> None:
     assert_variable_mirrors_the_newest_snapshot(ran)
 
 
-def test_tasks_hand_each_other_only_small_summaries(ran, runs):
+def test_tasks_hand_each_other_only_small_summaries(ran: AirflowPlatform, runs: dict[str, str]) -> None:
     for dag_id, tasks in TASKS.items():
         xcoms = ran.xcoms(dag_id, runs[dag_id])
         assert {name.partition(".")[0] for name in xcoms} == set(tasks)
@@ -207,7 +209,7 @@ def test_tasks_hand_each_other_only_small_summaries(ran, runs):
         assert "image_id" not in "".join(xcoms.values())
 
 
-def test_verify_pipeline_prints_what_there_is_and_ends_with_0(ran):
+def test_verify_pipeline_prints_what_there_is_and_ends_with_0(ran: AirflowPlatform) -> None:
     done = ran.verify_pipeline()
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -226,7 +228,7 @@ def test_verify_pipeline_prints_what_there_is_and_ends_with_0(ran):
     assert all(int(line.split()[1]) > 0 for line in lines[sample + 6 :])
 
 
-def test_a_failed_task_is_shown_as_failed_and_the_next_run_makes_up_for_it(ran):
+def test_a_failed_task_is_shown_as_failed_and_the_next_run_makes_up_for_it(ran: AirflowPlatform) -> None:
     connection = "/api/v2/connections/gourmetgram_postgres"
     before = counted(ran)
     ran.write_events(20)
@@ -258,10 +260,11 @@ def test_a_failed_task_is_shown_as_failed_and_the_next_run_makes_up_for_it(ran):
     assert_variable_mirrors_the_newest_snapshot(ran)
 
 
-def test_the_command_starts_a_run_and_tells_how_each_task_goes(ran):
+def test_the_command_starts_a_run_and_tells_how_each_task_goes(ran: AirflowPlatform) -> None:
     with ran.triggered(TRAINING) as command:
+        assert command.stdout
         run_id = command.stdout.readline().split(": ")[1].strip()
-        seen = []
+        seen: list[RunState] = []
         # A run that is not waited for long enough is still running.
         with pytest.raises(TransientError, match=rf"Run .* of {TRAINING} is still (queued|running) after 0 s"):
             ran.client.wait(TRAINING, run_id, 0, seen.append)
@@ -273,7 +276,7 @@ def test_the_command_starts_a_run_and_tells_how_each_task_goes(ran):
         assert f"{task_id}: success" in tasks
 
 
-def test_what_airflow_does_not_know_is_refused_with_its_answer(airflow):
+def test_what_airflow_does_not_know_is_refused_with_its_answer(airflow: AirflowPlatform) -> None:
     with pytest.raises(PermanentError, match=r"Airflow refused PATCH /api/v2/dags/no_such_dag: 404"):
         airflow.client.trigger("no_such_dag")
     done = airflow.dags("trigger", "no_such_dag")
@@ -281,7 +284,7 @@ def test_what_airflow_does_not_know_is_refused_with_its_answer(airflow):
     assert "404" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_wrong_password_is_refused(airflow):
+def test_a_wrong_password_is_refused(airflow: AirflowPlatform) -> None:
     with (
         pytest.raises(PermanentError, match="401"),
         AirflowClient.connect(airflow.url, ADMIN_USER, ADMIN_PASSWORD + "x"),
@@ -289,7 +292,7 @@ def test_a_wrong_password_is_refused(airflow):
         pass
 
 
-def test_an_airflow_that_does_not_run_is_named(airflow):
+def test_an_airflow_that_does_not_run_is_named(airflow: AirflowPlatform) -> None:
     with (
         pytest.raises(TransientError, match=r"Airflow does not answer at http://127\.0\.0\.1:1"),
         AirflowClient.connect("http://127.0.0.1:1", ADMIN_USER, ADMIN_PASSWORD),
@@ -297,7 +300,7 @@ def test_an_airflow_that_does_not_run_is_named(airflow):
         pass
 
 
-def test_the_command_lists_both_dags_with_what_they_do(airflow):
+def test_the_command_lists_both_dags_with_what_they_do(airflow: AirflowPlatform) -> None:
     done = airflow.dags("list")
     assert done.returncode == 0, done.stderr
     for dag in airflow.client.dags():

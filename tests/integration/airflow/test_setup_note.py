@@ -48,11 +48,11 @@ def tables_fixture(database_url: str) -> Iterator[psycopg2.extensions.connection
             cursor.execute("DROP TABLE ab_user, connection; DROP TABLE IF EXISTS gourmetgram_setup")
 
 
-def test_an_empty_database_is_to_be_set_up(note):
+def test_an_empty_database_is_to_be_set_up(note: Note) -> None:
     assert note("check").returncode == 1
 
 
-def test_what_was_set_up_is_not_set_up_again(note, tables):
+def test_what_was_set_up_is_not_set_up_again(note: Note, tables: psycopg2.extensions.connection) -> None:
     assert note("check").returncode == 1
     assert note("write").returncode == 0
     assert note("check").returncode == 0
@@ -61,7 +61,9 @@ def test_what_was_set_up_is_not_set_up_again(note, tables):
     assert note("check").returncode == 0
 
 
-def test_another_password_or_a_lost_account_means_to_set_up_again(note, tables):
+def test_another_password_or_a_lost_account_means_to_set_up_again(
+    note: Note, tables: psycopg2.extensions.connection
+) -> None:
     note("write")
     assert note("check", AIRFLOW_ADMIN_PASSWORD="second").returncode == 1
     assert note("check", PYICEBERG_CATALOG__GOURMETGRAM__S3__ENDPOINT="http://other").returncode == 1
@@ -71,7 +73,7 @@ def test_another_password_or_a_lost_account_means_to_set_up_again(note, tables):
     assert note("check").returncode == 1
 
 
-def test_a_database_that_cannot_be_used_is_named_in_a_sentence(note):
+def test_a_database_that_cannot_be_used_is_named_in_a_sentence(note: Note) -> None:
     url = "postgresql+psycopg2://user:wrong@127.0.0.1:1/airflow"
     done = note("check", AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=url)
     assert done.returncode == 2

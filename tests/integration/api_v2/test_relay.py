@@ -66,7 +66,7 @@ async def _add(outbox: asyncpg.Connection, topic: str, key: str, numbers: range)
 
 async def _emptied(outbox: asyncpg.Connection) -> None:
     async def empty() -> bool:
-        return await outbox.fetchval("SELECT count(*) FROM event_outbox") == 0
+        return not await outbox.fetchval("SELECT count(*) FROM event_outbox")
 
     await wait_until_async(empty, 30.0, "an empty outbox")
 
@@ -85,7 +85,9 @@ async def test_events_are_published_in_the_order_of_the_outbox_and_then_gone(
             await _add(outbox, topic, key, range(start, start + 50))
     async with RunningRelay(api_environment) as relay:
         await _emptied(outbox)
-        assert relay.health()["kafka_stats"]["total_events"] == 12_500
+        stats = relay.health()["kafka_stats"]
+        assert isinstance(stats, dict)
+        assert stats["total_events"] == 12_500
     for key in keys:
         assert [message["number"] for message in await _messages(api_environment, topic, key)] == list(range(2_500))
 
@@ -111,7 +113,10 @@ async def test_a_partition_is_the_one_that_javas_and_kafka_pythons_clients_choos
             consumer.assign([TopicPartition(topic, number, low)])
             for _ in range(low, high):
                 message = consumer.poll(10)
-                found[message.key().decode()] = message.partition()
+                assert message is not None
+                key = message.key()
+                assert key is not None
+                found[key.decode()] = number
         consumer.close()
         return found
 
@@ -236,7 +241,8 @@ async def test_a_missing_topic_holds_up_no_other_and_its_events_follow_in_order(
                 return relay.health()["status"] == wanted
 
             async def left(number: int) -> bool:
-                return await outbox.fetchval("SELECT count(*) FROM event_outbox WHERE topic = $1", other) == number
+                rows: int = await outbox.fetchval("SELECT count(*) FROM event_outbox WHERE topic = $1", other)
+                return rows == number
 
             if known:
                 await _add(outbox, lost, str(uuid.uuid4()), range(10))

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg2
 import pytest
 
 from gourmetgram.clients import s3
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings
+from gourmetgram_tools.local.stack import Stack
+from tests.conftest import UniqueName
 from tests.support.databases import create_database, drop_database
 from tests.support.waiting import wait_until
 
@@ -24,14 +27,14 @@ IMAGES, EVENTS = 60, 3000
 
 
 @pytest.fixture(name="database")
-def database_fixture(stack, unique_name):
+def database_fixture(stack: Stack, unique_name: UniqueName) -> Iterator[str]:
     """URL of an empty database for each test."""
     with _new_database(stack, unique_name) as url:
         yield url
 
 
 @pytest.fixture(name="environment")
-def environment_fixture(database, s3_environment, tmp_path: Path) -> dict[str, str]:
+def environment_fixture(database: str, s3_environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return _environment(database, s3_environment, tmp_path)
 
 
@@ -50,7 +53,9 @@ class Past(NamedTuple):
 
 
 @pytest.fixture(name="past", scope="module")
-def past_fixture(stack, unique_name, s3_environment, tmp_path_factory):
+def past_fixture(
+    stack: Stack, unique_name: UniqueName, s3_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Past]:
     with _new_database(stack, unique_name) as database:
         environment = _environment(database, s3_environment, tmp_path_factory.mktemp("past"))
         done = _run(environment)
@@ -59,7 +64,7 @@ def past_fixture(stack, unique_name, s3_environment, tmp_path_factory):
 
 
 @contextmanager
-def _new_database(stack, unique_name):
+def _new_database(stack: Stack, unique_name: UniqueName) -> Iterator[str]:
     name = unique_name("backfill")
     yield create_database(stack, name)
     drop_database(stack, name)
@@ -89,12 +94,12 @@ def _run(environment: dict[str, str], **changes: str) -> subprocess.CompletedPro
     )
 
 
-def _query(database: str, sql: str) -> list[tuple]:
+def _query(database: str, sql: str) -> list[tuple[Any, ...]]:
     connection = psycopg2.connect(database)
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql)
-            return cursor.fetchall()
+            return list(cursor.fetchall())
     finally:
         connection.close()
 
@@ -104,7 +109,7 @@ def _counts(database: str) -> dict[str, int]:
     return {table: _query(database, f"SELECT count(*) FROM {table}")[0][0] for table in tables}
 
 
-def test_rows_and_events_tell_the_same_history(past):
+def test_rows_and_events_tell_the_same_history(past: Past) -> None:
     database = past.database
     assert "Backfill complete" in past.said
     assert "rows and events: 100 %" in past.said
@@ -123,7 +128,7 @@ def test_rows_and_events_tell_the_same_history(past):
     assert _query(database, differing) == [(0,)]
 
 
-def test_an_events_row_and_payload_agree_field_by_field(past):
+def test_an_events_row_and_payload_agree_field_by_field(past: Past) -> None:
     database = past.database
     same_comments = """
         SELECT count(*) FROM comments AS c JOIN event_outbox AS e ON e.payload->>'comment_id' = c.id::text
@@ -144,7 +149,7 @@ def test_an_events_row_and_payload_agree_field_by_field(past):
     assert times == sorted(times)
 
 
-def test_the_ground_truth_is_in_the_file_only(past):
+def test_the_ground_truth_is_in_the_file_only(past: Past) -> None:
     database = past.database
     with Path(past.environment["GENERATOR_BACKFILL_TRUTH_PATH"]).open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -154,7 +159,7 @@ def test_the_ground_truth_is_in_the_file_only(past):
     assert _query(database, leaked) == [(0,)]
 
 
-def test_pictures_can_be_looked_at(past, s3_environment):
+def test_pictures_can_be_looked_at(past: Past, s3_environment: dict[str, str]) -> None:
     client = s3.connect(ObjectStoreSettings.load(s3_environment), s3.JOB)
     base = f"{s3_environment['S3_ENDPOINT_URL']}/{s3_environment['S3_BUCKET_NAME']}/"
     for (url,) in _query(past.database, "SELECT DISTINCT s3_url FROM images"):
@@ -164,7 +169,7 @@ def test_pictures_can_be_looked_at(past, s3_environment):
     client.close()
 
 
-def test_a_second_run_changes_nothing(past):
+def test_a_second_run_changes_nothing(past: Past) -> None:
     before = _counts(past.database)
     again = _run(past.environment)
     assert again.returncode == 0
@@ -172,14 +177,16 @@ def test_a_second_run_changes_nothing(past):
     assert _counts(past.database) == before
 
 
-def test_another_seed_adds(environment, database):
+def test_another_seed_adds(environment: dict[str, str], database: str) -> None:
     for seed in ("5", "6"):
         assert _run(environment, GENERATOR_BACKFILL_SEED=seed).returncode == 0
     assert _counts(database)["images"] == 2 * IMAGES
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_stopped_half_way_leaves_nothing(environment, database, number):
+def test_a_run_that_is_stopped_half_way_leaves_nothing(
+    environment: dict[str, str], database: str, number: signal.Signals
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "data_generator"],
         cwd=PROJECT_ROOT,
@@ -204,7 +211,7 @@ def test_a_run_that_is_stopped_half_way_leaves_nothing(environment, database, nu
     assert _run(environment).returncode == 0
 
 
-def test_two_runs_at_once_write_one_history(environment, database):
+def test_two_runs_at_once_write_one_history(environment: dict[str, str], database: str) -> None:
     connection = psycopg2.connect(database)
     with connection.cursor() as cursor:
         # What another run holds while it writes.
@@ -225,7 +232,9 @@ def test_two_runs_at_once_write_one_history(environment, database):
         ({"S3_ENDPOINT_URL": "http://127.0.0.1:1"}, 1, "could not be stored"),
     ],
 )
-def test_what_cannot_work_is_said_in_a_sentence(environment, changes, code, sentence):
+def test_what_cannot_work_is_said_in_a_sentence(
+    environment: dict[str, str], changes: dict[str, str], code: int, sentence: str
+) -> None:
     done = _run(environment, **changes)
     assert done.returncode == code
     assert sentence in done.stderr

@@ -2,11 +2,16 @@
 
 import json
 import re
+from pathlib import Path
+from types import ModuleType
 
 import pyarrow.fs as pafs
 import pytest
+from pyiceberg.catalog import Catalog
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import Table
 
-from gourmetgram.models.publishing import check_package
+from gourmetgram.models.publishing import ModelPublisher, check_package
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram.training.large_table import replace_large_table
 from tests.support.training_rows import synthetic_rows, write_rows
@@ -17,13 +22,15 @@ WORKSPACE = PROJECT_ROOT / "model_training" / "workspace"
 
 
 @pytest.fixture(scope="module", name="notebooks")
-def notebooks_fixture():
+def notebooks_fixture() -> ModuleType:
     from tests.support import notebooks
 
     return notebooks
 
 
-def test_the_training_notebook_ends_with_a_published_model(catalog, publisher, lake_environment, tmp_path, notebooks):
+def test_the_training_notebook_ends_with_a_published_model(
+    catalog: Catalog, publisher: ModelPublisher, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+) -> None:
     snapshot_id = write_rows(catalog, synthetic_rows(images=120))
     outputs = notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
     text = notebooks.printed(outputs)
@@ -42,8 +49,8 @@ def test_the_training_notebook_ends_with_a_published_model(catalog, publisher, l
 
 
 def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
-    catalog, lake_environment, tmp_path, notebooks
-):
+    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+) -> None:
     write_rows(catalog, [])
     with pytest.raises(notebooks.CellExecutionError, match=r"has no rows yet\. Let traffic or a backfill"):
         notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
@@ -51,8 +58,8 @@ def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
 
 
 def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(
-    catalog, lake_environment, tmp_path, notebooks
-):
+    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+) -> None:
     write_rows(catalog, synthetic_rows(images=60))
     table = replace_large_table(catalog, 130_000)
     assert replace_large_table(catalog, 120_000).scan().count() == 120_000
@@ -67,14 +74,16 @@ def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(
     assert names == {"moderation_model_demo.joblib", "scaler_demo.joblib", "encoder_demo.joblib"}
 
 
-def everything_below(table):
+def everything_below(table: Table) -> list[pafs.FileInfo]:
     """What the object store holds at the place of a table."""
     place = table.location().removeprefix("s3://")
-    return table.io.fs_by_scheme("s3", "").get_file_info(pafs.FileSelector(place, recursive=True, allow_not_found=True))
+    assert isinstance(table.io, PyArrowFileIO)
+    selector = pafs.FileSelector(place, recursive=True, allow_not_found=True)
+    return list(table.io.fs_by_scheme("s3", "").get_file_info(selector))
 
 
 @pytest.mark.parametrize("name", [path.name for path in sorted(WORKSPACE.glob("*.ipynb"))])
-def test_notebooks_are_kept_without_outputs(name):
+def test_notebooks_are_kept_without_outputs(name: str) -> None:
     cells = json.loads((WORKSPACE / name).read_text())["cells"]
     assert cells
     assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)

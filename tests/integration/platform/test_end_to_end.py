@@ -72,7 +72,9 @@ def _decisions(result: AuditResult) -> int:
     return {check.name: check.actual for check in result.checks}["decisions"]
 
 
-def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(platform, generator_environment):
+def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(
+    platform: Platform, generator_environment: dict[str, str]
+) -> None:
     images = set()
     before = _decisions(audit(platform))
     for _ in range(3):
@@ -96,7 +98,9 @@ def test_each_of_three_bursts_is_judged_viral_and_flagged_with_the_same_scores(p
     assert _decisions(result_of_audit) == before + 6
 
 
-def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(platform, generator_environment):
+def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(
+    platform: Platform, generator_environment: dict[str, str]
+) -> None:
     image_id = burst(platform, generator_environment, BurstPlan()).image_id
     comments_only = BurstPlan(views=0, comments=10, flags=0, image_id=image_id)
     decided = burst(platform, generator_environment, comments_only).decisions
@@ -108,7 +112,7 @@ def test_a_second_burst_on_the_same_image_within_the_hour_repeats_no_request(pla
     assert audit(platform).differences == 0
 
 
-def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(site, platform):
+def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(site: Site, platform: Platform) -> None:
     url = platform.api_url
     before = audit(platform)
     unknown = "00000000-0000-4000-8000-000000000000"
@@ -124,7 +128,7 @@ def test_what_the_api_answers_with_a_client_error_leaves_nothing_behind(site, pl
     assert (after.events, after.differences) == (before.events, 0)
 
 
-def test_the_commands_print_one_json_document_and_end_with_the_right_code(site, platform):
+def test_the_commands_print_one_json_document_and_end_with_the_right_code(site: Site, platform: Platform) -> None:
     runner = CliRunner()
     done = runner.invoke(app, ["audit", *site.options, "--json"])
     assert (done.exit_code, json.loads(done.stdout)["differences"]) == (0, 0)
@@ -137,7 +141,7 @@ def test_the_commands_print_one_json_document_and_end_with_the_right_code(site, 
     assert json.loads(followed.stdout)["image_id"] == image_id
 
 
-def test_an_orphan_object_makes_the_command_fail(site, platform):
+def test_an_orphan_object_makes_the_command_fail(site: Site, platform: Platform) -> None:
     client = s3.connect(platform.objects, s3.JOB)
     client.put_object(Bucket=platform.objects.s3_bucket_name, Key="orphan.jpg", Body=b"x")
     try:

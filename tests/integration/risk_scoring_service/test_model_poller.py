@@ -194,7 +194,7 @@ def test_a_foreign_pickle_with_the_right_digests_never_runs(
         for version, foreign in enumerate([Bomb(str(proof)), [hidden], Pipeline([("model", Bomb(str(proof)))])], 2):
             bucket.put(artifacts(version, model=foreign))
 
-            def problem(version: int = version) -> object:
+            def problem(version: int = version) -> httpx.Response | None:
                 body = httpx.get(url)
                 told = str(body.json()["model"]["problem"])
                 return body if "model.joblib cannot be read" in told and _seen(caplog, version) else None

@@ -57,7 +57,9 @@ def _image(database_url: str) -> str:
         return str(cursor.fetchone()[0])
 
 
-def test_it_publishes_110_views_of_a_random_image_and_says_so(database_url, kafka_bootstrap, settings):
+def test_it_publishes_110_views_of_a_random_image_and_says_so(
+    database_url: str, kafka_bootstrap: str, settings: KafkaSettings
+) -> None:
     image_id = _image(database_url)
     before = _ends(settings)
     done = _run("--bootstrap", kafka_bootstrap, "--database-url", database_url)
@@ -70,9 +72,9 @@ def test_it_publishes_110_views_of_a_random_image_and_says_so(database_url, kafk
     ]
     assert "docker logs -f stream-consumer" in done.stdout
     records = _records(settings, before, 110)
-    events = [parse_event(record) for record in records]
-    assert len(events) == 110
-    assert all(isinstance(event, Event) and event.image_id == image_id for event in events)
+    events = [event for record in records if isinstance(event := parse_event(record), Event)]
+    assert len(records) == len(events) == 110
+    assert all(event.image_id == image_id for event in events)
     assert len({record.partition for record in records}) == 1
     times = [event.time_us for event in events]
     assert times == sorted(times)
@@ -80,7 +82,7 @@ def test_it_publishes_110_views_of_a_random_image_and_says_so(database_url, kafk
     assert [orjson.loads(record.value or b"")["user_id"] for record in records] == [f"sim-user-{n}" for n in range(110)]
 
 
-def test_its_partition_is_the_one_that_the_platform_uses(kafka_bootstrap, settings):
+def test_its_partition_is_the_one_that_the_platform_uses(kafka_bootstrap: str, settings: KafkaSettings) -> None:
     image_id = str(uuid.uuid4())
     before = _ends(settings)
     assert _run(image_id, "--bootstrap", kafka_bootstrap).returncode == 0
@@ -90,7 +92,7 @@ def test_its_partition_is_the_one_that_the_platform_uses(kafka_bootstrap, settin
     assert len({record.partition for record in _records(settings, before, 111)}) == 1
 
 
-def test_without_any_image_it_says_what_to_do(database_url, kafka_bootstrap):
+def test_without_any_image_it_says_what_to_do(database_url: str, kafka_bootstrap: str) -> None:
     with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE images CASCADE")
     done = _run("--bootstrap", kafka_bootstrap, "--database-url", database_url)
@@ -98,7 +100,7 @@ def test_without_any_image_it_says_what_to_do(database_url, kafka_bootstrap):
     assert done.stderr.strip() == "No images found in the database. Run the data generator first."
 
 
-def test_it_avoids_images_in_cool_down(database_url, kafka_bootstrap):
+def test_it_avoids_images_in_cool_down(database_url: str, kafka_bootstrap: str) -> None:
     with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE images CASCADE")
     judged, free = _image(database_url), _image(database_url)
@@ -115,7 +117,7 @@ def test_it_avoids_images_in_cool_down(database_url, kafka_bootstrap):
 @pytest.mark.parametrize(
     "arguments", [["--bootstrap", "localhost:1"], ["--database-url", "postgresql://user:x@localhost:1/x"]]
 )
-def test_an_absent_server_gives_one_sentence(arguments, kafka_bootstrap):
+def test_an_absent_server_gives_one_sentence(arguments: list[str], kafka_bootstrap: str) -> None:
     target = [str(uuid.uuid4())] if arguments[0] == "--bootstrap" else []
     done = _run(*target, *arguments)
     assert done.returncode == 1
@@ -123,5 +125,5 @@ def test_an_absent_server_gives_one_sentence(arguments, kafka_bootstrap):
     assert "Traceback" not in done.stderr
 
 
-def test_it_explains_itself():
+def test_it_explains_itself() -> None:
     assert "pip install kafka-python psycopg2-binary" in _run("--help").stdout

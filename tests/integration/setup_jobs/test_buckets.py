@@ -11,6 +11,7 @@ from gourmetgram.clients import s3
 from gourmetgram.errors import TransientError
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings, process_environment
 from gourmetgram_tools.local.stack import Stack
+from tests.conftest import UniqueName
 
 pytestmark = pytest.mark.servers
 
@@ -38,12 +39,14 @@ def names(stack: Stack) -> set[str]:
 
 
 @pytest.fixture(name="unused", scope="module")
-def unused_bucket_names(unique_name):
+def unused_bucket_names(unique_name: UniqueName) -> list[str]:
     """The names of the job's buckets are in use on the test stack, so its tests create others."""
     return [unique_name("setup-datalake"), unique_name("setup-images")]
 
 
-def test_it_creates_what_is_absent_and_may_run_again(stack, unused, monkeypatch):
+def test_it_creates_what_is_absent_and_may_run_again(
+    stack: Stack, unused: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(buckets, "ALL", tuple(unused))
     settings = ObjectStoreSettings.load(stack.environment())
     assert not names(stack) & set(unused)
@@ -52,7 +55,7 @@ def test_it_creates_what_is_absent_and_may_run_again(stack, unused, monkeypatch)
         assert set(unused) <= names(stack)
 
 
-def test_it_says_that_both_buckets_exist(stack):
+def test_it_says_that_both_buckets_exist(stack: Stack) -> None:
     assert run(stack) == CREATED
     assert {"gourmetgram-datalake", "gourmetgram-images"} <= names(stack)
 
@@ -61,7 +64,7 @@ def test_it_says_that_both_buckets_exist(stack):
     ("variable", "code"),
     [("AWS_SECRET_ACCESS_KEY", "SignatureDoesNotMatch"), ("AWS_ACCESS_KEY_ID", "InvalidAccessKeyId")],
 )
-def test_a_wrong_login_ends_it_with_one_line_that_says_what_to_do(stack, variable, code):
+def test_a_wrong_login_ends_it_with_one_line_that_says_what_to_do(stack: Stack, variable: str, code: str) -> None:
     status, output, complaint = run(stack, **{variable: "wrong"})
     assert (status, output) == (1, "")
     assert complaint == (
@@ -70,7 +73,7 @@ def test_a_wrong_login_ends_it_with_one_line_that_says_what_to_do(stack, variabl
     )
 
 
-def test_an_object_store_that_is_away_is_named(monkeypatch):
+def test_an_object_store_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)  # between two tries
     with pytest.raises(TransientError, match=r"does not answer; start it.*127\.0\.0\.1:1/"):
         buckets.create(ObjectStoreSettings(s3_endpoint_url="http://127.0.0.1:1"))

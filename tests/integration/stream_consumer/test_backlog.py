@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from typing import Any
 
 import pytest
 
@@ -13,14 +14,16 @@ from tests.support.consumer_platform import ConsumerPlatform, event, new_image, 
 pytestmark = pytest.mark.servers
 
 
-def test_nothing_waits_behind_a_batch_that_redis_works_on(platform: ConsumerPlatform, monkeypatch, caplog):
+def test_nothing_waits_behind_a_batch_that_redis_works_on(
+    platform: ConsumerPlatform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     calls: list[str] = []
 
     def note(owner: type, name: str) -> None:
         method = getattr(owner, name)
 
-        def noted(*arguments, **named):
+        def noted(*arguments: Any, **named: Any) -> Any:
             calls.append(name)
             return method(*arguments, **named)
 

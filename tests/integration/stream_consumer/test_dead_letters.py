@@ -33,7 +33,9 @@ def bad_values(kind: str) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("kind", TIME_FIELDS)
-def test_bad_messages_are_set_aside_once_and_the_good_ones_between_them_count(platform: ConsumerPlatform, kind: str):
+def test_bad_messages_are_set_aside_once_and_the_good_ones_between_them_count(
+    platform: ConsumerPlatform, kind: str
+) -> None:
     image = new_image()
     values = bad_values(kind)
     for value in values.values():
@@ -54,7 +56,7 @@ def test_bad_messages_are_set_aside_once_and_the_good_ones_between_them_count(pl
     assert all("\n" not in letter["error"] and 0 < len(letter["error"]) <= 500 for letter in letters)
 
 
-def test_wrongly_typed_fields_have_a_meaning_or_none_and_never_stop_the_stream(platform: ConsumerPlatform):
+def test_wrongly_typed_fields_have_a_meaning_or_none_and_never_stop_the_stream(platform: ConsumerPlatform) -> None:
     image, now = new_image(), now_us()
     odd = {"user_id": 7, "category": ["x"], "caption": {"a": 1}, "s3_url": None, "event_id": [], "actor_eligible": "no"}
     platform.publish([event("upload", image, now, **odd)])
@@ -68,7 +70,7 @@ def test_wrongly_typed_fields_have_a_meaning_or_none_and_never_stop_the_stream(p
     assert platform.dead_letters() == []
 
 
-def test_the_extended_labs_simulated_views_count(platform: ConsumerPlatform):
+def test_the_extended_labs_simulated_views_count(platform: ConsumerPlatform) -> None:
     """They carry Unix seconds and no event_id."""
     image = new_image()
     for _ in range(3):
@@ -80,7 +82,7 @@ def test_the_extended_labs_simulated_views_count(platform: ConsumerPlatform):
     assert platform.redis.zcard(f"image:{image}:views:5min") == 3
 
 
-def test_events_of_unknown_images_are_counted(platform: ConsumerPlatform):
+def test_events_of_unknown_images_are_counted(platform: ConsumerPlatform) -> None:
     image = new_image()
     platform.publish([event(kind, image, now_us()) for kind in ("view", "comment", "flag")])
     with platform.consumer():
@@ -88,7 +90,7 @@ def test_events_of_unknown_images_are_counted(platform: ConsumerPlatform):
     assert [platform.total(image, kind) for kind in ("views", "comments", "flags")] == [1, 1, 1]
 
 
-def test_a_flood_of_bad_messages_does_not_stop_the_good_ones(platform: ConsumerPlatform):
+def test_a_flood_of_bad_messages_does_not_stop_the_good_ones(platform: ConsumerPlatform) -> None:
     image = new_image()
     for number in range(3000):
         platform.producer.produce(platform.topic("view"), value=b"rubbish %d" % number)
@@ -101,7 +103,7 @@ def test_a_flood_of_bad_messages_does_not_stop_the_good_ones(platform: ConsumerP
 
 def test_without_its_dead_letter_topic_the_consumer_says_so_and_goes_on_once_it_is_back(
     platform: ConsumerPlatform, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     image, topic = new_image(), platform.environment["DEAD_LETTER_TOPIC"]
     # Longer than the wait for a confirmation, after which the reason is known.
     with platform.consumer(STANDSTILL_SECONDS="4") as consumer:

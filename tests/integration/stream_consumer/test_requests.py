@@ -29,7 +29,7 @@ def triggers(platform: ConsumerPlatform) -> list[tuple[str, str]]:
     return sorted((item["image_id"], item["trigger"]) for item in platform.requests())
 
 
-def test_a_burst_asks_for_viral_and_flagged_with_the_counts_as_of_the_trigger(platform: ConsumerPlatform):
+def test_a_burst_asks_for_viral_and_flagged_with_the_counts_as_of_the_trigger(platform: ConsumerPlatform) -> None:
     image = new_image()
     events = burst(image, now_us())
     platform.publish(events)
@@ -56,7 +56,7 @@ def test_a_burst_asks_for_viral_and_flagged_with_the_counts_as_of_the_trigger(pl
     assert viral["context"]["read_to"][platform.topic("view")] == 100
 
 
-def test_contexts_are_the_same_however_slowly_the_topics_are_read(platform: ConsumerPlatform):
+def test_contexts_are_the_same_however_slowly_the_topics_are_read(platform: ConsumerPlatform) -> None:
     images = [new_image() for _ in range(8)]
     end = now_us()
     # Topic after topic: the flags are there long before the views that they must be judged with.
@@ -72,7 +72,7 @@ def test_contexts_are_the_same_however_slowly_the_topics_are_read(platform: Cons
         assert (context["views_5min"], context["comments_5min"], context["flags_5min"]) == expected
 
 
-def test_events_of_one_moment_do_not_change_what_met_the_condition(platform: ConsumerPlatform):
+def test_events_of_one_moment_do_not_change_what_met_the_condition(platform: ConsumerPlatform) -> None:
     """Group commit gives many views one time: the 100th raises the request, the others are not in its count."""
     image, moment = new_image(), now_us()
     platform.publish([event("view", image, moment) for _ in range(150)])
@@ -82,7 +82,7 @@ def test_events_of_one_moment_do_not_change_what_met_the_condition(platform: Con
     assert request["context"]["views_5min"] == 100
 
 
-def test_within_the_cool_down_an_image_is_asked_about_once_and_after_it_again(platform: ConsumerPlatform):
+def test_within_the_cool_down_an_image_is_asked_about_once_and_after_it_again(platform: ConsumerPlatform) -> None:
     image = new_image()
     now = now_us()
     with platform.consumer():
@@ -96,7 +96,7 @@ def test_within_the_cool_down_an_image_is_asked_about_once_and_after_it_again(pl
     assert triggers(platform) == sorted((image, name) for name in ("viral", "suspicious", "flagged") * 2)
 
 
-def test_a_restart_repeats_no_request(platform: ConsumerPlatform):
+def test_a_restart_repeats_no_request(platform: ConsumerPlatform) -> None:
     image = new_image()
     for _ in range(3):
         platform.publish(burst(image, now_us(), comments=2))
@@ -106,7 +106,7 @@ def test_a_restart_repeats_no_request(platform: ConsumerPlatform):
     assert platform.total(image) == 330
 
 
-def test_history_is_counted_and_asks_for_nothing(platform: ConsumerPlatform):
+def test_history_is_counted_and_asks_for_nothing(platform: ConsumerPlatform) -> None:
     image = new_image()
     platform.publish(burst(image, now_us() - 3700 * SECOND))
     with platform.consumer(RESCORE_AT_MINUTES="1", TRIGGER_ON_UPLOAD="true"):
@@ -118,7 +118,7 @@ def test_history_is_counted_and_asks_for_nothing(platform: ConsumerPlatform):
     assert platform.redis.keys(f"image:{image}:alert:*") == []
 
 
-def test_events_of_those_who_may_not_count_change_nothing(platform: ConsumerPlatform):
+def test_events_of_those_who_may_not_count_change_nothing(platform: ConsumerPlatform) -> None:
     image = new_image()
     events = burst(image, now_us())
     platform.publish({**item, "actor_eligible": False} for item in events)
@@ -129,7 +129,7 @@ def test_events_of_those_who_may_not_count_change_nothing(platform: ConsumerPlat
     assert platform.requests() == []
 
 
-def test_an_upload_is_asked_about_once_when_that_is_switched_on(platform: ConsumerPlatform):
+def test_an_upload_is_asked_about_once_when_that_is_switched_on(platform: ConsumerPlatform) -> None:
     image, now = new_image(), now_us()
     platform.publish([event("view", image, now - SECOND), event("upload", image, now), event("upload", image, now)])
     with platform.consumer(TRIGGER_ON_UPLOAD="true"):
@@ -139,7 +139,7 @@ def test_an_upload_is_asked_about_once_when_that_is_switched_on(platform: Consum
     assert request["context"]["views_5min"] == 1
 
 
-def test_anchors_count_up_to_their_time_and_happen_once(platform: ConsumerPlatform):
+def test_anchors_count_up_to_their_time_and_happen_once(platform: ConsumerPlatform) -> None:
     image = new_image()
     uploaded = now_us() - MINUTE - 5 * SECOND
     anchor = uploaded + MINUTE
@@ -158,7 +158,7 @@ def test_anchors_count_up_to_their_time_and_happen_once(platform: ConsumerPlatfo
     assert platform.redis.keys("consumer:waiting") == []
 
 
-def test_an_anchor_leaves_when_its_time_comes_although_the_consumer_was_restarted(platform: ConsumerPlatform):
+def test_an_anchor_leaves_when_its_time_comes_although_the_consumer_was_restarted(platform: ConsumerPlatform) -> None:
     image = new_image()
     # Far enough ahead for a stop in between, near enough to wait for.
     uploaded = now_us() - MINUTE + 12 * SECOND
@@ -173,7 +173,7 @@ def test_an_anchor_leaves_when_its_time_comes_although_the_consumer_was_restarte
     assert request["context"]["views_5min"] == 1
 
 
-def test_windows_are_kept_for_an_anchor_that_is_still_undecided(platform: ConsumerPlatform):
+def test_windows_are_kept_for_an_anchor_that_is_still_undecided(platform: ConsumerPlatform) -> None:
     """Views an hour after the anchor do not push out those that it counts."""
     image = new_image()
     now = now_us()
@@ -190,7 +190,7 @@ def test_windows_are_kept_for_an_anchor_that_is_still_undecided(platform: Consum
         wait_until(lambda: platform.redis.zcard(f"image:{image}:views:1hr") == 1, 10, "the window to be trimmed")
 
 
-def test_commits_wait_for_confirmed_requests(platform: ConsumerPlatform, unique_name: Callable[[str], str]):
+def test_commits_wait_for_confirmed_requests(platform: ConsumerPlatform, unique_name: Callable[[str], str]) -> None:
     """The moderation topic is missing, so no request is confirmed until it is made."""
     image, missing = new_image(), unique_name("late-requests")
     platform.environment["MODERATION_TOPIC"] = missing
@@ -212,7 +212,7 @@ def test_commits_wait_for_confirmed_requests(platform: ConsumerPlatform, unique_
     assert triggers(platform) == [(image, "viral")]
 
 
-def test_popular_and_milestones_ask_for_nothing(platform: ConsumerPlatform):
+def test_popular_and_milestones_ask_for_nothing(platform: ConsumerPlatform) -> None:
     image, stranger = platform.insert_image(), new_image()
     start = now_us() - 100 * 10 * SECOND
     for number in range(100):
@@ -232,7 +232,7 @@ def test_popular_and_milestones_ask_for_nothing(platform: ConsumerPlatform):
     assert platform.rows("SELECT DISTINCT image_id::text FROM image_milestones") == [(image,)]
 
 
-def test_request_ids_are_uuids_and_differ_by_trigger(platform: ConsumerPlatform):
+def test_request_ids_are_uuids_and_differ_by_trigger(platform: ConsumerPlatform) -> None:
     image = new_image()
     platform.publish(burst(image, now_us(), comments=10))
     with platform.consumer():

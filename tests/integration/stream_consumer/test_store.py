@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gourmetgram.clients.redis import WORKER, connect
-from gourmetgram.events import Event, Record
+from gourmetgram.events import Event, EventKind, Record
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.moments import unix_text
 from stream_consumer.batch import EligibleEvent, EventBatch, build_call
@@ -21,6 +21,9 @@ from stream_consumer.store.scripts import vocabulary
 from tests.support.reference_consumer import HOUR, PLURAL, SECOND, ReferenceConsumer, Rule
 
 pytestmark = pytest.mark.servers
+
+# Kind, number of the image, microseconds since the event before, microseconds until it is handled.
+Draft = list[tuple[EventKind, int, int, int]]
 
 START = 1_763_700_000_000_000
 PARTITION = Partition("events", 0)
@@ -53,7 +56,7 @@ drafts = st.lists(
 )
 
 
-def build(draft: list[tuple[str, int, int, int]]) -> list[Event]:
+def build(draft: Draft) -> list[Event]:
     times = itertools.accumulate((step for _, _, step, _ in draft), initial=START)
     next(times)
     return [
@@ -112,7 +115,9 @@ def state_of(client: redis.Redis) -> dict[bytes, object]:
 
 @settings(max_examples=300)
 @given(draft=drafts, sizes=st.lists(st.integers(1, 60), min_size=1, max_size=6))
-def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes):
+def test_batches_of_any_size_do_what_single_events_would_do(
+    store: tuple[BatchStore, redis.Redis], draft: Draft, sizes: list[int]
+) -> None:
     windows, client = store
     events = build(draft)
     reference = ReferenceConsumer(RULES)
@@ -137,7 +142,7 @@ def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes)
         (image, value) for image, value, _ in reference.reached
     }
     for (image, kind), times in reference.times.items():
-        assert int(client.get(f"image:{image}:total_{PLURAL[kind]}")) == len(times)
+        assert client.get(f"image:{image}:total_{PLURAL[kind]}") == str(len(times)).encode()
         kept = set(client.zrange(f"image:{image}:{PLURAL[kind]}:1hr", 0, -1))
         assert kept >= {
             f"{kind}:{unix_text(time)}:{event_id[:8]}".encode()
@@ -145,12 +150,14 @@ def test_batches_of_any_size_do_what_single_events_would_do(store, draft, sizes)
         }
     for alert in reference.alerts:
         name = f"image:{alert.image_id}:alert:{alert.trigger}"
-        assert client.get(name).decode() == unix_text(reference.last_alert[alert.image_id, alert.trigger])
+        assert client.get(name) == unix_text(reference.last_alert[alert.image_id, alert.trigger]).encode()
 
 
 @settings(max_examples=60)
 @given(draft=drafts)
-def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store, draft):
+def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(
+    store: tuple[BatchStore, redis.Redis], draft: Draft
+) -> None:
     windows, client = store
     # One kind per image: what one kind's requests hold back of another kind's windows depends on who comes first.
     events = [event for event in build(draft) if event.kind == "view"]
@@ -164,7 +171,9 @@ def test_without_requests_one_batch_leaves_the_same_keys_as_single_events(store,
 
 @settings(max_examples=40)
 @given(draft=drafts, again=st.lists(st.integers(0, 59), max_size=30))
-def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
+def test_copies_of_events_at_later_offsets_change_nothing(
+    store: tuple[BatchStore, redis.Redis], draft: Draft, again: list[int]
+) -> None:
     windows, client = store
     events = build(draft)
     apply_in_batches(windows, client, events, [7])
@@ -178,7 +187,9 @@ def test_copies_of_events_at_later_offsets_change_nothing(store, draft, again):
 
 @pytest.mark.parametrize("sizes", [[1], [2, 2], [4]])
 @pytest.mark.parametrize(("beside", "alerts"), [(-1, 1), (0, 2)])
-def test_the_cool_down_ends_exactly_an_hour_later(store, sizes, beside, alerts):
+def test_the_cool_down_ends_exactly_an_hour_later(
+    store: tuple[BatchStore, redis.Redis], sizes: list[int], beside: int, alerts: int
+) -> None:
     windows, client = store
     events = build([("flag", 0, 1, 0), ("flag", 0, 0, 0), ("flag", 0, HOUR + beside, 0), ("flag", 0, 0, 0)])
     answers = apply_in_batches(windows, client, events, sizes)
@@ -187,13 +198,15 @@ def test_the_cool_down_ends_exactly_an_hour_later(store, sizes, beside, alerts):
 
 @pytest.mark.parametrize("sizes", [[1], [2]])
 @pytest.mark.parametrize(("apart", "alerts"), [(300 * SECOND - 1, 1), (300 * SECOND, 0)])
-def test_a_window_leaves_out_what_is_exactly_as_old_as_it_is_long(store, sizes, apart, alerts):
+def test_a_window_leaves_out_what_is_exactly_as_old_as_it_is_long(
+    store: tuple[BatchStore, redis.Redis], sizes: list[int], apart: int, alerts: int
+) -> None:
     windows, client = store
     answers = apply_in_batches(windows, client, build([("flag", 0, 1, 0), ("flag", 0, apart, 0)]), sizes)
     assert sum(len(answer.alerts) for answer in answers) == alerts
 
 
-def test_a_batch_that_starts_elsewhere_changes_nothing(store):
+def test_a_batch_that_starts_elsewhere_changes_nothing(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1, 0)] * 5)
     apply_in_batches(windows, client, events, [5])
@@ -205,7 +218,7 @@ def test_a_batch_that_starts_elsewhere_changes_nothing(store):
     assert client.hget("consumer:offsets", "events/0") == b"5"
 
 
-def test_a_batch_larger_than_luas_stack_is_applied_whole(store):
+def test_a_batch_larger_than_luas_stack_is_applied_whole(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1000, 0)] * 12_000)
     answers = apply_in_batches(windows, client, events, [12_000])
@@ -214,7 +227,7 @@ def test_a_batch_larger_than_luas_stack_is_applied_whole(store):
     assert [alert.trigger for alert in answers[0].alerts] == ["viral", "popular"]
 
 
-def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
+def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     client.flushdb()
     client.hset("consumer:offsets", "events/0", 0)
@@ -225,19 +238,20 @@ def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store):
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 1
 
 
-def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store):
+def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1, 0), ("view", 1, 1, 0)])
     client.flushdb()
     client.hset("consumer:offsets", "events/0", 0)
     client.set(f"image:{IMAGES[0]}:views:1hr", "somebody's experiment")
     answer = apply(windows, eligible(events), (0, 2))
+    assert answer is not None
     assert [image for image, _ in answer.failures] == [IMAGES[0]]
     assert client.get(f"image:{IMAGES[1]}:total_views") == b"1"
     assert client.hget("consumer:offsets", "events/0") == b"2"
 
 
-def test_the_script_is_loaded_again_after_redis_forgot_it(store):
+def test_the_script_is_loaded_again_after_redis_forgot_it(store: tuple[BatchStore, redis.Redis]) -> None:
     windows, client = store
     events = build([("view", 0, 1, 0)] * 2)
     client.script_flush()

@@ -45,7 +45,7 @@ def init_fixture(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("init")
 
 
-def test_tables_then_the_login_then_the_connections(init):
+def test_tables_then_the_login_then_the_connections(init: ModuleType) -> None:
     airflow = Recorder()
     init.set_up(airflow, VARIABLES)
     assert airflow.commands == ["db migrate", "users create", "users reset-password", "connections import"]
@@ -66,14 +66,14 @@ def test_tables_then_the_login_then_the_connections(init):
 
 
 @pytest.mark.parametrize("step", range(4))
-def test_the_first_failure_ends_it(init, step):
+def test_the_first_failure_ends_it(init: ModuleType, step: int) -> None:
     airflow = Recorder(fails_at=step)
     with pytest.raises(SystemExit):
         init.set_up(airflow, VARIABLES)
     assert len(airflow.commands) == step
 
 
-def test_a_missing_variable_is_found_before_anything_is_done(init):
+def test_a_missing_variable_is_found_before_anything_is_done(init: ModuleType) -> None:
     airflow = Recorder()
     variables = {name: value for name, value in VARIABLES.items() if not name.endswith("ENDPOINT")}
     with pytest.raises(KeyError, match="S3__ENDPOINT"):
@@ -82,9 +82,17 @@ def test_a_missing_variable_is_found_before_anything_is_done(init):
 
 
 @pytest.mark.parametrize(("found", "code", "runs"), [(0, 0, False), (1, 0, True), (2, 2, False)])
-def test_nothing_is_done_twice_or_without_a_database(init, monkeypatch, found, code, runs):
-    asked, done = [], []
-    monkeypatch.setattr(init.setup_note, "main", lambda command: asked.append(command) or (0 if done else found))
+def test_nothing_is_done_twice_or_without_a_database(
+    init: ModuleType, monkeypatch: pytest.MonkeyPatch, found: int, code: int, runs: bool
+) -> None:
+    asked: list[str] = []
+    done: list[bool] = []
+
+    def answer(command: str) -> int:
+        asked.append(command)
+        return 0 if done else found
+
+    monkeypatch.setattr(init.setup_note, "main", answer)
     monkeypatch.setattr(init, "set_up", lambda _run, _variables: done.append(True))
     assert init.main() == code
     assert asked == (["check", "write"] if runs else ["check"])

@@ -348,14 +348,14 @@ def test_an_idle_scorer_asks_now_and_then_for_postgresql(scorer: Scorer) -> None
     assert scorer.source.paused is True
 
 
-def test_the_group_is_left_whatever_ends_the_loop(scorer: Scorer) -> None:
+def test_the_group_is_left_whatever_ends_the_loop(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert scorer.source.closed
     scorer.source.closed = False
 
     def broken(_most: int, _timeout_s: float) -> list[Record]:
         raise PlatformError("the brokers are forgotten")
 
-    scorer.source.poll = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(scorer.source, "poll", broken)
     scorer.stop.clear()
     with pytest.raises(PlatformError):
         scorer.worker.run(scorer.stop)

@@ -23,7 +23,9 @@ class Machine:
         self.programs = folder / "programs"
         self.programs.mkdir()
         for name in REAL:
-            (self.programs / name).symlink_to(shutil.which(name))
+            program = shutil.which(name)
+            assert program is not None, name
+            (self.programs / name).symlink_to(program)
         self.stub("id", 'case "$1" in -un) echo cc ;; -u) echo 1000 ;; -nG) echo "cc $(cat "$0.groups")" ;; esac')
         (self.programs / "id.groups").write_text("adm")
         self.stub("sudo", 'echo "sudo $*" >> "$CALLS"; exec "$@"')
@@ -73,7 +75,9 @@ def machine_fixture(tmp_path: Path) -> Machine:
 
 
 @pytest.mark.parametrize(("release", "compose"), [(UBUNTU, "docker-compose-v2"), (DEBIAN_13, "docker-compose")])
-def test_docker_comes_from_the_release_where_it_has_the_plugins(machine, release, compose):
+def test_docker_comes_from_the_release_where_it_has_the_plugins(
+    machine: Machine, release: tuple[str, ...], compose: str
+) -> None:
     machine.packages(*release)
     # Not there before apt has put it there.
     machine.stub(
@@ -88,14 +92,14 @@ def test_docker_comes_from_the_release_where_it_has_the_plugins(machine, release
     assert "cc was added to the group docker: log out and in again" in done.stdout
 
 
-def test_an_engine_of_another_publisher_stays(machine):
+def test_an_engine_of_another_publisher_stays(machine: Machine) -> None:
     machine.packages(*UBUNTU)
     machine.docker(complete=f"[ -e {machine.programs}/apt-get.docker ]")
     assert machine.run().returncode == 0
     assert machine.installed == ["docker-compose-v2 docker-buildx"]
 
 
-def test_a_release_without_the_plugins_takes_the_publisher_s_script(machine):
+def test_a_release_without_the_plugins_takes_the_publisher_s_script(machine: Machine) -> None:
     machine.packages(*OLD)
     machine.stub("curl", f'echo ": > {machine.programs}/apt-get.docker" > "$4"')
     machine.docker(complete=f"[ -e {machine.programs}/apt-get.docker ]")
@@ -103,7 +107,7 @@ def test_a_release_without_the_plugins_takes_the_publisher_s_script(machine):
     assert machine.installed == []
 
 
-def test_a_publisher_out_of_reach_is_named(machine):
+def test_a_publisher_out_of_reach_is_named(machine: Machine) -> None:
     machine.packages(*OLD)
     machine.stub("curl", "exit 6")
     done = machine.run()
@@ -113,7 +117,7 @@ def test_a_publisher_out_of_reach_is_named(machine):
     )
 
 
-def test_tools_that_are_missing_are_installed_together(machine):
+def test_tools_that_are_missing_are_installed_together(machine: Machine) -> None:
     machine.docker()
     (machine.programs / "make").unlink()
     machine.stub("python3", 'case "$1" in -c) exit 1 ;; *) echo "Python 3.12.3" ;; esac')
@@ -121,7 +125,7 @@ def test_tools_that_are_missing_are_installed_together(machine):
     assert machine.installed == ["make python3-venv"]
 
 
-def test_on_a_machine_that_has_all_nothing_is_installed(machine):
+def test_on_a_machine_that_has_all_nothing_is_installed(machine: Machine) -> None:
     machine.docker()
     (machine.programs / "id.groups").write_text("adm docker")
     done = machine.run()

@@ -33,7 +33,7 @@ def test_a_broker_that_lost_its_last_records_goes_on_at_its_end() -> None:
 def test_a_topic_made_anew_begins_at_its_first_record_even_when_it_is_longer_than_before() -> None:
     offset, warning = decide_start(33, "topic:b", LIMITS)
     assert offset == 10
-    assert warning is not None and "made anew" in warning
+    assert warning is not None and "created again" in warning
 
 
 def test_ids_of_different_sorts_cannot_tell_a_new_topic() -> None:

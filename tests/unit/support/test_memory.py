@@ -30,7 +30,7 @@ def places() -> list[Path]:
     return [Path(os.environ[name]) for name in SETTINGS if name in os.environ]
 
 
-def test_the_last_run_deletes_them(shared_memory):
+def test_the_last_run_deletes_them(shared_memory: Path) -> None:
     with memory.files_in_memory(keep=False):
         stacks, system = places()
         assert memory.in_memory(stacks)
@@ -45,7 +45,7 @@ def test_the_last_run_deletes_them(shared_memory):
     assert list(shared_memory.iterdir()) == []
 
 
-def test_files_of_servers_that_a_killed_run_left_stay():
+def test_files_of_servers_that_a_killed_run_left_stay() -> None:
     with memory.files_in_memory(keep=False):
         left = places()[0] / "consumer-faults" / "supervisord.pid"
         left.parent.mkdir(parents=True)
@@ -53,14 +53,14 @@ def test_files_of_servers_that_a_killed_run_left_stay():
     assert left.exists()
 
 
-def test_they_can_be_kept(shared_memory):
+def test_they_can_be_kept(shared_memory: Path) -> None:
     with memory.files_in_memory(keep=True):
         pass
     assert len(list(shared_memory.iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_setting_of_ones_own_is_not_changed(name, monkeypatch, shared_memory):
+def test_a_setting_of_ones_own_is_not_changed(name: str, monkeypatch: pytest.MonkeyPatch, shared_memory: Path) -> None:
     monkeypatch.setenv(name, "/somewhere")
     with memory.files_in_memory(keep=False):
         assert places() == [Path("/somewhere")]
@@ -68,14 +68,14 @@ def test_a_setting_of_ones_own_is_not_changed(name, monkeypatch, shared_memory):
 
 
 @pytest.mark.parametrize("limit", ["_ROOM", "_FREE"])
-def test_without_room_they_stay_on_the_disk(limit, monkeypatch, shared_memory):
+def test_without_room_they_stay_on_the_disk(limit: str, monkeypatch: pytest.MonkeyPatch, shared_memory: Path) -> None:
     monkeypatch.setattr(memory, limit, 2**60)
     with memory.files_in_memory(keep=False):
         assert places() == []
     assert list(shared_memory.iterdir()) == []
 
 
-def test_a_link_that_somebody_left_there_is_not_followed(shared_memory):
+def test_a_link_that_somebody_left_there_is_not_followed(shared_memory: Path) -> None:
     with memory.files_in_memory(keep=False):
         folder = places()[0].parent
     folder.symlink_to(shared_memory)
@@ -85,7 +85,7 @@ def test_a_link_that_somebody_left_there_is_not_followed(shared_memory):
         assert places() == []
 
 
-def test_without_shared_memory_they_stay_on_the_disk(monkeypatch, tmp_path):
+def test_without_shared_memory_they_stay_on_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(memory, "_SHARED_MEMORY", tmp_path / "not-on-this-system")
     with memory.files_in_memory(keep=False):
         assert places() == []

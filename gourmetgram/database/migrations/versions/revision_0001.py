@@ -1,6 +1,6 @@
-"""The tables of docker/init_sql, on an empty database or one that was made before there were revisions.
+"""The tables of docker/init_sql, on an empty database or one that is older than the first revision.
 
-Older forms of docker/init_sql differ from today's in one table only, `abandoned_uploads`.
+Older forms of docker/init_sql differ from the present one in one table only, `abandoned_uploads`.
 """
 
 from pathlib import Path
@@ -19,8 +19,8 @@ _ITS_LAST_OBJECT: Final = "moderation_decisions"
 def upgrade() -> None:
     """Create what is missing."""
     connection = op.get_bind()
-    # Where the last object exists, all of them do. The script would change nothing then, but even an index that exists
-    # makes CREATE INDEX lock its table, and APIs may be writing.
+    # When the last object exists, all of them do, and the script would change nothing. But CREATE INDEX locks its table
+    # even when the index exists, and APIs may be writing.
     if connection.scalar(text("SELECT to_regclass(:name)"), {"name": _ITS_LAST_OBJECT}) is None:
         connection.exec_driver_sql(_OLDEST_FORM.read_text(encoding="utf-8"))
     op.execute("""

@@ -59,9 +59,9 @@ def known(
     return Plan(0, (UserPlan(-SECOND), UserPlan(None)), tuple(images), (0,), tuple(flags), tuple(events), LOOKS)
 
 
-def burst(kind: str, time_us: int, number: int = 40, **changes: int) -> list[EventPlan]:
+def burst(kind: str, time_us: int, number: int = 40, copies: int = 1) -> list[EventPlan]:
     """Many events at the very same moment."""
-    return [EventPlan(kind, 0, time_us, True, 1, clock, number)._replace(**changes) for clock in (0, 3, 5)]
+    return [EventPlan(kind, 0, time_us, True, copies, clock, number) for clock in (0, 3, 5)]
 
 
 KNOWN = {

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -19,6 +19,7 @@ from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import PROJECT_ROOT, PostgresSettings
 from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.local.stack import Stack
+from tests.conftest import UniqueName
 from tests.support.databases import drop_database
 from tests.support.schemas import OLD_FORMS, OLDEST, apply_init_sql, catalog, create_new_database, execute, rows
 from tests.support.waiting import wait_until
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
-def new_url(stack: Stack, unique_name) -> Iterator[str]:
+def new_url(stack: Stack, unique_name: UniqueName) -> Iterator[str]:
     """A database that today's docker/init_sql made."""
     name = unique_name("new")
     yield create_new_database(stack, name)
@@ -39,7 +40,9 @@ def settings(url: str) -> PostgresSettings:
 
 
 @pytest.mark.parametrize("form", OLD_FORMS)
-def test_an_older_database_becomes_what_a_new_one_is_and_keeps_its_rows(form, make_old_database, new_url):
+def test_an_older_database_becomes_what_a_new_one_is_and_keeps_its_rows(
+    form: str, make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = make_old_database(form)
     before = rows(url)
     assert all(before.values())
@@ -49,25 +52,29 @@ def test_an_older_database_becomes_what_a_new_one_is_and_keeps_its_rows(form, ma
     assert rows(url) == before
 
 
-def test_an_empty_database_becomes_what_docker_init_sql_makes(make_old_database, new_url):
+def test_an_empty_database_becomes_what_docker_init_sql_makes(
+    make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = make_old_database(None)
     assert migrate(settings(url)) == Migration(None, REVISION)
     assert catalog(url) == catalog(new_url)
 
 
-def test_a_database_whose_creation_was_interrupted_is_completed(make_old_database, new_url):
+def test_a_database_whose_creation_was_interrupted_is_completed(
+    make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = make_old_database(OLDEST)
     execute(url, "DROP VIEW moderation_decisions; DROP TABLE image_milestones; DROP INDEX idx_flags_image_id")
     migrate(settings(url))
     assert catalog(url) == catalog(new_url)
 
 
-def test_a_new_database_needs_no_migration(new_url):
+def test_a_new_database_needs_no_migration(new_url: str) -> None:
     assert current_revision(settings(new_url)) == REVISION
     assert not migrate(settings(new_url)).changed
 
 
-def test_a_second_run_changes_nothing(make_old_database):
+def test_a_second_run_changes_nothing(make_old_database: Callable[[str | None], str]) -> None:
     url = make_old_database(OLDEST)
     migrate(settings(url))
     before = (catalog(url), rows(url))
@@ -75,7 +82,9 @@ def test_a_second_run_changes_nothing(make_old_database):
     assert (catalog(url), rows(url)) == before
 
 
-def test_applying_docker_init_sql_by_hand_to_an_older_database_does_not_pretend_a_revision(make_old_database, new_url):
+def test_applying_docker_init_sql_by_hand_to_an_older_database_does_not_pretend_a_revision(
+    make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = make_old_database(OLDEST)
     apply_init_sql(url)
     assert current_revision(settings(url)) is None
@@ -83,7 +92,7 @@ def test_applying_docker_init_sql_by_hand_to_an_older_database_does_not_pretend_
     assert catalog(url) == catalog(new_url)
 
 
-def test_the_newest_revision_is_the_one_that_code_and_docker_init_sql_name():
+def test_the_newest_revision_is_the_one_that_code_and_docker_init_sql_name() -> None:
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     scripts = list(ScriptDirectory.from_config(config).walk_revisions())
@@ -92,14 +101,16 @@ def test_the_newest_revision_is_the_one_that_code_and_docker_init_sql_name():
     assert all(re.fullmatch(r"\d{4}", script.revision) for script in scripts)
 
 
-def test_the_comparison_notices_a_storage_parameter(make_old_database, new_url):
+def test_the_comparison_notices_a_storage_parameter(
+    make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = make_old_database(OLDEST)
     migrate(settings(url))
     execute(url, "ALTER TABLE images SET (fillfactor = 60)")
     assert catalog(url) != catalog(new_url)
 
 
-def test_a_newer_database_is_refused_with_advice_and_left_alone(make_old_database):
+def test_a_newer_database_is_refused_with_advice_and_left_alone(make_old_database: Callable[[str | None], str]) -> None:
     url = make_old_database(OLDEST)
     migrate(settings(url))
     execute(url, "UPDATE alembic_version SET version_num = '9999'")
@@ -109,7 +120,7 @@ def test_a_newer_database_is_refused_with_advice_and_left_alone(make_old_databas
     assert (catalog(url), rows(url), current_revision(settings(url))) == (*before, "9999")
 
 
-def half_made(make_old_database) -> str:
+def half_made(make_old_database: Callable[[str | None], str]) -> str:
     """A database whose migration creates a table first and locks existing ones after it."""
     url = make_old_database(OLDEST)
     execute(url, "DROP VIEW moderation_decisions; DROP TABLE image_milestones")
@@ -128,7 +139,9 @@ def waiting_for(url: str, kind: str) -> set[int]:
         return {pid for (pid,) in cursor}
 
 
-def test_a_lock_that_another_transaction_keeps_is_named_and_nothing_is_changed(make_old_database):
+def test_a_lock_that_another_transaction_keeps_is_named_and_nothing_is_changed(
+    make_old_database: Callable[[str | None], str],
+) -> None:
     url = half_made(make_old_database)
     before = catalog(url)
     with closing(psycopg2.connect(url)) as other:
@@ -139,7 +152,9 @@ def test_a_lock_that_another_transaction_keeps_is_named_and_nothing_is_changed(m
     assert migrate(settings(url)).changed
 
 
-def test_a_migration_waits_for_a_lock_that_is_given_back(make_old_database, new_url):
+def test_a_migration_waits_for_a_lock_that_is_given_back(
+    make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = half_made(make_old_database)
     with closing(psycopg2.connect(url)) as other, ThreadPoolExecutor(1) as pool:
         other.cursor().execute("UPDATE event_outbox SET published_at = now()")
@@ -151,7 +166,7 @@ def test_a_migration_waits_for_a_lock_that_is_given_back(make_old_database, new_
     assert catalog(url) == catalog(new_url)
 
 
-def test_a_migration_of_a_whole_database_waits_for_no_writer(make_old_database):
+def test_a_migration_of_a_whole_database_waits_for_no_writer(make_old_database: Callable[[str | None], str]) -> None:
     url = make_old_database(OLDEST)
     with closing(psycopg2.connect(url)) as other:
         for table in ("users", "images", "comments", "flags", "event_outbox", "moderation"):
@@ -159,7 +174,7 @@ def test_a_migration_of_a_whole_database_waits_for_no_writer(make_old_database):
         assert migrate(settings(url), patience_s=0.1).changed
 
 
-def test_two_runs_at_once_wait_for_each_other(make_old_database, new_url):
+def test_two_runs_at_once_wait_for_each_other(make_old_database: Callable[[str | None], str], new_url: str) -> None:
     url = make_old_database(OLDEST)
     with closing(psycopg2.connect(url)) as other, ThreadPoolExecutor(2) as pool:
         # Both runs have found the database too old before one of them may begin.
@@ -183,7 +198,9 @@ def job(url: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_job_that_is_killed_in_the_middle_leaves_the_old_state(make_old_database, new_url):
+def test_a_job_that_is_killed_in_the_middle_leaves_the_old_state(
+    make_old_database: Callable[[str | None], str], new_url: str
+) -> None:
     url = half_made(make_old_database)
     before = catalog(url)
     with closing(psycopg2.connect(url)) as other:
@@ -202,7 +219,7 @@ def test_a_job_that_is_killed_in_the_middle_leaves_the_old_state(make_old_databa
     assert catalog(url) == catalog(new_url)
 
 
-def test_the_job_says_what_is_wrong_and_fails(new_url):
+def test_the_job_says_what_is_wrong_and_fails(new_url: str) -> None:
     with job(new_url.replace("gourmetgram_postgres", "wrong-password")) as refused:
         _, log = refused.communicate(timeout=60)
     assert refused.returncode == 1
@@ -211,14 +228,16 @@ def test_the_job_says_what_is_wrong_and_fails(new_url):
     assert "wrong-password" not in line
 
 
-def command(monkeypatch, url: str, *words: str) -> tuple[int, str]:
+def command(monkeypatch: pytest.MonkeyPatch, url: str, *words: str) -> tuple[int, str]:
     """Exit code and output of `gourmetgram migrate` on a database."""
     monkeypatch.setattr("gourmetgram_tools.cli.migrate.running_environment", lambda *_options: {"DATABASE_URL": url})
     result = CliRunner().invoke(app, ["migrate", *words])
     return result.exit_code, result.stdout.strip()
 
 
-def test_the_command_checks_and_migrates(make_old_database, monkeypatch):
+def test_the_command_checks_and_migrates(
+    make_old_database: Callable[[str | None], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = make_old_database(OLDEST)
     code = f"this code is at revision {REVISION}."
     up_to_date = f"The database schema is up to date (revision {REVISION})."

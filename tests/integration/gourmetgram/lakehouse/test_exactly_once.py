@@ -8,6 +8,7 @@ import pytest
 
 from gourmetgram.errors import TransientError
 from gourmetgram.kafka.clients import create_producer
+from gourmetgram.lakehouse.progress import own_properties, summary_of
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
 from gourmetgram.settings import KafkaSettings
@@ -166,8 +167,7 @@ def test_a_run_goes_on_top_of_a_merge_that_came_between(lakehouse: LakehousePlat
         if step == "files written":
             with lakehouse.catalog() as catalog:
                 table = catalog.load_table(EVENTS)
-                summary = dict(table.current_snapshot().summary.additional_properties)
-                own = {key: value for key, value in summary.items() if key.startswith("gourmetgram.")}
+                own = own_properties(summary_of(table.current_snapshot()))
                 with table.transaction() as transaction, transaction.update_snapshot(own).fast_append():
                     pass
 

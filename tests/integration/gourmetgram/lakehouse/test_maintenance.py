@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
 from gourmetgram.errors import TransientError
@@ -31,6 +32,7 @@ EAGER = MaintenancePolicy(small_files_a_day=1, max_snapshots=1, keep_snapshots=1
 def files_in_bucket(table: Table) -> set[str]:
     """Everything in the table's folder, as the object store lists it."""
     path = table.location().removeprefix("s3://")
+    assert isinstance(table.io, PyArrowFileIO)
     found = table.io.fs_by_scheme("s3", None).get_file_info(pafs.FileSelector(path, recursive=True))
     return {f"s3://{info.path}" for info in found if info.type == pafs.FileType.File}
 
@@ -57,7 +59,9 @@ def test_a_hundred_runs_leave_few_files_and_snapshots(lakehouse: LakehousePlatfo
             # One more for each of the commits between two looks: an append and a merge.
             assert len(table.metadata.snapshots) <= policy.max_snapshots + 2
             assert len(table.metadata.metadata_log) <= 20
-            assert len(table.current_snapshot().manifests(table.io)) <= 32
+            snapshot = table.current_snapshot()
+            assert snapshot is not None
+            assert len(snapshot.manifests(table.io)) <= 32
             started = time.process_time()
             list(table.scan().plan_files())
             # Processor time of this process, which a busy machine does not change.

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.checkpoint import checkpoint_document
-from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, OFFSETS, RUN_ID
+from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, OFFSETS, RUN_ID, own_properties, summary_of
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
@@ -25,14 +25,13 @@ pytestmark = pytest.mark.servers
 
 def test_poison_messages_in_the_range_are_skipped_and_counted(lakehouse: LakehousePlatform) -> None:
     good = lakehouse.make("view")
-    poison = {
+    no_ids: list[object] = [None, 7, {}, "image-1", good["image_id"][1:]]
+    poison: dict[str, list[bytes | None]] = {
         "no value": [None],
         "not JSON": [b"", b"{", b"\xff\xfe", b'{"a": NaN}', b"[" * 5000],
         "not a JSON object": [b"[]", b"7", b'"view"', b"null"],
         "unknown event_type": [b"{}", json.dumps(good | {"event_type": ["view"]}).encode()],
-        "missing or invalid image_id": [
-            json.dumps(good | {"image_id": value}).encode() for value in (None, 7, {}, "image-1", good["image_id"][1:])
-        ],
+        "missing or invalid image_id": [json.dumps(good | {"image_id": value}).encode() for value in no_ids],
         "event time in the future": [
             json.dumps(good | {"viewed_at": (datetime.now(UTC) + timedelta(minutes=9)).isoformat()}).encode()
         ],
@@ -209,7 +208,7 @@ def test_snapshot_property_and_checkpoint_tell_the_same_progress(lakehouse: Lake
     result = lakehouse.run()
     with lakehouse.catalog() as catalog:
         table = catalog.load_table(EVENTS)
-    summary = table.current_snapshot().summary.additional_properties
+    summary = summary_of(table.current_snapshot())
     assert summary[RUN_ID] == result.run_id
     assert table.properties[COMPLETE_THROUGH] == summary[COMPLETE_THROUGH] == result.complete_through
     checkpoint = checkpoint_document(lakehouse.sources.iceberg)
@@ -255,8 +254,6 @@ def _forget_topic_ids(lakehouse: LakehousePlatform) -> None:
     """As if the broker had none: a snapshot of the same progress without them."""
     with lakehouse.catalog() as catalog:
         table = catalog.load_table(EVENTS)
-        summary = table.current_snapshot().summary.additional_properties
-        own = {key: value for key, value in summary.items() if key.startswith("gourmetgram.")}
-        own["gourmetgram.topic_ids"] = "{}"
+        own = {**own_properties(summary_of(table.current_snapshot())), "gourmetgram.topic_ids": "{}"}
         with table.transaction() as transaction, transaction.update_snapshot(own).fast_append():
             pass

@@ -2,12 +2,13 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import orjson
 import pytest
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.models.artifacts import ARTIFACT_NAMES, ArtifactError, load_model, parse_metadata
+from gourmetgram.models.artifacts import ARTIFACT_NAMES, ArtifactError, ModelMetadata, load_model, parse_metadata
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.repository import MissingObjectError
@@ -18,20 +19,20 @@ from tests.support.training_fixtures import BUCKET
 pytestmark = pytest.mark.servers
 
 
-def package(seed=42, **changes):
+def package(seed: int = 42, **changes: Any) -> ModelPackage:
     files = artifacts(seed=seed, **changes)
     metadata = orjson.loads(files.pop("metadata.json"))
     return ModelPackage(files, metadata)
 
 
-def served(publisher):
+def served(publisher: ModelPublisher) -> ModelMetadata:
     """The model that a reader takes who knows only the four keys of the contract."""
     metadata = parse_metadata(publisher.read("metadata.json"))
     load_model(metadata, {name: publisher.read(name) for name in ARTIFACT_NAMES})
     return metadata
 
 
-def test_versions_count_up_and_the_last_one_is_served(publisher):
+def test_versions_count_up_and_the_last_one_is_served(publisher: ModelPublisher) -> None:
     first, second = publisher.publish(package(1)), publisher.publish(package(2))
     assert (first.metadata["version"], second.metadata["version"]) == (1, 2)
     assert second.metadata["updated_at"] > first.metadata["updated_at"]
@@ -40,7 +41,7 @@ def test_versions_count_up_and_the_last_one_is_served(publisher):
     assert publisher.read_active().files == second.files
 
 
-def test_a_version_after_one_that_was_put_there_by_hand_is_the_next(publisher):
+def test_a_version_after_one_that_was_put_there_by_hand_is_the_next(publisher: ModelPublisher) -> None:
     by_hand = package(1)
     for name, content in by_hand.files.items():
         publisher._write(name, content)
@@ -48,7 +49,7 @@ def test_a_version_after_one_that_was_put_there_by_hand_is_the_next(publisher):
     assert publisher.publish(package(2)).metadata["version"] == 7
 
 
-def test_rollback_and_activate_point_at_stored_versions(publisher):
+def test_rollback_and_activate_point_at_stored_versions(publisher: ModelPublisher) -> None:
     models = [publisher.publish(package(seed)) for seed in (1, 2, 3)]
     assert publisher.rollback().version == 2
     assert publisher.read_active().files == models[1].files
@@ -60,7 +61,7 @@ def test_rollback_and_activate_point_at_stored_versions(publisher):
     assert served(publisher).updated_at > parse_metadata(orjson.dumps(models[2].metadata)).updated_at
 
 
-def test_a_new_version_after_a_rollback_replaces_no_older_one(publisher):
+def test_a_new_version_after_a_rollback_replaces_no_older_one(publisher: ModelPublisher) -> None:
     publisher.publish(package(1))
     second = publisher.publish(package(2))
     publisher.rollback()
@@ -68,7 +69,7 @@ def test_a_new_version_after_a_rollback_replaces_no_older_one(publisher):
     assert publisher.read_version(2).files == second.files
 
 
-def test_a_model_that_the_scorer_would_refuse_is_not_published(publisher):
+def test_a_model_that_the_scorer_would_refuse_is_not_published(publisher: ModelPublisher) -> None:
     good = package(1)
     damaged = {**good.files, "model.joblib": good.files["model.joblib"][:-1]}
     with pytest.raises(ArtifactError, match=r"model\.joblib is not the file"):
@@ -79,7 +80,7 @@ def test_a_model_that_the_scorer_would_refuse_is_not_published(publisher):
     assert publisher.active_version() is None
 
 
-def test_an_unknown_or_damaged_version_is_not_activated(publisher):
+def test_an_unknown_or_damaged_version_is_not_activated(publisher: ModelPublisher) -> None:
     publisher.publish(package(1))
     publisher.publish(package(2))
     publisher._write("versions/1/scaler.joblib", b"something else")
@@ -90,7 +91,9 @@ def test_an_unknown_or_damaged_version_is_not_activated(publisher):
     assert served(publisher).version == 2
 
 
-def test_two_publishers_at_once_get_versions_of_their_own(publisher, lake_environment):
+def test_two_publishers_at_once_get_versions_of_their_own(
+    publisher: ModelPublisher, lake_environment: dict[str, str]
+) -> None:
     settings = ObjectStoreSettings.load(lake_environment)
     others = [ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"]) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -107,14 +110,16 @@ class DiedError(Exception):
 
 
 @pytest.mark.parametrize("step", range(8))
-def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(publisher, monkeypatch, step):
+def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(
+    publisher: ModelPublisher, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     publisher.publish(package(1))
     write, steps = publisher._write, iter(range(100))
 
-    def dying(name, content, **options):
+    def dying(name: str, content: bytes, **options: Any) -> None:
         if next(steps) == step:
             raise DiedError
-        return write(name, content, **options)
+        write(name, content, **options)
 
     monkeypatch.setattr(publisher, "_write", dying)
     with pytest.raises(DiedError):

@@ -11,13 +11,14 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.training_data.extract import RAW_TABLES, RawTable
 from gourmetgram.training_data.table import DEFINITION, ICEBERG_SCHEMA, TRAINING_TABLE
 from gourmetgram.training_data.transform import PROCESSED_FILE
+from tests.support.training_pipeline import TrainingPipeline
 
 pytestmark = pytest.mark.servers
 
 MINUTES, HOURS, DAYS = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
-def test_each_image_gives_a_row_per_decision_point_that_has_passed(pipeline):
+def test_each_image_gives_a_row_per_decision_point_that_has_passed(pipeline: TrainingPipeline) -> None:
     old, young, fresh = pipeline.image(2 * DAYS), pipeline.image(10 * MINUTES), pipeline.image(0 * DAYS)
     transformation, load = pipeline.run()
     assert set(pipeline.rows()) == {(old, 0), (old, 5), (old, 30), (young, 0), (young, 5), (fresh, 0)}
@@ -25,7 +26,7 @@ def test_each_image_gives_a_row_per_decision_point_that_has_passed(pipeline):
     assert transformation.dropped["anchor_after_extraction"] == 3
 
 
-def test_the_columns_and_the_snapshot_are_those_of_the_contract(pipeline):
+def test_the_columns_and_the_snapshot_are_those_of_the_contract(pipeline: TrainingPipeline) -> None:
     image = pipeline.image(2 * DAYS, category=" Soup ", caption="naïve 🍜")
     pipeline.image(2 * DAYS, pipeline.people.user(is_test_account=True))
     pipeline.image(2 * DAYS, pipeline.people.user(year_of_birth=pipeline.now.year - 10))
@@ -59,10 +60,10 @@ def test_the_columns_and_the_snapshot_are_those_of_the_contract(pipeline):
         assert len(table.schema().fields) == 25
         assert [field.name for field in table.schema().fields][-2:] == ["anchor_time", "first_flagged_at"]
         assert table.location().endswith("/warehouse/moderation/training_data")
-        assert table.current_snapshot().snapshot_id == load.snapshot_id
+        assert table.metadata.current_snapshot_id == load.snapshot_id
 
 
-def test_repeating_tasks_changes_nothing(pipeline):
+def test_repeating_tasks_changes_nothing(pipeline: TrainingPipeline) -> None:
     for _ in range(3):
         pipeline.image(2 * DAYS)
     pipeline.run()
@@ -76,7 +77,7 @@ def test_repeating_tasks_changes_nothing(pipeline):
     assert pipeline.snapshot_ids() == snapshots
 
 
-def test_a_label_that_becomes_known_replaces_its_row_in_a_new_snapshot(pipeline):
+def test_a_label_that_becomes_known_replaces_its_row_in_a_new_snapshot(pipeline: TrainingPipeline) -> None:
     young, old = pipeline.image(HOURS), pipeline.image(3 * DAYS)
     pipeline.run()
     first = pipeline.snapshot_ids()[-1]
@@ -93,7 +94,7 @@ def test_a_label_that_becomes_known_replaces_its_row_in_a_new_snapshot(pipeline)
     assert [rows[young, minutes]["first_flagged_at"] for minutes in (0, 5, 30)] == [flagged_at, flagged_at, None]
 
 
-def make_old(pipeline):
+def make_old(pipeline: TrainingPipeline) -> None:
     """Put the table back to what earlier versions of the platform left: no column first_flagged_at."""
     with pipeline.table() as table:
         rows, properties = table.scan().to_arrow(), table.properties
@@ -106,7 +107,7 @@ def make_old(pipeline):
         table.append(rows.drop_columns(["first_flagged_at"]))
 
 
-def test_a_table_of_an_earlier_version_is_brought_up_to_date_without_losing_a_row(pipeline):
+def test_a_table_of_an_earlier_version_is_brought_up_to_date_without_losing_a_row(pipeline: TrainingPipeline) -> None:
     images = [pipeline.image(ago) for ago in (4 * DAYS, 3 * DAYS, 2 * DAYS, HOURS)]
     old, rejected, lost, young = images
     pipeline.flag(old, 4 * DAYS - HOURS)
@@ -132,7 +133,7 @@ def test_a_table_of_an_earlier_version_is_brought_up_to_date_without_losing_a_ro
     assert pipeline.rows() == {key: row for key, row in found.items() if key[0] != young}
 
 
-def test_a_flag_that_is_rejected_while_the_row_is_young_no_longer_counts(pipeline):
+def test_a_flag_that_is_rejected_while_the_row_is_young_no_longer_counts(pipeline: TrainingPipeline) -> None:
     image = pipeline.image(2 * HOURS)
     flag = pipeline.flag(image, HOURS)
     pipeline.run()
@@ -142,7 +143,7 @@ def test_a_flag_that_is_rejected_while_the_row_is_young_no_longer_counts(pipelin
     assert pipeline.labels(image) == [None, None, None]
 
 
-def test_final_rows_keep_their_values_whatever_comes_later(pipeline):
+def test_final_rows_keep_their_values_whatever_comes_later(pipeline: TrainingPipeline) -> None:
     image = pipeline.image(3 * DAYS)
     flag = pipeline.flag(image, 3 * DAYS - HOURS)
     pipeline.run()
@@ -155,7 +156,7 @@ def test_final_rows_keep_their_values_whatever_comes_later(pipeline):
     assert transformation.carried == 3
 
 
-def test_deleted_images_and_owners_who_became_ineligible_leave_the_table(pipeline):
+def test_deleted_images_and_owners_who_became_ineligible_leave_the_table(pipeline: TrainingPipeline) -> None:
     owner = pipeline.people.user()
     kept, deleted, gone, theirs = (
         pipeline.image(3 * DAYS),
@@ -175,7 +176,7 @@ def test_deleted_images_and_owners_who_became_ineligible_leave_the_table(pipelin
     assert transformation.dropped["image_deleted"] == transformation.dropped["uploader_is_test_account"] == 3
 
 
-def test_anchors_that_the_aggregation_has_not_reached_wait_for_it(pipeline):
+def test_anchors_that_the_aggregation_has_not_reached_wait_for_it(pipeline: TrainingPipeline) -> None:
     early = pipeline.image(DAYS)
     pipeline.platform.aggregate()
     late = pipeline.image(0 * DAYS)
@@ -187,20 +188,20 @@ def test_anchors_that_the_aggregation_has_not_reached_wait_for_it(pipeline):
     assert (late, 0) in pipeline.rows()
 
 
-def test_without_images_the_table_exists_and_is_empty(pipeline):
+def test_without_images_the_table_exists_and_is_empty(pipeline: TrainingPipeline) -> None:
     transformation, load = pipeline.train()
     assert (transformation.kept, load.rows, load.snapshot_id) == (0, 0, None)
     assert pipeline.rows() == {}
 
 
-def test_images_without_any_aggregation_are_an_error_that_says_what_to_run(pipeline):
+def test_images_without_any_aggregation_are_an_error_that_says_what_to_run(pipeline: TrainingPipeline) -> None:
     pipeline.image(DAYS)
     pipeline.extract()
     with pytest.raises(PermanentError, match="run redpanda_event_aggregation first"):
         pipeline.transform()
 
 
-def test_the_last_image_can_leave_the_table(pipeline):
+def test_the_last_image_can_leave_the_table(pipeline: TrainingPipeline) -> None:
     image = pipeline.image(2 * DAYS)
     pipeline.run()
     pipeline.sql("UPDATE images SET deleted_at = now() WHERE id = %s", image)
@@ -208,7 +209,7 @@ def test_the_last_image_can_leave_the_table(pipeline):
     assert pipeline.rows() == {}
 
 
-def test_raw_files_of_two_extractions_are_refused(pipeline):
+def test_raw_files_of_two_extractions_are_refused(pipeline: TrainingPipeline) -> None:
     pipeline.image(DAYS)
     pipeline.platform.aggregate()
     pipeline.extract()
@@ -221,7 +222,7 @@ def test_raw_files_of_two_extractions_are_refused(pipeline):
 
 
 @pytest.mark.parametrize("table", list(RAW_TABLES))
-def test_a_missing_raw_file_is_an_error_that_names_it(pipeline, table):
+def test_a_missing_raw_file_is_an_error_that_names_it(pipeline: TrainingPipeline, table: str) -> None:
     pipeline.extract()
     pipeline.lake._client.delete_object(
         Bucket="gourmetgram-datalake", Key=pipeline.lake.uri(RawTable.file_name(table)).split("/", 3)[3]
@@ -231,7 +232,9 @@ def test_a_missing_raw_file_is_an_error_that_names_it(pipeline, table):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 half a file"])
-def test_unreadable_files_fail_the_tasks_and_leave_the_table_as_it_was(pipeline, content):
+def test_unreadable_files_fail_the_tasks_and_leave_the_table_as_it_was(
+    pipeline: TrainingPipeline, content: bytes
+) -> None:
     image = pipeline.image(2 * DAYS)
     pipeline.run()
     broken = pipeline.folder / "broken.parquet"
@@ -245,7 +248,7 @@ def test_unreadable_files_fail_the_tasks_and_leave_the_table_as_it_was(pipeline,
     assert {key[0] for key in pipeline.rows()} == {image}
 
 
-def test_a_processed_file_of_another_shape_is_refused(pipeline):
+def test_a_processed_file_of_another_shape_is_refused(pipeline: TrainingPipeline) -> None:
     pipeline.extract()
     other = pipeline.folder / "other.parquet"
     pipeline.lake.download(RawTable.file_name("users"), other)
@@ -254,7 +257,7 @@ def test_a_processed_file_of_another_shape_is_refused(pipeline):
         pipeline.load()
 
 
-def test_a_processed_file_that_waited_while_a_later_run_went_through_is_refused(pipeline):
+def test_a_processed_file_that_waited_while_a_later_run_went_through_is_refused(pipeline: TrainingPipeline) -> None:
     pipeline.image(2 * DAYS)
     pipeline.run()
     older = pipeline.folder / "older.parquet"
@@ -267,7 +270,7 @@ def test_a_processed_file_that_waited_while_a_later_run_went_through_is_refused(
     assert len(pipeline.rows()) == 6
 
 
-def test_the_extract_holds_no_text_and_only_the_columns_that_are_read(pipeline):
+def test_the_extract_holds_no_text_and_only_the_columns_that_are_read(pipeline: TrainingPipeline) -> None:
     image = pipeline.image(DAYS, caption="secret caption")
     pipeline.people.comment(image, content="secret comment")
     pipeline.people.flag(image_id=image, reason="secret reason")
@@ -289,7 +292,7 @@ def test_the_extract_holds_no_text_and_only_the_columns_that_are_read(pipeline):
     }
 
 
-def test_an_extract_reaches_only_as_far_as_open_transactions_allow(pipeline):
+def test_an_extract_reaches_only_as_far_as_open_transactions_allow(pipeline: TrainingPipeline) -> None:
     with psycopg2.connect(pipeline.platform.sources.postgres.database_url) as connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO users (username, created_at) VALUES ('slow', now()) RETURNING created_at")
         (began,) = cursor.fetchone()
@@ -300,7 +303,7 @@ def test_an_extract_reaches_only_as_far_as_open_transactions_allow(pipeline):
     assert pipeline.extract().extracted_at > began
 
 
-def test_a_processed_file_holds_exactly_the_rows_of_the_table(pipeline):
+def test_a_processed_file_holds_exactly_the_rows_of_the_table(pipeline: TrainingPipeline) -> None:
     for ago in (3 * DAYS, 2 * DAYS, 2 * HOURS):
         pipeline.image(ago)
     pipeline.run()
@@ -311,7 +314,7 @@ def test_a_processed_file_holds_exactly_the_rows_of_the_table(pipeline):
     assert processed == pipeline.rows()
 
 
-def test_categories_and_captions_never_leak_between_images(pipeline):
+def test_categories_and_captions_never_leak_between_images(pipeline: TrainingPipeline) -> None:
     first, second = pipeline.image(DAYS * 2, category="Egg"), pipeline.image(DAYS * 2, category='odd, "text"\nhere')
     third = pipeline.image(DAYS * 2, category=None, caption="")
     pipeline.run()

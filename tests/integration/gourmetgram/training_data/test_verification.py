@@ -63,7 +63,7 @@ def finished(pipeline: TrainingPipeline) -> TrainingPipeline:
     return pipeline
 
 
-def test_it_prints_table_schema_count_sample_and_the_other_tables(finished):
+def test_it_prints_table_schema_count_sample_and_the_other_tables(finished: TrainingPipeline) -> None:
     result = run(finished)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
@@ -82,7 +82,7 @@ def test_it_prints_table_schema_count_sample_and_the_other_tables(finished):
     ]
 
 
-def test_each_table_whose_files_are_gone_and_each_missing_table_is_named(finished):
+def test_each_table_whose_files_are_gone_and_each_missing_table_is_named(finished: TrainingPipeline) -> None:
     """One after the other, in one pipeline: setting one up takes longer than all the looks at it."""
     tables = [TRAINING_TABLE, *ALL_TABLES]
     for number, table in enumerate(tables, start=1):
@@ -99,7 +99,7 @@ def test_each_table_whose_files_are_gone_and_each_missing_table_is_named(finishe
         assert problems[:number] == [f"{name} does not exist" for name in tables[:number]]
 
 
-def test_an_empty_training_table_is_a_problem(pipeline):
+def test_an_empty_training_table_is_a_problem(pipeline: TrainingPipeline) -> None:
     pipeline.platform.run()
     with pipeline.platform.catalog() as catalog:
         ensure_training_table(catalog)
@@ -108,13 +108,13 @@ def test_an_empty_training_table_is_a_problem(pipeline):
     assert (result.returncode, result.stderr) == (1, "Problem: moderation.training_data is empty\n")
 
 
-def test_before_the_first_run_everything_is_missing(pipeline):
+def test_before_the_first_run_everything_is_missing(pipeline: TrainingPipeline) -> None:
     result = run(pipeline)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [f"Problem: {name} does not exist" for name in (TRAINING_TABLE, *ALL_TABLES)]
 
 
-def test_a_catalog_that_is_away_is_one_sentence(pipeline):
+def test_a_catalog_that_is_away_is_one_sentence(pipeline: TrainingPipeline) -> None:
     away = "postgresql+psycopg2://user:wrong@127.0.0.1:1/iceberg_catalog"
     result = run(pipeline, PYICEBERG_CATALOG__GOURMETGRAM__URI=away)
     assert result.returncode == 1

@@ -3,13 +3,17 @@
 import re
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
+from pyiceberg.catalog import Catalog
 from typer.testing import CliRunner
 
 from gourmetgram.features.definition import FEATURE_NAMES
-from gourmetgram.training.run import train
+from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.training.run import TrainingRun, train
 from gourmetgram_tools.cli.compare import compared
 from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.comparison.report import held_out_disagreements, render
@@ -22,12 +26,12 @@ VIRAL = {**dict.fromkeys(FEATURE_NAMES, 0), "views_5min": 110}
 
 
 @pytest.fixture
-def people(lake_environment):
+def people(lake_environment: dict[str, str]) -> People:
     return People(lake_environment["DATABASE_URL"])
 
 
 @pytest.fixture
-def published(catalog, publisher):
+def published(catalog: Catalog, publisher: ModelPublisher) -> TrainingRun:
     """A model, published, and the figures of its training."""
     write_rows(catalog, synthetic_rows(images=200))
     run = train(catalog, version=1, passes=3)
@@ -35,7 +39,7 @@ def published(catalog, publisher):
     return run
 
 
-def decide(people, mode, risk_score, recommendation, **values):
+def decide(people: People, mode: str, risk_score: float, recommendation: str, **values: Any) -> str:
     image_id = str(uuid.uuid4())
     people.insert(
         "moderation",
@@ -49,7 +53,9 @@ def decide(people, mode, risk_score, recommendation, **values):
     return image_id
 
 
-def test_held_out_figures_are_those_of_the_training_run(published, lake_environment):
+def test_held_out_figures_are_those_of_the_training_run(
+    published: TrainingRun, lake_environment: dict[str, str]
+) -> None:
     found = compared(lake_environment, "gourmetgram trace {image_id}").held_out
     assert found is not None
     assert (found.model, found.rules, found.newest) == (published.model, published.rules, False)
@@ -59,7 +65,9 @@ def test_held_out_figures_are_those_of_the_training_run(published, lake_environm
         assert row.by_rules != row.by_model
 
 
-def test_when_the_snapshot_is_gone_the_newest_one_is_judged(published, publisher, lake_environment):
+def test_when_the_snapshot_is_gone_the_newest_one_is_judged(
+    published: TrainingRun, publisher: ModelPublisher, lake_environment: dict[str, str]
+) -> None:
     metadata = {**published.package.metadata, "snapshot_id": "1"}
     publisher.publish(published.package._replace(metadata=metadata))
     found = compared(lake_environment, "{image_id}").held_out
@@ -68,7 +76,9 @@ def test_when_the_snapshot_is_gone_the_newest_one_is_judged(published, publisher
     assert found.model == published.model
 
 
-def test_held_out_rows_are_judged_with_the_horizon_of_the_model(catalog, publisher, lake_environment):
+def test_held_out_rows_are_judged_with_the_horizon_of_the_model(
+    catalog: Catalog, publisher: ModelPublisher, lake_environment: dict[str, str]
+) -> None:
     write_rows(catalog, synthetic_rows(images=200))
     run = train(catalog, version=1, horizon_minutes=20, passes=1)
     publisher.publish(run.package)
@@ -79,7 +89,9 @@ def test_held_out_rows_are_judged_with_the_horizon_of_the_model(catalog, publish
     assert "Label horizon: 20 minutes" in render(comparison)
 
 
-def test_a_model_without_a_horizon_is_not_compared_and_the_reason_is_given(published, publisher, lake_environment):
+def test_a_model_without_a_horizon_is_not_compared_and_the_reason_is_given(
+    published: TrainingRun, publisher: ModelPublisher, lake_environment: dict[str, str]
+) -> None:
     metadata = {name: value for name, value in published.package.metadata.items() if name != "label_horizon_minutes"}
     publisher.publish(published.package._replace(metadata=metadata))
     comparison = compared(lake_environment, "{image_id}")
@@ -87,7 +99,7 @@ def test_a_model_without_a_horizon_is_not_compared_and_the_reason_is_given(publi
     assert "(label_horizon_minutes): train and publish one" in comparison.missing
 
 
-def test_decisions_are_compared_where_both_gave_an_opinion(people, lake_environment):
+def test_decisions_are_compared_where_both_gave_an_opinion(people: People, lake_environment: dict[str, str]) -> None:
     shadow = decide(people, "shadow", 0.2, "SAFE", model_score=0.9, model_version="1")
     by_model = decide(
         people, "model", 0.25, "SAFE", model_score=0.25, model_version="1", features=orjson.dumps(VIRAL).decode()
@@ -103,7 +115,9 @@ def test_decisions_are_compared_where_both_gave_an_opinion(people, lake_environm
     assert comparison.missing.startswith("No model is published")
 
 
-def test_the_report_needs_nothing_else(published, people, lake_environment):
+def test_the_report_needs_nothing_else(
+    published: TrainingRun, people: People, lake_environment: dict[str, str]
+) -> None:
     shadow = decide(people, "shadow", 0.2, "SAFE", model_score=0.9, model_version="1", trigger_type="<b>odd</b>")
     html = render(compared(lake_environment, "gourmetgram trace {image_id}"))
     assert html.count('src="data:image/png;base64,') == 4
@@ -113,19 +127,21 @@ def test_the_report_needs_nothing_else(published, people, lake_environment):
         assert title.lower() in html.lower()
 
 
-def test_a_report_without_model_and_decisions_says_what_to_do(lake_environment):
+def test_a_report_without_model_and_decisions_says_what_to_do(lake_environment: dict[str, str]) -> None:
     html = render(compared(lake_environment, "{image_id}"))
     assert "gourmetgram train --publish" in html
     assert "INFERENCE_MODE=shadow" in html
 
 
-def test_the_commands_go_from_training_to_the_report(catalog, lake_environment, tmp_path, monkeypatch):
+def test_the_commands_go_from_training_to_the_report(
+    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in ("models", "compare"):
         monkeypatch.setattr(f"gourmetgram_tools.cli.{module}.running_environment", lambda *_: lake_environment)
     write_rows(catalog, synthetic_rows(images=60))
     folder, html = tmp_path / "models", tmp_path / "reports" / "comparison.html"
 
-    def run(*arguments):
+    def run(*arguments: object) -> str:
         result = CliRunner().invoke(app, [str(each) for each in arguments])
         assert result.exit_code == 0, result.output
         return result.output

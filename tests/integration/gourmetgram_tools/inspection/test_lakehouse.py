@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -123,7 +124,7 @@ def place(rows: pa.Table) -> str:
     return f"{row['topic']}/{row['partition']}@{row['offset']}"
 
 
-def test_before_the_first_aggregation_the_tables_are_skipped_and_nothing_is_created(scene):
+def test_before_the_first_aggregation_the_tables_are_skipped_and_nothing_is_created(scene: Scene) -> None:
     result = audit(scene.platform, deadline_s=20)
     assert result.differences == 0
     assert not [check.name for check in result.checks if check.name.startswith(("iceberg", "training"))]
@@ -134,7 +135,7 @@ def test_before_the_first_aggregation_the_tables_are_skipped_and_nothing_is_crea
     assert scene.small.sql("SELECT to_regclass('iceberg_tables')") is None
 
 
-def test_a_clean_history_with_copies_and_poison_has_no_difference_after_aggregation(scene):
+def test_a_clean_history_with_copies_and_poison_has_no_difference_after_aggregation(scene: Scene) -> None:
     small, kafka = scene.small, scene.platform.kafka
     event_id = small.view(scene.image_id)
     copy = {"event_type": "view", "event_id": event_id, "image_id": scene.image_id, "viewed_at": small.now.isoformat()}
@@ -165,13 +166,13 @@ def test_a_clean_history_with_copies_and_poison_has_no_difference_after_aggregat
     )
 
 
-def test_without_training_rows_only_those_are_skipped(aggregated):
+def test_without_training_rows_only_those_are_skipped(aggregated: Scene) -> None:
     result = audit(aggregated.platform, deadline_s=20)
     assert result.differences == 0
     assert result.skipped == ("moderation.training_data: it does not exist yet, moderation_training has not run",)
 
 
-def test_lost_records_are_found_with_their_place_and_change_the_sums(clean):
+def test_lost_records_are_found_with_their_place_and_change_the_sums(clean: Scene) -> None:
     lost: list[str] = []
 
     def edit(rows: pa.Table) -> pa.Table:
@@ -191,7 +192,7 @@ def test_lost_records_are_found_with_their_place_and_change_the_sums(clean):
     )
 
 
-def test_a_row_that_is_there_twice_is_found(clean):
+def test_a_row_that_is_there_twice_is_found(clean: Scene) -> None:
     twice: list[str] = []
 
     def edit(rows: pa.Table) -> pa.Table:
@@ -202,7 +203,7 @@ def test_a_row_that_is_there_twice_is_found(clean):
         assert only(clean, "iceberg events") == f"{twice[0]} is in event_aggregations.events more than once"
 
 
-def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(clean):
+def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(clean: Scene) -> None:
     def edit(rows: pa.Table) -> pa.Table:
         return pa.concat_tables([rows, changed_first(rows[:1], "offset", lambda _offset: 4711)])
 
@@ -220,7 +221,9 @@ def test_a_row_beyond_the_offsets_of_the_snapshot_is_found(clean):
         ("event_id", lambda _id: str(uuid.uuid4())),
     ],
 )
-def test_a_row_with_another_content_than_its_record_is_found(clean, column, edit):
+def test_a_row_with_another_content_than_its_record_is_found(
+    clean: Scene, column: str, edit: Callable[[Any], Any]
+) -> None:
     places: list[str] = []
 
     def rewrite(rows: pa.Table) -> pa.Table:
@@ -232,7 +235,7 @@ def test_a_row_with_another_content_than_its_record_is_found(clean, column, edit
         assert only(clean, "iceberg events") == f"{places[0]} is in event_aggregations.events with another {column}"
 
 
-def test_wrong_windows_are_found(clean):
+def test_wrong_windows_are_found(clean: Scene) -> None:
     with changed(clean, VIEWS, lambda rows: changed_first(rows, "event_count", lambda count: count + 1)):
         assert only(clean, "iceberg windows") == f"{VIEWS}: sum of event_count is 13, but there are 12 distinct events"
     with changed(clean, VIEWS, lambda rows: changed_first(rows, "eligible_count", lambda count: count - 1)):
@@ -241,7 +244,7 @@ def test_wrong_windows_are_found(clean):
         )
 
 
-def test_a_window_that_is_there_twice_is_found_though_the_sum_is_right(clean):
+def test_a_window_that_is_there_twice_is_found_though_the_sum_is_right(clean: Scene) -> None:
     def halve(rows: pa.Table) -> pa.Table:
         one = changed_first(rows[:1], "event_count", lambda count: count - 1)
         one = changed_first(one, "eligible_count", lambda count: count - 1)
@@ -252,7 +255,7 @@ def test_a_window_that_is_there_twice_is_found_though_the_sum_is_right(clean):
         assert only(clean, "iceberg windows") == f"{VIEWS} has 1 rows beyond the first of their image and window"
 
 
-def test_windows_that_are_behind_the_events_or_gone_are_found(aggregated):
+def test_windows_that_are_behind_the_events_or_gone_are_found(aggregated: Scene) -> None:
     platform = aggregated.platform
     aggregated.small.view(aggregated.image_id)
     aggregated.small.settle()
@@ -270,7 +273,7 @@ def test_windows_that_are_behind_the_events_or_gone_are_found(aggregated):
     assert f"{VIEWS} does not exist" in failed(aggregated)["iceberg windows"].differences
 
 
-def test_a_row_whose_event_names_another_row_is_found_in_both_directions(clean):
+def test_a_row_whose_event_names_another_row_is_found_in_both_directions(clean: Scene) -> None:
     wrong = str(uuid.uuid4())
     right: list[str] = []
 
@@ -286,7 +289,7 @@ def test_a_row_whose_event_names_another_row_is_found_in_both_directions(clean):
         )
 
 
-def test_a_deleted_row_is_missed_by_the_lakehouse_too(aggregated):
+def test_a_deleted_row_is_missed_by_the_lakehouse_too(aggregated: Scene) -> None:
     flag = aggregated.small.sql("DELETE FROM flags WHERE id = (SELECT id FROM flags LIMIT 1) RETURNING id")
     found = failed(aggregated)
     assert list(found) == ["flags", "iceberg rows"]
@@ -295,7 +298,7 @@ def test_a_deleted_row_is_missed_by_the_lakehouse_too(aggregated):
     )
 
 
-def test_records_that_kafka_removed_before_they_were_aggregated_are_found(aggregated):
+def test_records_that_kafka_removed_before_they_were_aggregated_are_found(aggregated: Scene) -> None:
     kafka = aggregated.platform.kafka
     aggregated.small.view(aggregated.image_id)
     aggregated.small.settle()
@@ -311,7 +314,7 @@ def test_records_that_kafka_removed_before_they_were_aggregated_are_found(aggreg
     )
 
 
-def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(clean):
+def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(clean: Scene) -> None:
     views = clean.platform.kafka.kafka_topic_views
     with loaded(clean) as (tables, lake):
 
@@ -333,7 +336,7 @@ def test_offsets_beyond_the_end_of_a_topic_or_of_no_topic_are_found(clean):
         )
 
 
-def test_training_rows_of_images_that_may_not_be_used_are_found(clean):
+def test_training_rows_of_images_that_may_not_be_used_are_found(clean: Scene) -> None:
     small, image_id = clean.small, clean.image_id
     user_id = small.sql("SELECT user_id FROM images")
     small.sql("UPDATE users SET is_test_account = true WHERE id = :id", id=user_id)
@@ -349,7 +352,7 @@ def test_training_rows_of_images_that_may_not_be_used_are_found(clean):
     small.sql("UPDATE images SET deleted_at = NULL")
 
 
-def test_repeated_wrong_and_foreign_training_rows_are_found(clean):
+def test_repeated_wrong_and_foreign_training_rows_are_found(clean: Scene) -> None:
     def differences() -> tuple[str, ...]:
         found = failed(clean)
         assert list(found) == ["training rows"]
@@ -370,7 +373,7 @@ def test_repeated_wrong_and_foreign_training_rows_are_found(clean):
     assert failed(clean) == {}
 
 
-def test_a_first_flag_that_contradicts_the_label_or_its_window_is_found(clean):
+def test_a_first_flag_that_contradicts_the_label_or_its_window_is_found(clean: Scene) -> None:
     def with_first_flag(rows: pa.Table, label: int | None, after: timedelta) -> pa.Table:
         records = rows.to_pylist()
         records[0] |= {"first_flagged_at": records[0]["anchor_time"] + after, "label_needs_moderation_24h": label}
@@ -378,13 +381,13 @@ def test_a_first_flag_that_contradicts_the_label_or_its_window_is_found(clean):
 
     tick, day = timedelta(microseconds=1), timedelta(days=1)
     for label, after in ((1, 0 * tick), (1, 2 * day), (None, tick)):
-        with changed(clean, TRAINING_TABLE, lambda rows, values=(label, after): with_first_flag(rows, *values)):
+        with changed(clean, TRAINING_TABLE, partial(with_first_flag, label=label, after=after)):
             assert "whose first_flagged_at does not fit its label" in only(clean, "training rows")
-    with changed(clean, TRAINING_TABLE, lambda rows: with_first_flag(rows, 1, tick)):
+    with changed(clean, TRAINING_TABLE, partial(with_first_flag, label=1, after=tick)):
         assert failed(clean) == {}
 
 
-def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(clean):
+def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(clean: Scene) -> None:
     found = trace(clean.platform, clean.image_id)
     assert found.iceberg is not None
     assert found.iceberg.events == {"comment": 3, "flag": 2, "upload": 1, "view": 12}
@@ -407,7 +410,7 @@ def test_a_trace_shows_what_iceberg_holds_of_an_image_and_of_one_event(clean):
     assert f"row of {event.topic}/{event.partition}@{event.offset}" in " ".join(output.getvalue().split())
 
 
-def test_an_event_that_no_aggregation_has_read_yet_is_shown_as_such(aggregated):
+def test_an_event_that_no_aggregation_has_read_yet_is_shown_as_such(aggregated: Scene) -> None:
     event_id = aggregated.small.view(aggregated.image_id)
     followed = trace_event(aggregated.platform, event_id)
     assert followed.iceberg is not None

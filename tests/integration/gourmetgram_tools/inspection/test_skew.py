@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from typer.testing import CliRunner
 
 from gourmetgram.errors import PermanentError
@@ -103,7 +105,7 @@ def serving(
 
 
 @pytest.fixture
-def consumer(serving: Serving, redis_client, tmp_path) -> ConsumerPlatform:
+def consumer(serving: Serving, redis_client: redis.Redis, tmp_path: Path) -> ConsumerPlatform:
     redis_client.flushdb()
     return ConsumerPlatform(environment=serving.environment, redis=redis_client, folder=tmp_path)
 
@@ -134,7 +136,9 @@ def lively_half_hour(serving: Serving, images: int = 6, events: int = 400) -> li
     return found
 
 
-def test_every_vector_that_was_served_is_computed_again_without_a_difference(serving, consumer):
+def test_every_vector_that_was_served_is_computed_again_without_a_difference(
+    serving: Serving, consumer: ConsumerPlatform
+) -> None:
     images = lively_half_hour(serving)
     with serving.at_work(consumer):
         pass
@@ -160,7 +164,7 @@ def test_every_vector_that_was_served_is_computed_again_without_a_difference(ser
     }
 
 
-def test_vectors_that_cannot_be_compared_are_counted_by_reason(serving, consumer):
+def test_vectors_that_cannot_be_compared_are_counted_by_reason(serving: Serving, consumer: ConsumerPlatform) -> None:
     full, partial, gone, scattered = (serving.people.image(created_at=datetime.now(UTC)) for _ in range(4))
     for image in (full, partial, scattered):
         serving.lakehouse.publish(*(serving.lakehouse.make("view", image, datetime.now(UTC)) for _ in range(5)))
@@ -191,7 +195,7 @@ def test_vectors_that_cannot_be_compared_are_counted_by_reason(serving, consumer
     assert result.compared == result.vectors - 2
 
 
-def test_requests_that_read_beyond_the_event_history_wait_for_it(serving, consumer):
+def test_requests_that_read_beyond_the_event_history_wait_for_it(serving: Serving, consumer: ConsumerPlatform) -> None:
     image = serving.people.image(created_at=datetime.now(UTC))
     serving.lakehouse.aggregate()
     serving.lakehouse.publish(*(serving.lakehouse.make("view", image, datetime.now(UTC)) for _ in range(5)))
@@ -202,7 +206,9 @@ def test_requests_that_read_beyond_the_event_history_wait_for_it(serving, consum
     assert serving.skew().compared == 1
 
 
-def test_the_command_reports_differences_by_feature_and_exits_with_1(serving, consumer, monkeypatch):
+def test_the_command_reports_differences_by_feature_and_exits_with_1(
+    serving: Serving, consumer: ConsumerPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = serving.people.image(created_at=datetime.now(UTC))
     serving.lakehouse.publish(*(serving.lakehouse.make("view", image, datetime.now(UTC)) for _ in range(5)))
     with serving.at_work(consumer):

@@ -24,7 +24,7 @@ def printed(scene: Scene) -> str:
     return output.getvalue()
 
 
-def test_every_store_is_in_the_trace(scene):
+def test_every_store_is_in_the_trace(scene: Scene) -> None:
     found = trace(scene.platform, scene.image_id)
     assert found.rows.image is not None and found.rows.image.views == 12
     assert found.rows.uploader is not None and found.rows.uploader.id == found.rows.image.user_id
@@ -46,7 +46,7 @@ def test_every_store_is_in_the_trace(scene):
     assert views.ttl_s is not None and 7000 < views.ttl_s <= 7200
 
 
-def test_the_timeline_is_in_the_order_of_time_and_names_the_broker_s_places(scene):
+def test_the_timeline_is_in_the_order_of_time_and_names_the_broker_s_places(scene: Scene) -> None:
     moments = trace(scene.platform, scene.image_id).timeline
     assert [moment.at for moment in moments] == sorted(moment.at for moment in moments)
     whats = [moment.what for moment in moments]
@@ -57,18 +57,18 @@ def test_the_timeline_is_in_the_order_of_time_and_names_the_broker_s_places(scen
     assert f"views/{partition}@11" in last_view.detail
 
 
-def test_a_prefix_of_eight_characters_is_enough(scene):
+def test_a_prefix_of_eight_characters_is_enough(scene: Scene) -> None:
     assert trace(scene.platform, scene.image_id[:8]).image_id == scene.image_id
     assert trace(scene.platform, scene.image_id[:8].upper() + "...").image_id == scene.image_id
 
 
 @pytest.mark.parametrize("text", ["", "1234567", "not-an-image", "00000000"])
-def test_what_names_no_image_is_refused_with_a_sentence(scene, text):
+def test_what_names_no_image_is_refused_with_a_sentence(scene: Scene, text: str) -> None:
     with pytest.raises(PermanentError):
         trace(scene.platform, text)
 
 
-def test_a_prefix_of_several_images_is_refused_with_their_ids(scene):
+def test_a_prefix_of_several_images_is_refused_with_their_ids(scene: Scene) -> None:
     user_id = scene.small.sql("SELECT id FROM users LIMIT 1")
     for last in ("1", "2"):
         scene.small.sql(
@@ -80,7 +80,7 @@ def test_a_prefix_of_several_images_is_refused_with_their_ids(scene):
         trace(scene.platform, "12345678")
 
 
-def test_an_image_without_a_row_still_shows_its_events(scene):
+def test_an_image_without_a_row_still_shows_its_events(scene: Scene) -> None:
     unknown = str(uuid.uuid4())
     scene.small.event("view", unknown, scene.small.tick())
     found = trace(scene.platform, unknown)
@@ -89,7 +89,7 @@ def test_an_image_without_a_row_still_shows_its_events(scene):
     assert len(found.keys) == 2
 
 
-def test_an_event_in_the_outbox_is_shown_as_waiting(scene):
+def test_an_event_in_the_outbox_is_shown_as_waiting(scene: Scene) -> None:
     event_id = str(
         scene.small.sql(
             "INSERT INTO event_outbox (event_id, topic, message_key, payload) "
@@ -105,7 +105,7 @@ def test_an_event_in_the_outbox_is_shown_as_waiting(scene):
     assert waiting.outbox is not None and waiting.records == []
 
 
-def test_a_dead_letter_about_the_image_is_shown(scene):
+def test_a_dead_letter_about_the_image_is_shown(scene: Scene) -> None:
     bad = json.dumps({"event_type": "dance", "image_id": scene.image_id}).encode()
     letter = dead_letter(Record("gourmetgram.views", 1, 7, 0, bad), "some-group", "unknown event_type 'dance'")
     # Under another key: what concerns the image is found by the refused record's content.
@@ -114,7 +114,7 @@ def test_a_dead_letter_about_the_image_is_shown(scene):
     assert (found.refused, found.error) == ("gourmetgram.views/1@7", "unknown event_type 'dance'")
 
 
-def test_one_event_is_followed_by_its_id_alone(scene):
+def test_one_event_is_followed_by_its_id_alone(scene: Scene) -> None:
     whole = trace(scene.platform, scene.image_id)
     last_flag = [event for event in whole.records.events if event.kind == "flag"][-1]
     followed = trace_event(scene.platform, last_flag.event_id)
@@ -130,14 +130,14 @@ def test_one_event_is_followed_by_its_id_alone(scene):
     assert "Triggered   flagged" in output.getvalue()
 
 
-def test_an_event_that_nobody_knows_is_refused_with_a_sentence(scene):
+def test_an_event_that_nobody_knows_is_refused_with_a_sentence(scene: Scene) -> None:
     with pytest.raises(PermanentError, match="No event topic holds"):
         trace_event(scene.platform, str(uuid.uuid4()))
     with pytest.raises(PermanentError, match="is no event id"):
         trace_event(scene.platform, "abc")
 
 
-def test_the_json_document_has_every_part_with_the_same_content(scene):
+def test_the_json_document_has_every_part_with_the_same_content(scene: Scene) -> None:
     document = orjson.loads(orjson.dumps(trace(scene.platform, scene.image_id).to_json()))
     assert {name: type(value).__name__ for name, value in document.items()} == {
         "image_id": "str", "partition": "int", "image": "dict", "uploader": "dict", "comments": "list",
@@ -152,7 +152,7 @@ def test_the_json_document_has_every_part_with_the_same_content(scene):
     assert document["timeline"][0].keys() == {"at", "store", "what", "detail"}
 
 
-def test_the_page_fits_a_hundred_columns_and_names_the_decision(scene):
+def test_the_page_fits_a_hundred_columns_and_names_the_decision(scene: Scene) -> None:
     page = printed(scene)
     assert max(map(len, page.splitlines())) <= 100
     assert "score 0.40 REVIEW" in page

@@ -31,7 +31,7 @@ def prepared(layout: Layout) -> Postgres:
     return server
 
 
-def test_the_stacks_folder_shows_the_data_wherever_it_is(layout):
+def test_the_stacks_folder_shows_the_data_wherever_it_is(layout: Layout) -> None:
     server = prepared(layout)
     version = layout.folder / "postgres" / "data" / "PG_VERSION"
     assert version.read_text().strip() == "18"
@@ -42,7 +42,7 @@ def test_the_stacks_folder_shows_the_data_wherever_it_is(layout):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's data is outside of the checkout")
-def test_data_of_a_deleted_checkout_is_set_aside_not_used(layout, caplog):
+def test_data_of_a_deleted_checkout_is_set_aside_not_used(layout: Layout, caplog: pytest.LogCaptureFixture) -> None:
     left = layout.postgres_home / "data" / "PG_VERSION"
     left.parent.mkdir(parents=True)
     left.write_text("of a checkout that is gone")
@@ -55,7 +55,7 @@ def test_data_of_a_deleted_checkout_is_set_aside_not_used(layout, caplog):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another user's stack over")
-def test_root_finds_the_data_of_a_plain_users_stack(layout):
+def test_root_finds_the_data_of_a_plain_users_stack(layout: Layout) -> None:
     plain = layout.folder / "postgres" / "data"
     plain.mkdir(parents=True)
     assert Postgres(layout, PORT).data == plain

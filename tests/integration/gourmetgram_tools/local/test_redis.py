@@ -51,7 +51,7 @@ def content(server: Redis) -> tuple[object, ...]:
         )
 
 
-def test_data_of_redis_6_2_is_taken_over(tmp_path: Path):
+def test_data_of_redis_6_2_is_taken_over(tmp_path: Path) -> None:
     layout = Layout("mine", tmp_path)
     server = Redis(layout, ports.choose_free().redis)
     file = layout.folder / "redis" / "appendonly.aof"
@@ -64,7 +64,7 @@ def test_data_of_redis_6_2_is_taken_over(tmp_path: Path):
 
 
 @pytest.mark.parametrize("lost", [1, 10])
-def test_the_last_write_of_redis_6_2_may_be_cut_off(tmp_path: Path, lost: int):
+def test_the_last_write_of_redis_6_2_may_be_cut_off(tmp_path: Path, lost: int) -> None:
     layout = Layout("mine", tmp_path)
     file = layout.folder / "redis" / "appendonly.aof"
     file.parent.mkdir(parents=True)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.servers
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory) -> Iterator[Stack]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running stack whose first start was interrupted half-way through creating data folders."""
     with own_stack("own", tmp_path_factory.mktemp("home")) as stack:
         for unfinished in (stack.postgres.data.with_name("data.new"), stack.folder / "kafka" / "data.new"):
@@ -40,7 +41,7 @@ def own(tmp_path_factory) -> Iterator[Stack]:
 
 
 @contextmanager
-def cursor(stack: Stack):
+def cursor(stack: Stack) -> Iterator[Any]:
     with closing(psycopg2.connect(stack.environment()["DATABASE_URL"])) as connection:
         connection.autocommit = True
         with connection.cursor() as result:
@@ -59,7 +60,7 @@ def kafka_settings(stack: Stack) -> KafkaSettings:
     return KafkaSettings(kafka_bootstrap_servers=stack.environment()["KAFKA_BOOTSTRAP_SERVERS"])
 
 
-def s3_of(stack: Stack):
+def s3_of(stack: Stack) -> Any:
     variables = stack.environment()
     return boto3.client(
         "s3",
@@ -82,19 +83,19 @@ def state(stack: Stack, name: str) -> str:
     return next(part.state for part in stack.status() if part.name == name)
 
 
-def test_a_second_up_leaves_everything_running_as_it_is(own):
+def test_a_second_up_leaves_everything_running_as_it_is(own: Stack) -> None:
     before = pids(own)
     own.up(services=())
     assert pids(own) == before
     assert all(before.values())
 
 
-def test_it_runs_beside_another_stack_on_other_ports(own, stack):
+def test_it_runs_beside_another_stack_on_other_ports(own: Stack, stack: Stack) -> None:
     assert not set(vars(own.ports).values()) & set(vars(stack.ports).values())
     assert all(healthy(each, name) for each in (own, stack) for name in SERVERS)
 
 
-def test_the_schema_is_there_and_time_is_utc(own):
+def test_the_schema_is_there_and_time_is_utc(own: Stack) -> None:
     with cursor(own) as sql:
         sql.execute("SELECT count(*) FROM moderation")
         assert sql.fetchone() == (0,)
@@ -107,7 +108,7 @@ def test_the_schema_is_there_and_time_is_utc(own):
     assert names >= {"gourmetgram", "airflow", "iceberg_catalog", "mlflow", "nimtable"}
 
 
-def test_up_migrates_an_older_database_and_says_so_once(own, caplog):
+def test_up_migrates_an_older_database_and_says_so_once(own: Stack, caplog: pytest.LogCaptureFixture) -> None:
     with cursor(own) as sql:
         sql.execute("DROP TABLE abandoned_uploads, alembic_version")
     for lines in ([f"The database schema was brought from no revision to revision {REVISION}."], []):
@@ -119,7 +120,7 @@ def test_up_migrates_an_older_database_and_says_so_once(own, caplog):
         assert sql.fetchone() == (0,)
 
 
-def test_a_wrong_password_is_refused(own):
+def test_a_wrong_password_is_refused(own: Stack) -> None:
     url = own.environment()["DATABASE_URL"].replace("gourmetgram_postgres", "wrong")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(url)
@@ -145,14 +146,14 @@ EXPECTED_TOPIC = (
 )
 
 
-def test_the_six_topics_have_the_contracts_settings(own):
+def test_the_six_topics_have_the_contracts_settings(own: Stack) -> None:
     assert topic_facts(own) == {
         f"gourmetgram.{name}": EXPECTED_TOPIC
         for name in ("uploads", "views", "comments", "flags", "moderation_requests", "dead_letter")
     }
 
 
-def test_a_topic_with_other_settings_is_corrected(own):
+def test_a_topic_with_other_settings_is_corrected(own: Stack) -> None:
     wrong = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, "gourmetgram.views", incremental_configs=[wrong])
     admin = admin_of(own)  # an answer does not keep the client alive that waits for it
@@ -163,7 +164,7 @@ def test_a_topic_with_other_settings_is_corrected(own):
     wait_until(lambda: topic_facts(own)["gourmetgram.views"] == EXPECTED_TOPIC, what="the corrected setting")
 
 
-def test_a_topic_with_too_few_partitions_gets_more(own):
+def test_a_topic_with_too_few_partitions_gets_more(own: Stack) -> None:
     ensure_topics(kafka_settings(own), ["small"], partitions=1)
     ensure_topics(kafka_settings(own), ["small"], partitions=4)
     wait_until(
@@ -172,7 +173,9 @@ def test_a_topic_with_too_few_partitions_gets_more(own):
     )
 
 
-def test_no_client_of_the_set_up_is_left_to_complain_about_a_broker_that_is_gone(own, capfd):
+def test_no_client_of_the_set_up_is_left_to_complain_about_a_broker_that_is_gone(
+    own: Stack, capfd: pytest.CaptureFixture[str]
+) -> None:
     ensure_topics(kafka_settings(own))
     # Longer away than the two seconds after which a client tries again at the latest.
     own.stop("kafka")
@@ -180,7 +183,7 @@ def test_no_client_of_the_set_up_is_left_to_complain_about_a_broker_that_is_gone
     assert "gourmetgram-topics" not in capfd.readouterr().err
 
 
-def test_the_broker_starts_from_the_image_of_its_classes(own):
+def test_the_broker_starts_from_the_image_of_its_classes(own: Stack) -> None:
     broker = psutil.Process(pids(own)["kafka"])
     if psutil.LINUX:
         mapped = {Path(part.path).name for part in broker.memory_maps()}
@@ -189,12 +192,12 @@ def test_the_broker_starts_from_the_image_of_its_classes(own):
     assert [name for name in mapped if re.fullmatch(r"kafka-[0-9.]+-[0-9a-f]{8}\.jsa", name)]
 
 
-def test_topics_are_not_created_by_asking_for_them(own):
+def test_topics_are_not_created_by_asking_for_them(own: Stack) -> None:
     admin_of(own).list_topics(topic="gourmetgram.typo", timeout=10)
     assert "gourmetgram.typo" not in admin_of(own).list_topics(timeout=10).topics
 
 
-def test_both_buckets_are_there(own):
+def test_both_buckets_are_there(own: Stack) -> None:
     client = s3_of(own)
     names = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
     client.close()
@@ -202,7 +205,7 @@ def test_both_buckets_are_there(own):
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_killed_server_comes_back_by_itself(own, name):
+def test_a_killed_server_comes_back_by_itself(own: Stack, name: str) -> None:
     before = pids(own)[name]
     own.kill(name)
     own.wait_healthy(name)
@@ -211,7 +214,7 @@ def test_a_killed_server_comes_back_by_itself(own, name):
     assert pids(own)[name] not in (before, None)
 
 
-def test_a_killed_redis_still_has_its_data(own):
+def test_a_killed_redis_still_has_its_data(own: Stack) -> None:
     with redis_of(own) as client:
         client.set("kept", "yes")
     # The append-only file is written at once and forced to disk every second: SIGKILL loses nothing.
@@ -221,7 +224,7 @@ def test_a_killed_redis_still_has_its_data(own):
         assert client.get("kept") == "yes"
 
 
-def test_a_stopped_server_stays_stopped_until_it_is_started(own):
+def test_a_stopped_server_stays_stopped_until_it_is_started(own: Stack) -> None:
     own.stop("redis")
     assert state(own, "redis") == "STOPPED"
     own.start("redis")
@@ -229,7 +232,7 @@ def test_a_stopped_server_stays_stopped_until_it_is_started(own):
 
 
 @pytest.mark.parametrize("name", ["postgres", "minio"])
-def test_a_paused_server_answers_nothing_until_it_is_resumed(own, name):
+def test_a_paused_server_answers_nothing_until_it_is_resumed(own: Stack, name: str) -> None:
     own.pause(name)
     assert state(own, name) == "PAUSED"
     assert not healthy(own, name)
@@ -238,13 +241,13 @@ def test_a_paused_server_answers_nothing_until_it_is_resumed(own, name):
     assert state(own, name) == "RUNNING"
 
 
-def test_a_paused_server_can_be_stopped(own):
+def test_a_paused_server_can_be_stopped(own: Stack) -> None:
     own.pause("redis")
     own.stop("redis")
     own.start("redis")
 
 
-def test_a_part_that_the_stack_does_not_have_is_named(own):
+def test_a_part_that_the_stack_does_not_have_is_named(own: Stack) -> None:
     with pytest.raises(StackError, match=r"no 'reddis': it has postgres, redis, kafka"):
         own.kill("reddis")
 
@@ -274,7 +277,7 @@ def what_is_left(stack: Stack) -> list[bool]:
     return [row, key, topic, stored]
 
 
-def test_down_keeps_data_and_wipe_deletes_it(own):
+def test_down_keeps_data_and_wipe_deletes_it(own: Stack) -> None:
     leave_something(own)
     own.down()
     assert pids(own) == dict.fromkeys(SERVERS)
@@ -288,7 +291,7 @@ def test_down_keeps_data_and_wipe_deletes_it(own):
     assert what_is_left(own) == [False] * 4
 
 
-def test_it_comes_up_after_its_supervisor_was_killed_and_left_orphans(own):
+def test_it_comes_up_after_its_supervisor_was_killed_and_left_orphans(own: Stack) -> None:
     orphans = pids(own)
     supervisor = int((own.folder / "supervisord.pid").read_text())
     os.kill(supervisor, signal.SIGKILL)
@@ -305,7 +308,7 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
-def test_a_failed_start_shows_the_last_log_lines_and_works_once_the_cause_is_gone(own):
+def test_a_failed_start_shows_the_last_log_lines_and_works_once_the_cause_is_gone(own: Stack) -> None:
     own.stop("postgres")
     settings = own.postgres.data / "postgresql.auto.conf"
     before = settings.read_text()
@@ -317,7 +320,7 @@ def test_a_failed_start_shows_the_last_log_lines_and_works_once_the_cause_is_gon
     assert healthy(own, "postgres")
 
 
-def test_a_taken_port_is_named_with_the_process_that_holds_it(tmp_path):
+def test_a_taken_port_is_named_with_the_process_that_holds_it(tmp_path: Path) -> None:
     stack = Stack("blocked", tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as blocker:
         port = blocker.getsockname()[1]

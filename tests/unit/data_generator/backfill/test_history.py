@@ -26,7 +26,7 @@ def events_fixture(history: BackfillHistory) -> dict[int, list[PastEvent]]:
     return {number: list(history.events(number)) for number in range(PLAN.images)}
 
 
-def test_the_same_seed_gives_the_same_history(history, events):
+def test_the_same_seed_gives_the_same_history(history: BackfillHistory, events: dict[int, list[PastEvent]]) -> None:
     again = BackfillHistory(PLAN)
     assert again.users == history.users
     assert again.images == history.images
@@ -35,13 +35,15 @@ def test_the_same_seed_gives_the_same_history(history, events):
         assert list(again.events(number)) == events[number]
 
 
-def test_another_seed_gives_other_ids(history):
+def test_another_seed_gives_other_ids(history: BackfillHistory) -> None:
     other = BackfillHistory(replace(PLAN, seed=8))
     assert {image.id for image in other.images}.isdisjoint(image.id for image in history.images)
     assert {user.username for user in other.users}.isdisjoint(user.username for user in history.users)
 
 
-def test_it_has_exactly_the_planned_numbers_and_ids_of_its_own(history, events):
+def test_it_has_exactly_the_planned_numbers_and_ids_of_its_own(
+    history: BackfillHistory, events: dict[int, list[PastEvent]]
+) -> None:
     everything = [event for some in events.values() for event in some]
     assert len(history.images) == PLAN.images
     assert len(everything) == PLAN.events
@@ -55,7 +57,9 @@ def test_it_has_exactly_the_planned_numbers_and_ids_of_its_own(history, events):
     assert counts["view"] == sum(history.views(number) for number in range(PLAN.images))
 
 
-def test_nothing_happens_before_its_cause_or_after_the_end(history, events):
+def test_nothing_happens_before_its_cause_or_after_the_end(
+    history: BackfillHistory, events: dict[int, list[PastEvent]]
+) -> None:
     start_us, end_us = history.bounds_us
     joined = {user.id: user.created_us for user in history.users}
     for number, some in events.items():
@@ -71,7 +75,7 @@ def test_nothing_happens_before_its_cause_or_after_the_end(history, events):
                 assert comments[event.comment_id] < event.at_us
 
 
-def test_eligibility_follows_the_platforms_rule(history, events):
+def test_eligibility_follows_the_platforms_rule(history: BackfillHistory, events: dict[int, list[PastEvent]]) -> None:
     users = {user.id: user for user in history.users}
     judged = [event for some in events.values() for event in some if event.user_id]
     assert {event.eligible for event in judged} == {True, False}
@@ -82,13 +86,15 @@ def test_eligibility_follows_the_platforms_rule(history, events):
         )
 
 
-def test_categories_are_the_platforms(history):
+def test_categories_are_the_platforms(history: BackfillHistory) -> None:
     assert {image.category for image in history.images} == set(CATEGORIES)
 
 
-def test_harm_shows_gradually_and_not_through_popularity(history, events):
-    severities = {True: [], False: []}
-    popularity = {True: [], False: []}
+def test_harm_shows_gradually_and_not_through_popularity(
+    history: BackfillHistory, events: dict[int, list[PastEvent]]
+) -> None:
+    severities: dict[bool, list[float]] = {True: [], False: []}
+    popularity: dict[bool, list[float]] = {True: [], False: []}
     flag_rate = defaultdict(list)
     for number, image in enumerate(history.images):
         severities[image.traits.harmful].append(image.traits.severity)
@@ -106,6 +112,6 @@ def test_harm_shows_gradually_and_not_through_popularity(history, events):
     assert any(not history.images[number].traits.harmful for number in viewed)
 
 
-def test_it_ends_so_long_ago_that_no_event_can_raise_an_alert():
+def test_it_ends_so_long_ago_that_no_event_can_raise_an_alert() -> None:
     for now in (END, END + timedelta(minutes=1), END + timedelta(minutes=59, seconds=59)):
         assert timedelta(hours=1) <= now - latest_end(now) < timedelta(hours=2)

@@ -33,11 +33,13 @@ class FakeCursor:
         (NOW + SECOND, NOW + SECOND, NOW),
     ],
 )
-def test_the_earliest_of_the_three_is_the_watermark_of_events(writer, unpublished, complete_through):
+def test_the_earliest_of_the_three_is_the_watermark_of_events(
+    writer: datetime | None, unpublished: datetime | None, complete_through: datetime
+) -> None:
     assert events_watermark(FakeCursor(NOW, writer, unpublished)) == DatabaseWatermark(NOW, complete_through)
 
 
-def test_the_clock_is_read_before_the_writers_and_these_before_the_outbox():
+def test_the_clock_is_read_before_the_writers_and_these_before_the_outbox() -> None:
     cursor = FakeCursor(NOW, None, None)
     events_watermark(cursor)
     clock, writers, outbox = cursor.statements
@@ -46,12 +48,12 @@ def test_the_clock_is_read_before_the_writers_and_these_before_the_outbox():
     assert "event_outbox" in outbox
 
 
-def test_rows_do_not_wait_for_the_outbox():
+def test_rows_do_not_wait_for_the_outbox() -> None:
     cursor = FakeCursor(NOW, NOW - SECOND)
     assert rows_watermark(cursor).complete_through == NOW - SECOND
     assert len(cursor.statements) == 2
 
 
-def test_both_times_are_utc():
+def test_both_times_are_utc() -> None:
     local = NOW.astimezone(timezone(timedelta(hours=5)))
     assert {moment.tzinfo for moment in rows_watermark(FakeCursor(local, local - SECOND))} == {UTC}

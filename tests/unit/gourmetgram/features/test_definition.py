@@ -48,7 +48,7 @@ def inputs(**changes: object) -> FeatureInputs:
         user_created_us=upload_us,
         category=UNKNOWN_CATEGORY,
     )
-    return known._replace(**changes)  # type: ignore[arg-type]
+    return known._replace(**changes)
 
 
 def features(**changes: object) -> dict[str, float]:
@@ -143,7 +143,7 @@ any_inputs = st.builds(
 def test_columns_give_the_same_float32_numbers_as_single_images(rows: list[FeatureInputs]) -> None:
     columns = [np.array(column, dtype=np.int64) for column in list(zip(*rows, strict=True))[:-1]]
     categories = np.array([row.category for row in rows], dtype=object)
-    by_column = matrix_of_columns(feature_vector(FeatureInputs(*columns, categories)))
+    by_column = matrix_of_columns(feature_vector(FeatureInputs._make([*columns, categories])))
     by_image = matrix_of_vectors([feature_vector(row) for row in rows])
     assert by_column.shape == (len(rows), 29)
     assert by_column.dtype == np.float32

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ REQUESTS = [request(0), request(1, views=7), request(2), request(3, views=0)]
 FACTS = [facts(number) for number in range(4)]
 
 
-def test_counts_come_from_the_context_where_it_is_complete_and_else_from_redis():
+def test_counts_come_from_the_context_where_it_is_complete_and_else_from_redis() -> None:
     redis = FakeRedis()
     found = {n: vector for part in online_vectors(REQUESTS, FACTS, redis) for n, vector in part}
     assert [found[n][VIEWS] for n in range(4)] == [100, 7, 102, 0]
@@ -47,7 +48,7 @@ def test_counts_come_from_the_context_where_it_is_complete_and_else_from_redis()
     assert redis.asked == ["image-0", "image-2"]
 
 
-def test_redis_is_asked_only_after_the_first_part_was_taken():
+def test_redis_is_asked_only_after_the_first_part_was_taken() -> None:
     redis = FakeRedis()
     parts = online_vectors(REQUESTS, FACTS, redis)
     assert [n for n, _ in next(parts)] == [1, 3]
@@ -55,12 +56,12 @@ def test_redis_is_asked_only_after_the_first_part_was_taken():
     assert [n for n, _ in next(parts)] == [0, 2]
 
 
-def test_without_redis_the_second_part_is_missing():
+def test_without_redis_the_second_part_is_missing() -> None:
     (part,) = online_vectors(REQUESTS, FACTS, FakeRedis(away=True))
     assert [n for n, _ in part] == [1, 3]
 
 
-def test_complete_contexts_need_no_redis():
+def test_complete_contexts_need_no_redis() -> None:
     redis = FakeRedis(away=True)
     (part,) = online_vectors(REQUESTS[1::2], FACTS[1::2], redis)
     assert [n for n, _ in part] == [0, 1]
@@ -68,7 +69,7 @@ def test_complete_contexts_need_no_redis():
 
 
 @pytest.mark.parametrize("views", [True, -1, 2**60, "7", None])
-def test_a_context_with_an_unusable_count_is_not_complete(views):
+def test_a_context_with_an_unusable_count_is_not_complete(views: Any) -> None:
     redis = FakeRedis()
     list(online_vectors([request(0)._replace(context={**REQUESTS[1].context, "views_5min": views})], FACTS[:1], redis))
     assert redis.asked == ["image-0"]

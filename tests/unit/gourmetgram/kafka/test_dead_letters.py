@@ -55,7 +55,7 @@ def test_a_topic_that_is_missing_is_named_and_a_new_producer_tries_again(fault: 
     producers = Producers(first)
     letters = dead_letters(producers)
     with pytest.raises(
-        TransientError, match=r"1 unreadable messages wait, because topic dead .*python -m gourmetgram.topics"
+        TransientError, match=r"1 dead letters are not published, because topic dead .*python -m gourmetgram.topics"
     ):
         letters.publish([rejected(1)])
     letters.publish([rejected(1)])
@@ -73,7 +73,7 @@ def test_only_what_the_broker_did_not_confirm_is_published_again() -> None:
     producers = Producers(first)
     letters = dead_letters(producers, timeout_s=0.01)
     batch = [rejected(offset) for offset in range(5)]
-    with pytest.raises(TransientError, match="3 unreadable messages wait"):
+    with pytest.raises(TransientError, match="3 dead letters are not published"):
         letters.publish(batch)
     letters.publish(batch)
     assert [offsets(producer) for producer in producers.made] == [[0, 1], [2, 3, 4]]

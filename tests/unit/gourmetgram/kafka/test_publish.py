@@ -169,7 +169,7 @@ def test_send_says_which_topic_does_not_take_a_message_and_does_not_wait_for_roo
     producer.unknown.add("a")
     producer.capacity = 0
     publisher = Publisher(Producers(producer))
-    with pytest.raises(TransientError, match=r"topic a does not take it: .*python -m gourmetgram.topics"):
+    with pytest.raises(TransientError, match=r"topic a refuses the message: .*python -m gourmetgram.topics"):
         publisher.send(messages("a")[0], lambda _error, _message: None)
     with pytest.raises(TransientError, match="queue is full"):
         publisher.send(messages("b")[0], lambda _error, _message: None)

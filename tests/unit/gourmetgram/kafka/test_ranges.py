@@ -10,6 +10,7 @@ from gourmetgram.errors import TransientError
 from gourmetgram.kafka import ranges
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange, RecordsGoneError, held_ranges, read_ranges
+from gourmetgram.kafka.records import to_record
 
 VIEWS_0, VIEWS_1 = Partition("views", 0), Partition("views", 1)
 
@@ -59,7 +60,8 @@ def read(consumer: Any, wanted: dict[Partition, OffsetRange]) -> list[tuple[Part
     batches = list(read_ranges(consumer, wanted))
     assert all(batches)
     assert not consumer.assigned
-    return [(Partition(item.topic(), item.partition()), item.offset()) for batch in batches for item in batch]
+    records = [to_record(item) for batch in batches for item in batch]
+    return [(Partition.of(record), record.offset) for record in records]
 
 
 def test_exactly_the_range_is_read_from_its_start() -> None:

@@ -117,22 +117,27 @@ BASE = {
     "user_id": str(uuid.UUID(int=3, version=4)),
 }
 UPPER = str(uuid.UUID(int=0xABCDEF << 90, version=4)).upper()
+
+
+def of(field: str, *values: object) -> list[dict[str, object]]:
+    """One change of a field for each value."""
+    return [{field: value} for value in values]
+
+
 CHANGES = [
-    *({"actor_eligible": value} for value in (True, False, None, 0, 0.0, 1, "", "false", [], {})),
-    *({"event_id": value} for value in (UPPER, None, 7, "", " " + BASE["event_id"], BASE["event_id"] + "\n", [])),
-    *({"image_id": value} for value in (UPPER, None, 7, True, "", BASE["image_id"].replace("-", ""), [], {})),
-    *({"user_id": value} for value in (UPPER, None, 7, 7.5, True, "", "sim-user-1", "é\u0000", [1], {"a": None})),
-    *({"event_type": value} for value in ("view", "flag", "upload", "View", None, 1, ["view"], {})),
-    *({"viewed_at": value} for value in ("2026-09-20T11:00:00+00:00", "soon", "", 7, False, None)),
-    *(
-        {"created_at": value}
-        for value in (
-            "1969-12-31T23:59:59.999999+00:00", "1970-01-01T00:00:00+00:00", "2026-09-20T10:00:00.000001Z",
-            "2026-09-20T10:00:00.1+00:00", "2026-09-20T10:00:00.123456789Z", "2026-09-20T10:00:00-00:00",
-            "2026-09-20T10:00:00+00:00:30", "2026-02-29T10:00:00+00:00", "2026-09-20T24:00:00Z", "2026-09-20t10:00:00z",
-            *(datetime.fromtimestamp(NOW_MS / 1000 + 60 + more, UTC).isoformat() for more in (-0.001, 0, 0.001)),
-            "2026-09-21T14:14:20.123001+00:00", None, 0, 1.5, True,
-        )
+    *of("actor_eligible", True, False, None, 0, 0.0, 1, "", "false", [], {}),
+    *of("event_id", UPPER, None, 7, "", " " + BASE["event_id"], BASE["event_id"] + "\n", []),
+    *of("image_id", UPPER, None, 7, True, "", BASE["image_id"].replace("-", ""), [], {}),
+    *of("user_id", UPPER, None, 7, 7.5, True, "", "sim-user-1", "é\u0000", [1], {"a": None}),
+    *of("event_type", "view", "flag", "upload", "View", None, 1, ["view"], {}),
+    *of("viewed_at", "2026-09-20T11:00:00+00:00", "soon", "", 7, False, None),
+    *of(
+        "created_at",
+        "1969-12-31T23:59:59.999999+00:00", "1970-01-01T00:00:00+00:00", "2026-09-20T10:00:00.000001Z",
+        "2026-09-20T10:00:00.1+00:00", "2026-09-20T10:00:00.123456789Z", "2026-09-20T10:00:00-00:00",
+        "2026-09-20T10:00:00+00:00:30", "2026-02-29T10:00:00+00:00", "2026-09-20T24:00:00Z", "2026-09-20t10:00:00z",
+        *(datetime.fromtimestamp(NOW_MS / 1000 + 60 + more, UTC).isoformat() for more in (-0.001, 0, 0.001)),
+        "2026-09-21T14:14:20.123001+00:00", None, 0, 1.5, True,
     ),
 ]  # fmt: skip
 

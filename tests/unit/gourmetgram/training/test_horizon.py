@@ -204,7 +204,7 @@ def test_labels_taken_as_soon_as_they_are_known_are_biased(engine: Engine, minut
 def row(uploaded: int, minutes: int, until: int, flagged: int | None = None, lost: bool = False) -> Observations:
     """One row; all times in minutes."""
     times = (uploaded, uploaded + minutes, until, flagged if flagged is not None else 10**9)
-    return Observations(*(np.array([time]) * MINUTE_US for time in times), lost=np.array([lost]))
+    return Observations._make([*(np.array([time]) * MINUTE_US for time in times), np.array([lost])])
 
 
 @pytest.mark.parametrize(

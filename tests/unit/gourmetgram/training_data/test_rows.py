@@ -121,7 +121,9 @@ class History:
         flags = offline.flags_by_image(self._load("flags", offline.FLAGS, self.flags), comments)
         points = points.filter(points.reason.isnull(), points.image_id == "soup")
         labelled = training.labels(points, flags, us(extracted_at)).inner_join(points, "point_id")
-        return self.engine.rows(labelled.order_by("time_us"))["label_needs_moderation_24h"].to_pylist()
+        rows = self.engine.rows(labelled.order_by("time_us"))
+        found: list[int | None] = rows["label_needs_moderation_24h"].to_pylist()
+        return found
 
 
 @pytest.fixture
@@ -317,7 +319,7 @@ def test_a_row_is_final_once_its_label_was_observed_for_24_hours(history: Histor
     def final(extracted_at: datetime) -> int:
         rows = history.rows(extracted_at)
         table = history._load("rows", training.ROWS, rows)
-        return history.engine.rows(training.final_rows(table)).num_rows
+        return int(history.engine.rows(training.final_rows(table)).num_rows)
 
     assert final(NEXT_DAY - TICK) == 0
     assert final(NEXT_DAY) == 3
@@ -348,7 +350,8 @@ def completed(history: History, *flags: tuple[datetime, str]) -> list[int | None
     by_image = offline.flags_by_image(history._load("flags", offline.FLAGS, history.flags), comments)
     found = training.with_first_flags(history._load("old", training.ROWS, rows), by_image)
     assert found.columns == training.ROWS.names
-    return history.engine.rows(found.order_by("anchor_time"))["first_flagged_at"].to_pylist()
+    moments: list[int | None] = history.engine.rows(found.order_by("anchor_time"))["first_flagged_at"].to_pylist()
+    return moments
 
 
 def test_rows_of_an_earlier_version_get_the_moment_that_they_lack(history: History) -> None:

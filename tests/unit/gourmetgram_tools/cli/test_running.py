@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import click
 import pytest
 import typer
 
@@ -74,7 +73,7 @@ def run_fixture(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     return call
 
 
-def commands(group: click.Command, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def commands(group: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for name, command in getattr(group, "commands", {}).items():
         if hasattr(command, "commands"):
             yield from commands(command, (*above, name))
@@ -82,7 +81,7 @@ def commands(group: click.Command, above: tuple[str, ...] = ()) -> Iterator[tupl
             yield (*above, name)
 
 
-def test_no_command_is_forgotten_here():
+def test_no_command_is_forgotten_here() -> None:
     known = {*NEED_THE_STACK, *NEED_A_PLATFORM, *SHOW_SOMETHING, *NOT_RUN_HERE}
     everything = set(commands(typer.main.get_command(app)))
     assert len(everything) > 20
@@ -90,14 +89,14 @@ def test_no_command_is_forgotten_here():
 
 
 @pytest.mark.parametrize("words", [*NEED_THE_STACK, *NEED_A_PLATFORM], ids=" ".join)
-def test_on_a_stack_that_is_down_a_command_says_so_and_what_to_run(run: Run, words: tuple[str, ...]):
+def test_on_a_stack_that_is_down_a_command_says_so_and_what_to_run(run: Run, words: tuple[str, ...]) -> None:
     code, output, errors = run(*words)
     assert (code, output) == (1, "")
     assert errors == f"Error: {NOT_UP}: run `gourmetgram up` first.\n"
 
 
 @pytest.mark.parametrize("words", SHOW_SOMETHING, ids=" ".join)
-def test_what_can_be_shown_is_shown_with_a_note(run: Run, words: tuple[str, ...]):
+def test_what_can_be_shown_is_shown_with_a_note(run: Run, words: tuple[str, ...]) -> None:
     code, _output, errors = run(*words)
     assert code == 0
     assert errors.startswith(NOT_UP)
@@ -112,7 +111,7 @@ def lab_is_down_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("lab_is_down")
 @pytest.mark.parametrize("words", NEED_A_PLATFORM, ids=" ".join)
-def test_without_the_compose_lab_a_command_says_so_and_what_to_run(run: Run, words: tuple[str, ...]):
+def test_without_the_compose_lab_a_command_says_so_and_what_to_run(run: Run, words: tuple[str, ...]) -> None:
     code, output, errors = run(*words, "--target", "compose")
     assert (code, output) == (1, "")
     assert errors.startswith("Error: The Compose lab is not up, or without ")
@@ -121,7 +120,7 @@ def test_without_the_compose_lab_a_command_says_so_and_what_to_run(run: Run, wor
     assert "kafka" not in errors  # there its name is redpanda
 
 
-def test_the_pages_of_a_lab_that_is_down_come_with_a_note(run: Run):
+def test_the_pages_of_a_lab_that_is_down_come_with_a_note(run: Run) -> None:
     code, output, errors = run("links", "--target", "compose", "--host", compose_settings().ui_bind)
     assert (code, "Adminer" in output) == (0, True)
     assert f"The Compose lab is not up: run `docker compose -f {COMPOSE_FILE} up -d` first.\n" in errors
@@ -139,12 +138,12 @@ def test_the_pages_of_a_lab_that_is_down_come_with_a_note(run: Run):
         (("models", "publish", "--folder", "nowhere"), "nowhere has no "),
     ],
 )
-def test_a_wrong_argument_is_named_first(run: Run, words: tuple[str, ...], sentence: str, target: Target):
+def test_a_wrong_argument_is_named_first(run: Run, words: tuple[str, ...], sentence: str, target: Target) -> None:
     code, _output, errors = run(*words, "--target", target)
     assert (code, errors.startswith(f"Error: {sentence}")) == (1, True)
 
 
-def test_a_part_that_does_not_listen_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_part_that_does_not_listen_is_named(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stack, "is_up", lambda _self: True)
     stack = Stack("other", tmp_path)
     assert stack.ports  # a plan of ports that are free
@@ -155,7 +154,9 @@ def test_a_part_that_does_not_listen_is_named(run: Run, tmp_path: Path, monkeypa
     )  # fmt: skip
 
 
-def test_a_stack_without_airflow_says_how_to_start_it(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_stack_without_airflow_says_how_to_start_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Stack, "is_up", lambda _self: True)
     assert not ports.listens("127.0.0.1", Stack("other", tmp_path).ports.airflow)
     code, _output, errors = run("--stack", "other", "dags", "list")

@@ -4,7 +4,9 @@ import io
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +16,12 @@ from gourmetgram_tools.local.blueprint import SERVERS
 from gourmetgram_tools.local.services import SERVICES
 from gourmetgram_tools.local.stack import Stack
 
+# Runs the command: exit code, output, errors.
+Run = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run the command on stacks in an empty folder: gives exit code, output and errors."""
     monkeypatch.setenv("GOURMETGRAM_STACK_HOME", str(tmp_path))
     monkeypatch.delenv("GOURMETGRAM_STACK", raising=False)
@@ -31,7 +36,7 @@ def run(monkeypatch, capsys, tmp_path):
     return call
 
 
-def test_without_arguments_it_lists_its_subcommands(run):
+def test_without_arguments_it_lists_its_subcommands(run: Run) -> None:
     _code, output, _errors = run()
     assert all(f" {name} " in output for name in ("up", "down", "status", "logs", "links", "kill", "env"))
 
@@ -48,7 +53,7 @@ def test_without_arguments_it_lists_its_subcommands(run):
         (["logs", "nothing"], "The stack has no 'nothing'"),
     ],
 )
-def test_a_mistake_gives_one_sentence_and_exit_code_1(run, arguments, sentence):
+def test_a_mistake_gives_one_sentence_and_exit_code_1(run: Run, arguments: list[str], sentence: str) -> None:
     code, output, errors = run(*arguments)
     assert code == 1
     assert errors.startswith(f"Error: {sentence}")
@@ -56,14 +61,14 @@ def test_a_mistake_gives_one_sentence_and_exit_code_1(run, arguments, sentence):
     assert "Traceback" not in output + errors
 
 
-def test_the_variables_can_be_evaluated_by_a_shell(run, tmp_path):
+def test_the_variables_can_be_evaluated_by_a_shell(run: Run, tmp_path: Path) -> None:
     _code, output, _errors = run("env")
     assignments = [shlex.split(line) for line in output.splitlines()]
     assert all(words[0] == "export" and len(words) == 2 for words in assignments)
     assert dict(words[1].split("=", 1) for words in assignments) == Stack("default", tmp_path).environment()
 
 
-def test_every_page_is_listed_in_one_piece_with_its_login(run):
+def test_every_page_is_listed_in_one_piece_with_its_login(run: Run) -> None:
     _code, output, _errors = run("links", "--host", "a-host-with-a-rather-long-name.example.org")
     assert "http://a-host-with-a-rather-long-name.example.org:8000/docs" in output
     assert "http://a-host-with-a-rather-long-name.example.org:9001   login: admin / gourmetgram_minio" in output
@@ -73,7 +78,9 @@ def test_every_page_is_listed_in_one_piece_with_its_login(run):
     ("containers", "is_the_lab"),
     [("gone\t", False), ("adminer\t0.0.0.0:5050->8080/tcp", True), ("other\t0.0.0.0:5050->8080/tcp", False)],
 )
-def test_without_a_target_the_pages_are_those_of_what_runs(run, tmp_path, monkeypatch, containers, is_the_lab):
+def test_without_a_target_the_pages_are_those_of_what_runs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, containers: str, is_the_lab: bool
+) -> None:
     docker = tmp_path / "docker"
     docker.write_text(f"#!/bin/sh\n[ $1 = ps ] && printf '{containers}\\n'\n")
     docker.chmod(0o755)
@@ -83,7 +90,9 @@ def test_without_a_target_the_pages_are_those_of_what_runs(run, tmp_path, monkey
     assert ("Adminer" in output) is is_the_lab
 
 
-def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(run, monkeypatch):
+def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MINIO_ROOT_PASSWORD", "own_minio")
     monkeypatch.setenv("POSTGRES_PASSWORD", "own_postgres")
     code, output, _errors = run("links", "--details", "nimtable", "--target", "compose")
@@ -93,20 +102,20 @@ def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(run,
     assert output.count("own_minio") == output.count("own_postgres") == 1
 
 
-def test_nimtable_has_no_details_on_the_local_stack(run):
+def test_nimtable_has_no_details_on_the_local_stack(run: Run) -> None:
     code, output, errors = run("links", "--details", "nimtable", "--target", "local")
     assert (code, output) == (1, "")
     assert errors.startswith("Error: Nimtable does not run on the local stack")
     assert "--target compose" in errors
 
 
-def test_a_stopped_stack_has_a_status(run):
+def test_a_stopped_stack_has_a_status(run: Run) -> None:
     code, output, _errors = run("status")
     assert code == 0
     assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW)
 
 
-def test_down_of_a_stack_that_is_not_up_is_no_error(run):
+def test_down_of_a_stack_that_is_not_up_is_no_error(run: Run) -> None:
     assert run("down")[0] == 0
 
 
@@ -129,7 +138,15 @@ class Terminal(io.StringIO):
     ],
     ids=["yes", "no", "default", "script", "--yes", "no wipe"],
 )
-def test_a_person_is_asked_before_data_is_deleted(run, tmp_path, monkeypatch, words, typed, is_asked, is_deleted):
+def test_a_person_is_asked_before_data_is_deleted(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    typed: io.StringIO,
+    is_asked: bool,
+    is_deleted: bool,
+) -> None:
     kept = tmp_path / "default" / "kept"
     kept.parent.mkdir()
     kept.write_text("x")
@@ -140,7 +157,7 @@ def test_a_person_is_asked_before_data_is_deleted(run, tmp_path, monkeypatch, wo
     assert kept.exists() is not is_deleted
 
 
-def test_the_version_is_that_of_the_package(run):
+def test_the_version_is_that_of_the_package(run: Run) -> None:
     assert run("--version") == (0, f"gourmetgram {version('gourmetgram')}\n", "")
 
 
@@ -152,7 +169,9 @@ def test_the_version_is_that_of_the_package(run):
         ("gourmetgram --vers", ["--version"]),
     ],
 )
-def test_bash_completes_commands_and_options(run, monkeypatch, typed, expected):
+def test_bash_completes_commands_and_options(
+    run: Run, monkeypatch: pytest.MonkeyPatch, typed: str, expected: list[str]
+) -> None:
     monkeypatch.setenv("_GOURMETGRAM_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
@@ -160,7 +179,7 @@ def test_bash_completes_commands_and_options(run, monkeypatch, typed, expected):
     assert (code, output.split()) == (0, expected)
 
 
-def test_the_script_for_completion_can_be_shown(run, monkeypatch):
+def test_the_script_for_completion_can_be_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     code, output, _errors = run("--show-completion", "bash")
     assert (code, "_GOURMETGRAM_COMPLETE=complete_bash" in output) == (0, True)

@@ -6,7 +6,7 @@ import uuid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gourmetgram.events import Record, parse_event
+from gourmetgram.events import Event, Record, parse_event
 from gourmetgram_tools.inspection.checks import take_notes
 from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of
 from gourmetgram_tools.inspection.kafka_records import letter_of
@@ -25,40 +25,40 @@ def event_id(number: int) -> str:
     return str(uuid.UUID(int=number, version=4))
 
 
-def test_the_partition_of_a_key_is_that_of_java_s_murmur2():
+def test_the_partition_of_a_key_is_that_of_java_s_murmur2() -> None:
     # The client library's own partitioner of kafka-python gives 3 for this key and four partitions.
     assert partition_of("abc", 4) == 3
 
 
-def test_a_copy_is_counted_once_and_remembered():
+def test_a_copy_is_counted_once_and_remembered() -> None:
     with hand_made_stores([keyed(0), keyed(1, event_id=event_id(1)), keyed(2)]) as tables:
         assert tables.rows("SELECT count(*) FROM events WHERE kind = 'view'") == [(2,)]
         assert tables.rows("SELECT event_id::VARCHAR FROM copies") == [(event_id(1),)]
         assert tables.rows('SELECT "offset" FROM counted ORDER BY number') == [(0,), (2,)]
 
 
-def test_an_event_of_an_ineligible_actor_is_an_event_but_counts_for_nothing():
+def test_an_event_of_an_ineligible_actor_is_an_event_but_counts_for_nothing() -> None:
     message = keyed(0, actor_eligible=False, viewed_at="2027-01-15T08:00:00+00:00")
     with hand_made_stores([message], fill={"images": [(IMAGE, None, "user_upload", T0_US, None, 1, True)]}) as tables:
         assert (checked(tables, "views").expected, checked(tables, "views").actual) == (1, 1)
         assert tables.rows("SELECT count(*) FROM counted") == [(0,)]
 
 
-def test_a_simulated_view_moves_no_counter_of_the_api():
+def test_a_simulated_view_moves_no_counter_of_the_api() -> None:
     with hand_made_stores([keyed(0, event_id=None, user_id="sim-user-3")]) as tables:
         assert checked(tables, "views").actual == 0
         assert tables.rows("SELECT count(*) FROM counted") == [(1,)]
         assert "events that no service wrote: simulated or typed in" in [note.name for note in take_notes(tables)]
 
 
-def test_a_bad_message_is_kept_with_its_place():
+def test_a_bad_message_is_kept_with_its_place() -> None:
     with hand_made_stores([Keyed(None, Record("views", 2, 7, T0_US, b"[]"))]) as tables:
         assert tables.rows("FROM bad_records") == [("views", 2, 7, T0_US)]
         assert tables.rows("FROM records") == []
         assert checked(tables, "bad messages").differences == ("views/2@7 cannot be read and has no dead letter",)
 
 
-def test_records_outside_their_partition_make_the_order_undefined():
+def test_records_outside_their_partition_make_the_order_undefined() -> None:
     elsewhere = (HOME + 1) % 4
     with hand_made_stores([keyed(5, partition=elsewhere)]) as tables:
         assert checked(tables, "partitions").differences == (
@@ -67,7 +67,7 @@ def test_records_outside_their_partition_make_the_order_undefined():
         assert tables.rows("SELECT scattered FROM seen_images") == [(True,)]
 
 
-def test_an_unkeyed_record_is_noted_and_harmless_in_its_own_partition():
+def test_an_unkeyed_record_is_noted_and_harmless_in_its_own_partition() -> None:
     with hand_made_stores([keyed(0, key=None)]) as tables:
         assert checked(tables, "partitions").ok
         assert tables.rows("SELECT scattered FROM seen_images") == [(False,)]
@@ -76,7 +76,7 @@ def test_an_unkeyed_record_is_noted_and_harmless_in_its_own_partition():
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2), st.integers(0, 6), st.booleans()), max_size=30))
-def test_events_are_grouped_as_objects_would_be(draws):
+def test_events_are_grouped_as_objects_would_be(draws: list[tuple[str, int, int, bool]]) -> None:
     records = [
         keyed(offset, kind=kind, image_id=IMAGES[image], event_id=event_id(number + 1), actor_eligible=eligible,
               delay_us=offset)
@@ -86,6 +86,7 @@ def test_events_are_grouped_as_objects_would_be(draws):
     expected: dict[tuple[str, str], list[int]] = {}
     for _, record in records:
         event = parse_event(record)
+        assert isinstance(event, Event)
         if event.event_id not in seen and event.actor_eligible:
             expected.setdefault((event.image_id, event.kind), []).append(record.offset)
         seen.add(event.event_id)
@@ -96,7 +97,7 @@ def test_events_are_grouped_as_objects_would_be(draws):
         assert tables.rows("SELECT count(*) FROM copies") == [(len(records) - len(seen),)]
 
 
-def test_a_counted_event_is_what_its_record_said():
+def test_a_counted_event_is_what_its_record_said() -> None:
     with hand_made_stores([keyed(7, seconds=1.5), keyed(9, seconds=0, delay_us=5)]) as tables:
         columns = 'topic, "offset", time_us, broker_us, event_id::VARCHAR'
         assert tables.rows(f"SELECT {columns} FROM counted ORDER BY number") == [
@@ -110,7 +111,7 @@ def request_record(offset: int, **changes: object) -> Keyed:
     return Keyed(None, Record("requests", 0, offset, 5, json.dumps(request).encode()))
 
 
-def test_requests_are_read_once_and_a_changed_copy_is_found():
+def test_requests_are_read_once_and_a_changed_copy_is_found() -> None:
     with hand_made_stores(requests=[request_record(0), request_record(1)]) as tables:
         assert tables.rows("SELECT count(*) FROM requests") == [(1,)]
         copies = checked(tables, "request copies")
@@ -124,6 +125,6 @@ def test_requests_are_read_once_and_a_changed_copy_is_found():
         assert checked(tables, "bad requests").differences == ("requests/3@9 has no dead letter",)
 
 
-def test_a_message_that_is_no_dead_letter_is_none():
+def test_a_message_that_is_no_dead_letter_is_none() -> None:
     for value in (None, b"", b"[]", b"{}", b'{"topic": "x"}', b"\xff"):
         assert letter_of(value) is None

@@ -8,7 +8,7 @@ from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram_tools.inspection.quiescence import Look, advice, lag, wait_for_rest
 
 
-def test_lag_counts_what_is_there_and_not_committed():
+def test_lag_counts_what_is_there_and_not_committed() -> None:
     spans = {
         Partition("views", 0): OffsetRange(0, 10),
         Partition("views", 1): OffsetRange(5, 5),
@@ -28,22 +28,22 @@ def rest(looks: list[Look], deadline: float = float("inf")) -> Look:
     return wait_for_rest(lambda: next(remaining), deadline, lambda _text: None, sleep=lambda _seconds: None)
 
 
-def test_rest_needs_two_equal_looks_with_nothing_under_way():
+def test_rest_needs_two_equal_looks_with_nothing_under_way() -> None:
     assert rest([look(1, outbox=1), look(1), look(2), look(3), look(3)]) == look(3)
 
 
-def test_writes_that_go_on_end_in_advice():
+def test_writes_that_go_on_end_in_advice() -> None:
     assert "Writes go on (3 new in views)" in advice(look(1), look(4))
     assert "--pause-traffic" in advice(look(1), look(4))
 
 
-def test_something_stuck_ends_in_other_advice():
+def test_something_stuck_ends_in_other_advice() -> None:
     text = advice(look(1, outbox=2), look(1, outbox=2))
     assert "2 in the outbox, consumer 0 behind, scorer 0 behind" in text
     assert "gourmetgram logs" in text
 
 
-def test_a_store_that_comes_back_is_waited_for():
+def test_a_store_that_comes_back_is_waited_for() -> None:
     answers: list[Look | TransientError] = [TransientError("away"), look(1), look(1)]
 
     def ask() -> Look:

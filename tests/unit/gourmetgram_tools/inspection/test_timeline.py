@@ -51,14 +51,14 @@ ROWS = ImageRows(IMAGE_ROW, None, [], [], [], [DECISION], [])
 RECORDS = ImageRecords(1, [event("view", number, number) for number in range(1, 111)], [REQUEST], [])
 
 
-def test_of_many_events_the_first_the_powers_of_ten_and_the_last_are_notable():
+def test_of_many_events_the_first_the_powers_of_ten_and_the_last_are_notable() -> None:
     assert [number for number, _ in notable(range(110))] == [1, 10, 100, 110]
     assert [number for number, _ in notable(range(13))] == [1, 10, 13]
     assert [number for number, _ in notable(range(12))] == list(range(1, 13))
     assert notable([]) == []
 
 
-def test_the_timeline_joins_all_stores_in_the_order_of_time():
+def test_the_timeline_joins_all_stores_in_the_order_of_time() -> None:
     moments = build_timeline(ROWS, None, RECORDS, [])
     assert [found.what for found in moments] == [
         "image row", "view 1 of 110", "view 10 of 110", "view 100 of 110", "view 110 of 110", "request viral",
@@ -68,12 +68,12 @@ def test_the_timeline_joins_all_stores_in_the_order_of_time():
     assert moments[5].detail == "moderation_requests/1@0 · +10 ms after t · views_5min=100"
 
 
-def test_a_copy_of_an_event_is_no_second_moment():
+def test_a_copy_of_an_event_is_no_second_moment() -> None:
     records = replace(RECORDS, events=[*RECORDS.events, replace(RECORDS.events[0], copy=True, offset=999)])
     assert build_timeline(ROWS, None, records, []) == build_timeline(ROWS, None, RECORDS, [])
 
 
-def test_a_comment_without_its_event_stands_out():
+def test_a_comment_without_its_event_stands_out() -> None:
     comment = CommentRow("comment-id", "user", "nice", True, False, at(3), None)
     moments = build_timeline(replace(ROWS, comments=[comment]), None, RECORDS, [])
     assert ("comment without event", "comment-id") in [(found.what, found.detail) for found in moments]
@@ -82,7 +82,7 @@ def test_a_comment_without_its_event_stands_out():
     assert [found.detail for found in moments if "comment" in found.what] == ["comments/1@0 · +4 ms · nice"]
 
 
-def test_the_alert_without_a_request_comes_from_its_key():
+def test_the_alert_without_a_request_comes_from_its_key() -> None:
     key = RedisKey(f"image:{IMAGE}:alert:popular", "string", 17, 3600, f"{at(60).timestamp():.6f}")
     assert (at(60), "popular") in [(found.at, found.what) for found in build_timeline(ROWS, None, RECORDS, [key])]
 
@@ -92,17 +92,17 @@ def test_the_alert_without_a_request_comes_from_its_key():
     [(0, "+0.000 s"), (-2.5, "-2.500 s"), (99.9996, "+100.000 s"), (150, "+2.5 min"), (7200, "+2.0 h"),
      (200_000, "+2.3 days")],
 )  # fmt: skip
-def test_relative_times_are_short(seconds, text):
+def test_relative_times_are_short(seconds: float, text: str) -> None:
     assert relative(timedelta(seconds=seconds)) == text
 
 
-def test_delays_are_milliseconds_until_they_are_long():
+def test_delays_are_milliseconds_until_they_are_long() -> None:
     assert milliseconds(timedelta(milliseconds=12.4)) == "+12 ms"
     assert milliseconds(timedelta(seconds=-0.001)) == "-1 ms"
     assert milliseconds(timedelta(minutes=2)) == "+120 s"
 
 
-def test_microseconds_become_exact_times():
+def test_microseconds_become_exact_times() -> None:
     assert from_us(1_800_000_000_123_457) == datetime(2027, 1, 15, 8, 0, 0, 123_457, tzinfo=UTC)
     assert from_us(-1) == datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
@@ -123,7 +123,7 @@ def text_of(width: int = 100) -> str:
     return output.getvalue()
 
 
-def test_a_printed_trace_names_score_reason_and_features_within_a_hundred_columns():
+def test_a_printed_trace_names_score_reason_and_features_within_a_hundred_columns() -> None:
     page = text_of()
     assert max(map(len, page.splitlines())) <= 100
     for expected in ("score 0.20 SAFE", "because views: views_5min=101", "category_Soup=1", "read to views@100"):
@@ -134,7 +134,7 @@ def test_a_printed_trace_names_score_reason_and_features_within_a_hundred_column
     assert re.search(r"label 1 \(first flagged [^)]+\),\s+views_5min=1", page) and "label not known yet" in page
 
 
-def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
+def test_a_printed_audit_shows_examples_and_how_many_more_there_are() -> None:
     checks = (
         Check("flags", "each flag row has one flag event, and back", 3, 3, ()),
         Check("totals", "total_* = distinct events", 9, 2, tuple(f"key {number}" for number in range(7))),
@@ -151,7 +151,7 @@ def test_a_printed_audit_shows_examples_and_how_many_more_there_are():
     assert [check["ok"] for check in result.to_json()["checks"]] == [True, False]
 
 
-def test_a_burst_expects_the_triggers_whose_thresholds_it_reaches():
+def test_a_burst_expects_the_triggers_whose_thresholds_it_reaches() -> None:
     rules = TriggerSettings()
     assert expected_triggers(BurstPlan(), rules) == ["viral", "flagged"]
     assert expected_triggers(BurstPlan(views=99, comments=10, flags=1), rules) == ["suspicious"]

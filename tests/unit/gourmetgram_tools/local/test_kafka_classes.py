@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gourmetgram_tools.local import kafka, kafka_classes, kafka_jars
+from gourmetgram_tools.local import kafka_classes, kafka_jars, toolchain
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.kafka import Kafka
 from gourmetgram_tools.local.layout import Layout
@@ -50,7 +50,7 @@ def test_without_an_image_there_is_one_warning_and_a_start(
     tmp_path: Path, useless: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     kafka_jars.folder(tmp_path).mkdir()
-    monkeypatch.setattr(kafka.toolchain, "find_java", lambda: useless)
+    monkeypatch.setattr(toolchain, "find_java", lambda: useless)
     broker = Kafka(Layout("mine", tmp_path), 1, 2, tmp_path)
     with caplog.at_level(logging.WARNING):
         broker.obtain(_silent)

@@ -39,26 +39,26 @@ def one_program(tmp_path: Path, **environment: str) -> str:
 @pytest.mark.parametrize(
     "value", ["plain", "postgresql://user:pa%ss@127.0.0.1:5432/x?a=b,c=d", "5, 30", "it's", 'say "hi" now', "a;b#c", ""]
 )
-def test_supervisord_reads_back_the_value_that_was_written(value, tmp_path):
+def test_supervisord_reads_back_the_value_that_was_written(value: str, tmp_path: Path) -> None:
     assert supervisor_reads(one_program(tmp_path, NAME=value), tmp_path)["one"]["NAME"] == value
 
 
 @pytest.mark.parametrize("value", ["two\nlines", "both ' and \"", "a ; comment", "a # comment", '"quoted"'])
-def test_a_value_that_supervisord_would_change_is_refused(value, tmp_path):
+def test_a_value_that_supervisord_would_change_is_refused(value: str, tmp_path: Path) -> None:
     with pytest.raises(StackError, match="value of NAME cannot be passed on"):
         one_program(tmp_path, NAME=value)
 
 
-def test_supervisord_would_change_such_a_value_indeed():
+def test_supervisord_would_change_such_a_value_indeed() -> None:
     assert dict_of_key_value_pairs("NAME='\"quoted\"'") == {"NAME": "quoted"}
 
 
-def test_a_switch_of_the_caller_reaches_the_services(tmp_path, monkeypatch):
+def test_a_switch_of_the_caller_reaches_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLICY_VERSION", "v2")
     assert Stack("mine", tmp_path).environment("risk_scoring_service")["POLICY_VERSION"] == "v2"
 
 
-def test_an_address_of_the_caller_does_not_reach_the_services(tmp_path, monkeypatch):
+def test_an_address_of_the_caller_does_not_reach_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/x")
     monkeypatch.setenv("GENERATOR_API_URL", "http://elsewhere")
     stack = Stack("mine", tmp_path)
@@ -66,7 +66,7 @@ def test_an_address_of_the_caller_does_not_reach_the_services(tmp_path, monkeypa
     assert "elsewhere" not in str(stack.environment("data_generator"))
 
 
-def test_what_supervisord_inherits_has_no_setting_in_it(monkeypatch):
+def test_what_supervisord_inherits_has_no_setting_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLICY_VERSION", "v2")
     monkeypatch.setenv("REDIS_HOST", "elsewhere")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
@@ -87,7 +87,7 @@ def test_what_supervisord_inherits_has_no_setting_in_it(monkeypatch):
         "stream_consumer.settings",
     ],
 )
-def test_every_setting_of_a_service_is_known_as_a_switch_or_an_address(module):
+def test_every_setting_of_a_service_is_known_as_a_switch_or_an_address(module: str) -> None:
     classes = [
         value
         for value in vars(importlib.import_module(module)).values()
@@ -98,7 +98,7 @@ def test_every_setting_of_a_service_is_known_as_a_switch_or_an_address(module):
     assert {name for name in names if not is_switch(name) and not is_address(name)} == set()
 
 
-def test_the_overrides_file_wins_over_everything(tmp_path, monkeypatch):
+def test_the_overrides_file_wins_over_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLICY_VERSION", "v1")
     stack = Stack("mine", tmp_path)
     stack.folder.mkdir()
@@ -107,7 +107,7 @@ def test_the_overrides_file_wins_over_everything(tmp_path, monkeypatch):
     assert (variables["POLICY_VERSION"], variables["REDIS_DB"]) == ("v2", "3")
 
 
-def test_each_worker_has_its_own_health_port_and_group(tmp_path):
+def test_each_worker_has_its_own_health_port_and_group(tmp_path: Path) -> None:
     stack = Stack("mine", tmp_path)
     consumer, scorer = stack.environment("stream_consumer"), stack.environment("risk_scoring_service")
     assert int(consumer["HEALTH_PORT"]) == stack.ports.stream_consumer

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,11 +19,11 @@ NOT_EVENTS = "are in event_aggregations.events, but no readable record below its
 COMMENT = str(uuid.UUID(int=5, version=4))
 
 
-def comment(offset: int, **fields: object) -> Keyed:
+def comment(offset: int, **fields: Any) -> Keyed:
     return keyed(offset, kind="comment", **{"comment_id": COMMENT, **fields})
 
 
-def aggregated(records: Sequence[Keyed]) -> list[tuple[object, ...]]:
+def aggregated(records: Sequence[Keyed]) -> list[tuple[Any, ...]]:
     """The rows of table `lake_events` that the aggregation's rows of these records become."""
     with open_tables() as tables:
         load_aggregated(tables, records)
@@ -43,13 +44,13 @@ def compared(known: Sequence[Keyed], rows: Sequence[Keyed], below: int = 100, fi
         return checked(tables, "iceberg events")
 
 
-def test_rows_that_equal_their_records_have_no_difference():
+def test_rows_that_equal_their_records_have_no_difference() -> None:
     records = [keyed(0), keyed(1), comment(0), keyed(0, kind="upload"), keyed(2, actor_eligible=False)]
     assert compared(records, records).differences == ()
     assert compared(records, list(reversed(records))).differences == ()
 
 
-def test_neighbours_with_the_same_fault_are_one_sentence():
+def test_neighbours_with_the_same_fault_are_one_sentence() -> None:
     records = [keyed(offset) for offset in (0, 1, 3, 4, 8, 9)]
     place = f"views/{HOME}"
     assert compared(records, [records[0], *records[4:], records[5]]).differences == (
@@ -62,7 +63,7 @@ def test_neighbours_with_the_same_fault_are_one_sentence():
     )
 
 
-def test_records_at_and_after_the_offsets_must_not_be_there_yet():
+def test_records_at_and_after_the_offsets_must_not_be_there_yet() -> None:
     records = [keyed(offset) for offset in range(5)]
     assert compared(records, records[:3], below=3).differences == ()
     (text,) = compared(records, records[:4], below=3).differences
@@ -79,12 +80,12 @@ def test_records_at_and_after_the_offsets_must_not_be_there_yet():
         ("event_time", {"timestamp": 1.0}),
     ],
 )
-def test_each_column_that_differs_is_named(column, fields):
+def test_each_column_that_differs_is_named(column: str, fields: dict[str, Any]) -> None:
     (text,) = compared([keyed(0)], [keyed(0, **fields)]).differences
     assert text.endswith(f"@0 is in event_aggregations.events with another {column}")
 
 
-def test_rows_about_records_that_kafka_has_removed_are_not_compared():
+def test_rows_about_records_that_kafka_has_removed_are_not_compared() -> None:
     found = compared([keyed(5), keyed(6)], [keyed(offset) for offset in range(7)], below=7, first=5, end=7)
     assert (found.differences, found.expected, found.actual) == ((), 2, 2)
 
@@ -92,7 +93,7 @@ def test_rows_about_records_that_kafka_has_removed_are_not_compared():
 @pytest.mark.parametrize(
     "text", ["by hand", "", "x" * 36, "y" * 35, "é" * 18, COMMENT.replace("-", ""), "{" + COMMENT + "}"]
 )
-def test_only_a_hyphenated_id_names_a_row(text):
+def test_only_a_hyphenated_id_names_a_row(text: str) -> None:
     with open_tables() as tables:
         load_aggregated(tables, [comment(0), comment(1, comment_id=text), keyed(0, kind="upload"), keyed(2)])
         named = "SELECT kind, row_id::VARCHAR FROM lake_events WHERE row_id IS NOT NULL ORDER BY kind"
