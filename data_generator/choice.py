@@ -57,7 +57,8 @@ class FenwickTree:
 class WeightedChoice(Generic[T]):
     """Items with weights; `draw` picks each with a probability in proportion to its weight.
 
-    Holds at most `capacity` items. A further item replaces the oldest one, whatever its weight. So interest moves on
+    Holds at most `capacity` items. A further item replaces the oldest one, independent of its weight. So interest moves
+    on
     from old images, and memory stays bounded.
 
     Args:

@@ -86,7 +86,7 @@ def run(job: DatasetJob, *, replace_sample: bool = False) -> None:
         replace_sample: download again even when the sample set is in place.
 
     Raises:
-        OSError: the target cannot be written, or holds something that is no data set.
+        OSError: the target cannot be written, or holds other files than a data set.
     """
     job.target.mkdir(parents=True, exist_ok=True)
     is_sample = (job.dataset / SAMPLE_MARKER).exists()

@@ -44,7 +44,7 @@ def _backfill(settings: GeneratorSettings) -> int:
     # Imported here: the clients of the stores are of no use to the modes that speak HTTP only.
     from data_generator.backfill.run import run_backfill
 
-    # Both undo the transaction. Ctrl-C is named too: a shell starts what runs in its background without it.
+    # Both undo the transaction. SIGINT is set here, too, because a shell starts its background programs without it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     return run_backfill(settings)

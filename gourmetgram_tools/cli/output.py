@@ -10,7 +10,7 @@ WIDTH: Final = 100
 
 
 def page() -> Console:
-    """A console of at most 100 columns; without a terminal exactly as wide, so that logs look like screens."""
+    """A console of at most 100 columns; without a terminal exactly as wide, so that a log equals a screen."""
     console = Console(highlight=False)
     return Console(highlight=False, width=min(WIDTH, console.width) if console.is_terminal else WIDTH)
 

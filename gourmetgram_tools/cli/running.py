@@ -70,7 +70,7 @@ def _address(variables: dict[str, str], part: str) -> tuple[str, int]:
 
 
 def note_unless_up(stack: Stack) -> None:
-    """Note on standard error that a stack is not up, for commands that have output all the same."""
+    """Note on standard error that a stack is not up, for commands that also work then."""
     try:
         stack.require_up()
     except PlatformError as error:

@@ -26,7 +26,7 @@ _GONE: Final = re.compile(
 """Words of Docker's client for answers 404, 401 and 403: registries do not distinguish private and removed images."""
 
 _OFFICIAL: Final = "public.ecr.aws/docker/library/"
-"""Copies of Docker's official images, whose names have no slash."""
+"""Mirror of Docker's official images, whose names have no slash."""
 _REDPANDA: Final = "docker.redpanda.com/"
 """A mirror of Docker Hub."""
 

@@ -75,7 +75,7 @@ def audit(
         platform: addresses of its stores.
         deadline_s: longest wait for rest, seconds.
         strict: True = rows of API v1, which have no events, count as differences.
-        report: told what happens, for display.
+        report: receives the current step, for display.
 
     Raises:
         StillMovingError: writes go on, or an event is stuck.

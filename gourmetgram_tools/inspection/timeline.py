@@ -27,7 +27,7 @@ class Moment:
 
     Attributes:
         store: source of the fact.
-        what: the fact, in a few words.
+        what: fact in a few words.
         detail: numbers of the fact.
     """
 

@@ -1,7 +1,7 @@
 """Required requests and alerts, derived a second time from the events alone.
 
-This is a second, slow and plain implementation of rules 15 and 16 of docs/rules.md, so that an error of the stream
-consumer cannot hide. Only the constants are shared (`gourmetgram.windows`).
+This is a second, slow and plain implementation of rules 15 and 16 of docs/rules.md. So an error of the stream consumer
+cannot hide. Only the constants are shared (`gourmetgram.windows`).
 """
 
 from bisect import bisect_right, insort
