@@ -1,7 +1,7 @@
-"""Airflow's one-shot set-up: metadata tables, the lab's login, the connections that the DAGs use.
+"""One-shot set-up of Airflow: metadata tables, the lab's login, the connections of the DAGs.
 
-They are commands of Airflow's command line, run in one process, since to start it takes longer than most of them. Safe
-to run again: existing things are brought up to date, and the first failure ends it.
+All commands of Airflow's command line run in one process, since its start takes longer than most of them. The set-up is
+idempotent: existing objects are updated. The first failure ends it.
 """
 
 import json
@@ -16,7 +16,7 @@ _S3 = "PYICEBERG_CATALOG__GOURMETGRAM__S3__"
 
 
 def connections(variables: Mapping[str, str]) -> dict[str, object]:
-    """The connections by their ids, as `airflow connections import` reads them.
+    """Connections by id, as `airflow connections import` reads them.
 
     Raises:
         KeyError: a variable is missing.
@@ -36,7 +36,7 @@ def set_up(run: Callable[..., None], variables: Mapping[str, str]) -> None:
     """Run all steps.
 
     Args:
-        run: runs one command of Airflow, given word by word.
+        run: runs one command of Airflow, given as separate words.
         variables: the process environment.
 
     Raises:
@@ -47,7 +47,7 @@ def set_up(run: Callable[..., None], variables: Mapping[str, str]) -> None:
     run("db", "migrate")
     person = ("--firstname", "Admin", "--lastname", "User", "--email", "admin@example.com")
     run("users", "create", "--username", "admin", "--password", password, "--role", "Admin", *person)
-    # An account of an earlier start keeps its password unless it is set again.
+    # An existing account would keep an earlier password.
     run("users", "reset-password", "--username", "admin", "--password", password)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json") as file:
         file.write(wanted)
@@ -59,9 +59,9 @@ def airflow(*words: str) -> None:
     """Run a command of Airflow in this process.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: the command failed.
     """
-    # Both take seconds to import, and mostly there is nothing to do.
+    # Both take seconds to import, and mostly the set-up is already done.
     from airflow.cli.cli_parser import get_parser
     from airflow.configuration import write_default_airflow_configuration_if_needed
 
@@ -72,7 +72,7 @@ def airflow(*words: str) -> None:
 
 def main() -> int:
     """Entry point; returns the exit code."""
-    # The database remembers what was set up: each `docker compose up` asks for it.
+    # A note in the database makes repeated calls short: each `docker compose up` runs this job.
     found = setup_note.main("check")
     if found == 0:
         sys.stdout.write("Airflow is set up already: nothing to do.\n")

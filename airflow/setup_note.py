@@ -1,8 +1,8 @@
-"""Remember in Airflow's own database what `init.py` has set up: `python setup_note.py check` or `write`.
+"""Note of a finished set-up in Airflow's own database: `python setup_note.py check` or `write`.
 
-`check` exits with 0 when nothing is to be done: this version of Airflow and of the script has run to its end with the
-same settings, and what it made is still there. It exits with 1 when all is to be set up, with 2 when the database
-cannot be used. It looks with SQL, since importing Airflow alone takes seconds.
+`check` exits with 0 when the set-up is done: this version of Airflow and of `init.py` ended with the same settings, and
+its results still exist. It exits with 1 when the set-up is due, with 2 when the database cannot be used. It reads by
+SQL, since the import of Airflow alone takes seconds.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _STILL_THERE = """
 
 
 def fingerprint() -> str:
-    """SHA-256 over everything that the set-up depends on; a change of any of it means to set up again."""
+    """SHA-256 of all inputs of the set-up; another value means that the set-up is due."""
     scripts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("init.py"))]
     versions = [importlib.metadata.version(name) for name in ("apache-airflow", "apache-airflow-providers-fab")]
     settings = {
@@ -39,7 +39,7 @@ def _connect() -> "psycopg2.extensions.connection":
 
 
 def is_done() -> bool:
-    """Tell whether there is nothing to set up."""
+    """Return whether the set-up is done."""
     connection = _connect()
     try:
         with connection, connection.cursor() as cursor:
@@ -52,7 +52,7 @@ def is_done() -> bool:
 
 
 def write() -> None:
-    """Note that the set-up has run to its end."""
+    """Write the note that the set-up is done."""
     connection = _connect()
     try:
         with connection, connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Traffic for the platform: people who upload, view, comment and flag, and the data set they upload from.
+"""Traffic for the platform: users that upload, view, comment and flag, and the data set of their pictures.
 
-Nothing is imported here: `extract_data` and `transform_data` run in a Python without any dependency.
+This file imports nothing: `extract_data` and `transform_data` run in a Python without any package.
 """

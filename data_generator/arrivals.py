@@ -1,4 +1,4 @@
-"""Arrivals of a Poisson process, and starting work at them without letting slow work slow them down."""
+"""Arrivals of a Poisson process, and a start of work at each; slow work never delays a later arrival."""
 
 import asyncio
 import logging
@@ -11,10 +11,10 @@ from typing import Any, Final
 from data_generator.statistics import Statistics
 
 LATE_AFTER_S: Final = 1.0
-"""Work that starts later than this after its arrival counts as late: the machine is too slow for the rate."""
+"""Seconds after an arrival from which its start counts as late: the machine is too slow for the rate."""
 
 MonotonicClock = Callable[[], float]
-"""Seconds that never go back, such as `time.monotonic`."""
+"""Clock in seconds that never goes back, such as `time.monotonic`."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 class PoissonArrivals:
     """Endless arrival times with exponential gaps.
 
-    Each time is the previous *scheduled* time plus a gap, never the time at which something got round to it. So the
-    rate holds whatever else goes on, and a delay is made up for.
+    Each time is the previous *scheduled* time plus a gap; the time of the actual start does not count. So the rate
+    holds under any load, and a delay is made up for.
 
     Args:
         rate_per_s: mean arrivals per second.
         rng: draws the gaps.
-        clock: tells the time.
+        clock: gives the time in seconds.
         sleep: waits for a number of seconds.
     """
 
@@ -51,7 +51,7 @@ class PoissonArrivals:
         due = self._clock()
         while True:
             due += self._rng.expovariate(self._rate_per_s)
-            # Also for arrivals that are due already: it lets the work that was started make a step.
+            # Also for arrivals that are already due: the sleep lets started tasks make a step.
             await self._sleep(max(0.0, due - self._clock()))
             yield due
 
@@ -59,12 +59,12 @@ class PoissonArrivals:
 class Dispatcher:
     """Starts a task at each arrival.
 
-    Nothing waits for an earlier task. When `limit` of them are under way the arrival is dropped and counted, because
-    starting it later would change the process, and starting it anyway would eat up the machine.
+    No task waits for an earlier one. With `limit` tasks in flight, an arrival is dropped and counted. A later start
+    would change the process; one more task could exhaust the machine.
 
     Args:
-        limit: most tasks at a time.
-        statistics: counts what was started late and what was dropped.
+        limit: largest number of tasks in flight.
+        statistics: counts late starts and dropped arrivals.
         clock: the clock of the arrivals.
     """
 
@@ -76,7 +76,7 @@ class Dispatcher:
 
     @property
     def under_way(self) -> int:
-        """Tasks that have not ended yet."""
+        """Number of tasks in flight."""
         return len(self._tasks)
 
     async def run(self, arrivals: PoissonArrivals, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -98,7 +98,7 @@ class Dispatcher:
         task.add_done_callback(self._ended)
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait for the tasks under way, and cancel those that take longer than `timeout_s`."""
+        """Wait for the tasks in flight, and cancel those that take longer than `timeout_s`."""
         if not self._tasks:
             return
         _done, pending = await asyncio.wait(self._tasks, timeout=timeout_s)
@@ -112,6 +112,6 @@ class Dispatcher:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Work handles the failures it knows; what comes here is a mistake in the generator. Traffic goes on.
+            # Tasks handle expected failures; an error here is a bug of the generator. Traffic goes on.
             self._statistics.error()
             log.error("An event failed unexpectedly", exc_info=error)

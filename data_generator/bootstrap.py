@@ -1,4 +1,4 @@
-"""Steps before the traffic: wait for the API, learn what is there, create the first users and images."""
+"""Steps before the traffic: wait for the API, load existing images and users, create the first ones."""
 
 import logging
 from typing import Final
@@ -12,16 +12,16 @@ from data_generator.world import START_WEIGHT, VIEW_WEIGHT, KnownComment, World
 
 _RETRY_S: Final = 1.0
 _REMIND_EVERY: Final = 15
-"""Attempts, about one a second, from one line of the log to the next."""
+"""Attempts, about one a second, between two log lines."""
 
-# One request each: the comments of the newest images are enough to begin with.
+# Each costs a request; comments of the newest images are enough for a start.
 _COMMENTS_OF_IMAGES: Final = 20
 
 log = logging.getLogger(__name__)
 
 
 async def wait_until_ready(api: ApiClient, url: str, give_up_after_s: float | None = None) -> None:
-    """Ask the API until it is ready.
+    """Poll the API until it is ready.
 
     Args:
         api: its client.
@@ -48,10 +48,10 @@ async def wait_until_ready(api: ApiClient, url: str, give_up_after_s: float | No
 
 
 async def learn(api: ApiClient, world: World) -> None:
-    """Go on with the images of earlier runs, their uploaders and comments; their views so far are their engagement."""
+    """Load the images of earlier runs with their uploaders and comments; their view counts are their engagement."""
     try:
         images = await api.recent_images()
-        # Oldest first, since the memory gives up what it got to know first.
+        # Oldest first, since the memory drops the item that it got first.
         for image in reversed(images):
             world.images.add(image.id, START_WEIGHT + VIEW_WEIGHT * image.views)
             world.users.add(image.user_id)

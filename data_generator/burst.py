@@ -1,4 +1,4 @@
-"""One image goes viral, on demand: views, then comments, then flags, one request after the other."""
+"""A viral burst on one image: views, then comments, then flags, one request after the other."""
 
 import logging
 from collections.abc import Awaitable
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 async def simulate_viral(actors: Actors, settings: GeneratorSettings) -> bool:
     """Make the burst.
 
-    Every comment and every flag comes from another eligible user, made for it, so that all of them count.
+    Each comment and each flag comes from a new eligible user, so that all of them count.
 
     Returns:
         whether every call succeeded.
@@ -40,7 +40,7 @@ async def simulate_viral(actors: Actors, settings: GeneratorSettings) -> bool:
     except ApiCallError as error:
         actors.statistics.error()
         log.error("The burst ended early: %s", error)
-    finally:  # one that is stopped says how far it came, too
+    finally:  # a stopped burst logs its progress, too
         outcome = "complete" if done else "INCOMPLETE"
         log.info("Viral burst %s for image: %s (%s)", outcome, image_id, actors.statistics.summary())
     return done
@@ -67,7 +67,7 @@ async def _attempt(actors: Actors, kind: Kind, call: Awaitable[object]) -> None:
     """Count a call's success or refusal.
 
     Raises:
-        ApiCallError: the rest cannot succeed either: the API does not answer, or has no such image.
+        ApiCallError: the API does not answer or has no such image, so no later call can succeed.
     """
     try:
         await call

@@ -8,12 +8,12 @@ T = TypeVar("T", bound=Hashable)
 
 
 class FenwickTree:
-    """Sums over an array of whole numbers: changing one and finding the place of a running sum take O(log n).
+    """Fenwick tree: prefix sums over an array of integers; an update and a search take O(log n).
 
     P. Fenwick, "A new data structure for cumulative frequency tables", Software: Practice and Experience 24 (1994).
 
     Args:
-        size: length of the array, whose numbers start at 0.
+        size: length of the array; all numbers start at 0.
     """
 
     def __init__(self, size: int) -> None:
@@ -57,8 +57,8 @@ class FenwickTree:
 class WeightedChoice(Generic[T]):
     """Items with weights; `draw` picks each with a probability in proportion to its weight.
 
-    Holds at most `capacity` items. One more takes the place of the item added longest ago, whatever its weight:
-    interest moves on from old images, and memory stays bounded.
+    Holds at most `capacity` items. A further item replaces the oldest one, whatever its weight. So interest moves on
+    from old images, and memory stays bounded.
 
     Args:
         capacity: most items at a time.
@@ -77,7 +77,7 @@ class WeightedChoice(Generic[T]):
         return item in self._places
 
     def add(self, item: T, weight: int = 1) -> None:
-        """Add an item; one that is known already keeps its weight."""
+        """Add an item; a known item keeps its weight."""
         if item in self._places:
             return
         place, self._next = self._next, (self._next + 1) % len(self._items)
@@ -89,13 +89,13 @@ class WeightedChoice(Generic[T]):
         self._weights[place] = weight
 
     def increase(self, item: T, amount: int) -> None:
-        """Add to an item's weight; nothing happens when it is not held any more."""
+        """Add to an item's weight; an item that is no longer held is ignored."""
         place = self._places.get(item)
         if place is not None:
             self._weights[place] += amount
 
     def remove(self, item: T) -> None:
-        """Forget an item; nothing happens when it is not held any more."""
+        """Remove an item; an item that is no longer held is ignored."""
         place = self._places.pop(item, None)
         if place is not None:
             self._items[place] = None
@@ -109,7 +109,7 @@ class WeightedChoice(Generic[T]):
 
 
 class RecentItems(Generic[T]):
-    """The last `capacity` different items, for uniform choice; one more replaces the oldest.
+    """The last `capacity` different items, for uniform choice; a further one replaces the oldest.
 
     Args:
         capacity: most items at a time.
@@ -126,7 +126,7 @@ class RecentItems(Generic[T]):
         self._chosen_from.add(item)
 
     def remove(self, item: T) -> None:
-        """Forget an item."""
+        """Remove an item."""
         self._chosen_from.remove(item)
 
     def draw(self, rng: random.Random) -> T | None:

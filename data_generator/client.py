@@ -1,4 +1,4 @@
-"""The API as the generator uses it: typed calls, one error for everything that can go wrong."""
+"""Client of the API: typed calls, and one error class for every failure."""
 
 import asyncio
 import re
@@ -14,9 +14,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from gourmetgram.errors import PlatformError
 
 RECENT_LIMIT: Final = 1000
-"""The API's largest page."""
+"""Largest page that the API returns, in rows."""
 
-# Shorter than a server's own keep-alive: a connection that the server is about to close is not used again.
+# Shorter than a server's own keep-alive, so that no connection is reused that the server is about to close.
 _KEEPALIVE_S: Final = 2.0
 _ERROR_TEXT_LENGTH: Final = 200
 _NOT_FOUND: Final = re.compile(r"\b(User|Image|Comment) not found")
@@ -29,7 +29,7 @@ class ApiCallError(PlatformError):
 
     Attributes:
         status: HTTP status of the answer, None when there was none.
-        missing: what the API does not know (any more): `user`, `image` or `comment`; else None.
+        missing: kind of the object that the API does not know (any more): `user`, `image` or `comment`; else None.
     """
 
     def __init__(self, message: str, status: int | None = None, missing: str | None = None) -> None:
@@ -73,7 +73,7 @@ class ListedComment(BaseModel):
 
 
 class Created(BaseModel):
-    """Anything new that has an id."""
+    """A new object with its id."""
 
     id: UUID
 
@@ -85,12 +85,12 @@ class Views(BaseModel):
 
 
 class ApiClient:
-    """Calls of the API; one instance per process, closed at the end.
+    """Calls of the API; one instance a process, closed at the end.
 
     Args:
         url: root of the API.
-        timeout_s: until a call is given up, everything included.
-        connections: most calls at a time.
+        timeout_s: seconds until a call is given up, in all.
+        connections: largest number of calls in flight.
     """
 
     def __init__(self, url: str, timeout_s: float, connections: int) -> None:
@@ -101,7 +101,7 @@ class ApiClient:
             limits=httpx.Limits(
                 max_connections=connections, max_keepalive_connections=20, keepalive_expiry=_KEEPALIVE_S
             ),
-            # The API is the platform's own: a proxy for the internet is not for it.
+            # The API belongs to the platform: a proxy for the internet does not apply.
             trust_env=False,
         )
         self._server_time: tuple[datetime, float] | None = None
@@ -111,7 +111,7 @@ class ApiClient:
         await self._http.aclose()
 
     def server_now(self) -> datetime:
-        """A time that is not in the future for the API, even if its clock runs behind ours.
+        """The API's current time, also when its clock runs behind the generator's.
 
         The last answer's `Date` (whole seconds, cut) plus the time since it arrived.
         """
@@ -121,27 +121,27 @@ class ApiClient:
         return date + timedelta(seconds=time.monotonic() - received)
 
     async def ready(self) -> None:
-        """Return when the API says that it can do its work.
+        """Check that the API is ready.
 
         Raises:
-            ApiCallError: it cannot, or does not answer.
+            ApiCallError: the API is not ready, or does not answer.
         """
         await self._send(self._http.build_request("GET", "/ready"))
 
     async def recent_images(self, limit: int = RECENT_LIMIT) -> list[ListedImage]:
-        """The newest images that are not deleted, newest first."""
+        """Images that are not deleted, newest first."""
         response = await self._send(self._http.build_request("GET", "/images/", params={"limit": limit}))
         return _parse(TypeAdapter(list[ListedImage]), response)
 
     async def comments_of(self, image_id: UUID, limit: int = 100) -> list[ListedComment]:
-        """The visible comments of an image."""
+        """Visible comments of an image."""
         response = await self._send(
             self._http.build_request("GET", f"/images/{image_id}/comments", params={"limit": limit})
         )
         return _parse(TypeAdapter(list[ListedComment]), response)
 
     async def create_user(self, user: NewUser) -> User:
-        """Register a user; for a name that is taken, return its user."""
+        """Register a user, or return the existing user of that name."""
         response = await self._send(self._http.build_request("POST", "/users/", json=user.model_dump(mode="json")))
         return _parse(TypeAdapter(User), response)
 
@@ -176,7 +176,7 @@ class ApiClient:
         return _parse(TypeAdapter(Created), await self._send(self._http.build_request("POST", "/flags/", json=body))).id
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the answer of a success.
+        """Send a request and return its successful answer.
 
         Raises:
             ApiCallError: there was none.
@@ -196,7 +196,7 @@ class ApiClient:
         try:
             date = parsedate_to_datetime(response.headers.get("Date", ""))
         except ValueError:
-            # Without a usable date our own clock has to do.
+            # Without a usable date, the generator's own clock is taken.
             return
         self._server_time = (date if date.tzinfo else date.replace(tzinfo=UTC), time.monotonic())
 

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Food11:
-    """Data set on disk.
+    """Food-11 on disk as a source of pictures.
 
     Args:
         images: class and path of every image, by split; read once by `index`.
@@ -28,7 +28,7 @@ class Food11:
 
     @classmethod
     def index(cls, folder: Path) -> "Food11 | None":
-        """List the images once; None for a folder without the layout of the data set."""
+        """Open a data set and list its images; None for a folder without the data set's layout."""
         found = {split: sorted(sorted_images(folder / split)) for split in SPLITS}
         images = {split: paths for split, paths in found.items() if paths}
         return cls(images) if images else None
@@ -40,7 +40,7 @@ class Food11:
 
 
 def open_pictures(folder: Path) -> PictureSource:
-    """Open the data set, or the sample set where there is none; one log line says which."""
+    """Open the data set or, when it is missing, the sample set; a log line names the choice."""
     dataset = Food11.index(folder)
     if dataset is not None:
         log.info("Uploading images of the data set in %s (%d images)", folder, len(dataset))

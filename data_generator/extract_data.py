@@ -1,8 +1,8 @@
 """Fetch the Food-11 data set, or put the bundled sample set in its place: `python -m data_generator.extract_data`.
 
-Standard library only: it runs in a plain Python image. A data set that is there is never downloaded again or wiped.
-The archive is downloaded to a temporary name, unpacked into a temporary folder, counted, and only then moved to
-its place, so an interruption at any point leaves nothing half done.
+Standard library only: it runs in a plain Python image. An existing data set is never downloaded again or deleted. The
+archive is downloaded to a temporary name, unpacked into a temporary folder, and counted. Only then is it moved to its
+place, so an interruption leaves nothing half done.
 """
 
 import argparse
@@ -37,11 +37,11 @@ log = logging.getLogger("extract-data")
 
 
 class DataSetUnavailableError(Exception):
-    """The data set cannot be had from its source; the text says why."""
+    """The data set cannot be fetched from its source; the text gives the reason."""
 
 
 class DownloadBrokenError(Exception):
-    """The connection stood and broke: worth another try, unlike a server that cannot be reached at all."""
+    """An established connection broke; a retry may help, unlike for a server that cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class DatasetJob:
     """Source and target of a download.
 
     Attributes:
-        target: folder that holds (or will hold) `Food-11/`.
-        url: where the archive is.
+        target: parent folder of `Food-11/`.
+        url: address of the archive.
         sample: folder with the sample set, unsorted: `<split>/<class>_<n>.jpg`.
-        expected_images: a complete archive has this many images.
-        timeout_s: a connection that says nothing for so long is given up.
+        expected_images: number of images in a complete archive.
+        timeout_s: seconds of silence after which a connection is given up.
     """
 
     target: Path
@@ -79,11 +79,11 @@ class DatasetJob:
 
 
 def run(job: DatasetJob, *, replace_sample: bool = False) -> None:
-    """Make sure that a data set is there, and say which.
+    """Put a data set in place unless there is one, and log its source.
 
     Args:
-        job: what to fetch, and where to.
-        replace_sample: try the download again although the sample set is in place.
+        job: source and target of the download.
+        replace_sample: download again even when the sample set is in place.
 
     Raises:
         OSError: the target cannot be written, or holds something that is no data set.
@@ -120,7 +120,7 @@ def _report(job: DatasetJob) -> None:
 
 
 def _fetch(job: DatasetJob) -> None:
-    """Download, unpack, check, move."""
+    """Download the archive, unpack it, check it, and move it to its place."""
     for attempt in range(1, _ATTEMPTS + 1):
         log.info("Downloading %s", job.url)
         try:
@@ -132,7 +132,7 @@ def _fetch(job: DatasetJob) -> None:
                 raise DataSetUnavailableError(f"the download broke off {_ATTEMPTS} times") from error
     _unpack(job)
     if job.dataset.exists():
-        # Empty, or the sample set that is to be replaced.
+        # The folder is empty, or holds the sample set that is to be replaced.
         shutil.rmtree(job.dataset)
     job.partial_folder.rename(job.dataset)
 
@@ -170,7 +170,7 @@ def _progress(done: int, expected: int) -> str:
 
 
 def _unpack(job: DatasetJob) -> None:
-    """Unpack the images of the archive, whose every byte is checked against its checksum on the way."""
+    """Unpack the images of the archive; every byte is checked against its checksum."""
     shutil.rmtree(job.partial_folder, ignore_errors=True)
     try:
         with zipfile.ZipFile(job.partial_zip) as archive:
@@ -188,7 +188,7 @@ def _unpack(job: DatasetJob) -> None:
 
 
 def _image_members(archive: zipfile.ZipFile) -> list[tuple[zipfile.ZipInfo, str, str]]:
-    """Members that are images of a split, in whatever folder the archive keeps the splits: member, split, file name."""
+    """Images of the splits at any depth of the archive: member, split, file name."""
     members = []
     for member in archive.infolist():
         parts = Path(member.filename).parts
@@ -219,7 +219,7 @@ def _place_sample(job: DatasetJob) -> None:
     for split in SPLITS:
         (job.partial_folder / split).mkdir(parents=True)
         for path in sorted((job.sample / split).iterdir()):
-            # Contents only: the sample may be mounted read-only, and modes would be copied with it.
+            # Contents only: the sample may be mounted read-only, and a full copy would copy that mode.
             shutil.copyfile(path, job.partial_folder / split / path.name)
     (job.partial_folder / SAMPLE_MARKER).write_text("Drawn pictures in the layout of Food-11.\n", encoding="utf-8")
     if job.dataset.exists():

@@ -33,14 +33,14 @@ def class_folder(number: int) -> str:
 
 
 def class_of_name(name: str) -> int | None:
-    """The class of a file that is not sorted into folders yet (`<class>_<anything>.jpg`), or None."""
+    """Class of an unsorted file (`<class>_<anything>.jpg`), or None."""
     match = _UNSORTED.fullmatch(name)
     number = int(match.group(1)) if match else -1
     return number if 0 <= number < len(CLASSES) else None
 
 
 def unsorted_images(split_folder: Path) -> Iterator[tuple[int, Path]]:
-    """Class and path of the images that lie directly in a split's folder; nothing when there is no such folder."""
+    """Class and path of the unsorted images in a split's folder; nothing when the folder is missing."""
     if split_folder.is_dir():
         for path in split_folder.iterdir():
             number = class_of_name(path.name)
@@ -57,7 +57,7 @@ def sorted_images(split_folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def count_images(dataset: Path) -> dict[str, Counter[int]]:
-    """Images per class of each split, sorted into folders or not."""
+    """Number of images per class of each split, sorted into folders or not."""
     return {
         split: Counter(number for find in (unsorted_images, sorted_images) for number, _path in find(dataset / split))
         for split in SPLITS
@@ -65,7 +65,7 @@ def count_images(dataset: Path) -> dict[str, Counter[int]]:
 
 
 def counts_report(counts: dict[str, Counter[int]]) -> list[str]:
-    """One line per split and class, and the total, for a person to read."""
+    """Table of counts as text: one line per split and class, and the total."""
     lines = []
     for split, numbers in counts.items():
         lines.append(f"{split}: {numbers.total()} images")

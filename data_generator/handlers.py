@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 
 class NothingToActOnError(Exception):
-    """The event needs a user or an image, and none is known yet."""
+    """The event needs a user or an image, but the generator knows none yet."""
 
 
 @dataclass(frozen=True)
 class Actors:
-    """Everything an event needs."""
+    """Parts that all events share."""
 
     api: ApiClient
     people: People
@@ -44,11 +44,11 @@ class Actors:
     rng: random.Random
 
     def any_user(self) -> UUID:
-        """A known user."""
+        """Draw a known user."""
         return _known(self.world.users.draw(self.rng))
 
     def any_image(self) -> UUID:
-        """A known image, by engagement."""
+        """Draw a known image by engagement."""
         return _known(self.world.any_image(self.rng))
 
 
@@ -108,7 +108,7 @@ async def comment(actors: Actors) -> None:
 
 
 async def flag(actors: Actors) -> None:
-    """Flag an image or a comment, half and half when there are both."""
+    """Flag an image or a comment, with equal chance when both exist."""
     user_id = actors.any_user()
     if actors.rng.random() < 0.5:
         known_comment = await _any_comment(actors)
@@ -119,7 +119,7 @@ async def flag(actors: Actors) -> None:
 
 
 async def _any_comment(actors: Actors) -> KnownComment | None:
-    """A known comment; when none is known, one learned from the API's list for an image."""
+    """Draw a known comment; when none is known, load an image's comments from the API."""
     if not len(actors.world.comments):
         image_id = actors.any_image()
         with _forgetting_what_is_gone(actors, image_id=image_id):
@@ -149,7 +149,7 @@ async def _flag_image(actors: Actors, image_id: UUID, user_id: UUID) -> None:
 def _forgetting_what_is_gone(
     actors: Actors, *, image_id: UUID | None = None, user_id: UUID | None = None, target: KnownComment | None = None
 ) -> Iterator[None]:
-    """Images, comments and users that were deleted in the meantime take part in no more events."""
+    """Drop images, comments and users that were deleted meanwhile."""
     try:
         yield
     except ApiCallError as error:
@@ -169,14 +169,14 @@ HANDLERS: Final[Mapping[Kind, Callable[[Actors], Awaitable[object]]]] = {
     "user": new_user,
     "flag": flag,
 }
-"""Each kind is equally likely."""
+"""All kinds are equally likely."""
 
 
 async def attempt(actors: Actors, kind: Kind) -> bool:
-    """Do one event; a failure is logged and counted, never fatal.
+    """Execute one event; a failure is logged and counted, never fatal.
 
     Returns:
-        whether it succeeded.
+        True for a success.
     """
     try:
         await HANDLERS[kind](actors)
@@ -193,5 +193,5 @@ async def attempt(actors: Actors, kind: Kind) -> bool:
 
 
 async def random_event(actors: Actors) -> None:
-    """One event of a kind drawn uniformly."""
+    """Execute one event of a kind drawn uniformly."""
     await attempt(actors, actors.rng.choice(tuple(HANDLERS)))

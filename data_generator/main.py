@@ -1,4 +1,4 @@
-"""Entry point: settings, logging, signals, and the mode that was asked for."""
+"""Entry point: settings, logging, signals, and the choice of the mode."""
 
 import asyncio
 import logging
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Run the generator; returns the exit code: 0 in order, 1 a failure, 2 wrong settings."""
+    """Run the generator; returns the exit code: 0 for success, 1 for a failure, 2 for a wrong setting."""
     try:
         settings = GeneratorSettings.load()
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return _WRONG_USE
     configure_logging(settings.generator_log_level)
-    # One line per request is the generator's own business, in its own words.
+    # The generator logs its requests itself.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     log.info("Data generator starts: %s", _shown(settings))
     try:
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _backfill(settings: GeneratorSettings) -> int:
-    # Imported here: what writes to the stores is of no use to the modes that speak HTTP only.
+    # Imported here: the clients of the stores are of no use to the modes that speak HTTP only.
     from data_generator.backfill.run import run_backfill
 
     # Both undo the transaction. Ctrl-C is named too: a shell starts what runs in its background without it.
@@ -59,7 +59,7 @@ async def _run(settings: GeneratorSettings) -> int:
 
 
 def _shown(settings: GeneratorSettings) -> str:
-    """The settings of the mode, for the log (none of them is a secret)."""
+    """Settings of the mode as text for the log; none of them is a secret."""
     names = ["generator_api_url", "generator_dataset_path"]
     if settings.generator_mode == "poisson":
         names += ["generator_arrival_rate", "generator_initial_users", "generator_initial_images"]

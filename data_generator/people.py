@@ -1,4 +1,4 @@
-"""New users as they register."""
+"""Registration of new users."""
 
 import random
 from typing import Final
@@ -13,13 +13,13 @@ YOUNGEST_AGE_YEARS: Final = 13
 
 
 class People:
-    """Makes up users and registers them.
+    """Draws users and registers them.
 
     Args:
-        api: where they register.
-        settings: version of the terms of service, share of test accounts.
-        texts: their names and countries.
-        rng: decides the rest.
+        api: client of the API.
+        settings: give the version of the terms of service and the share of test accounts.
+        texts: gives names and countries.
+        rng: random numbers for all other fields.
     """
 
     def __init__(self, api: ApiClient, settings: GeneratorSettings, texts: Texts, rng: random.Random) -> None:
@@ -29,7 +29,7 @@ class People:
         self._rng = rng
 
     async def register(self) -> User:
-        """Register anybody: some are minors, a few are test accounts."""
+        """Register a user at random: some are minors, a few are test accounts."""
         is_test_account = self._rng.random() < self._settings.generator_test_account_rate
         return await self._register(YOUNGEST_AGE_YEARS, is_test_account)
 
@@ -41,7 +41,7 @@ class People:
         """
         while True:
             user = await self._register(ADULT_AGE_YEARS + 1, is_test_account=False)
-            # A name that was taken already brings another user's account.
+            # For a taken name, the API returns another user's account.
             if actor_eligible(
                 is_test_account=user.is_test_account,
                 year_of_birth=user.year_of_birth,

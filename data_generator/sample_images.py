@@ -1,4 +1,4 @@
-"""Bundled sample set: the tracked pictures in `sample/`, varied, for uploads without the real data set.
+"""Sample set for uploads without the real data set: varied copies of the tracked pictures in `sample/`.
 
 Each picture is a function of its class, split and variant: every process makes the same files.
 """
@@ -16,7 +16,7 @@ from data_generator.food11 import CLASSES, SPLITS
 from data_generator.pictures import Choice
 
 VARIANTS: Final = 4
-"""Pictures per class and split; the last one is a PNG."""
+"""Variants per class and split; the last one is a PNG."""
 
 _TRACKED: Final = 2
 """Tracked pictures per class and split."""
@@ -25,7 +25,7 @@ _PNG_SIZE: Final = (320, 240)
 _PNG_COLOURS: Final = 64
 _QUALITY: Final = 85
 _GRAIN: Final = 12
-"""Spread of the noise: an enlarged picture without it has a quarter of a photo's bytes."""
+"""Spread of the noise: without it, an enlarged picture has a quarter of a photo's bytes."""
 
 
 @lru_cache(maxsize=len(CLASSES) * len(SPLITS) * VARIANTS)
@@ -33,7 +33,7 @@ def sample_file(class_number: int, split: str, variant: int) -> bytes:
     """Content of one picture file of 10 to 80 KB, made on first use and kept (132 files)."""
     buffer = io.BytesIO()
     name = f"{class_number}_{variant % _TRACKED}.jpg"
-    # Texts seed the generator the same way in every process, unlike their hashes.
+    # A text is the same seed in every process; its hash is not.
     rng = random.Random(f"{class_number}/{split}/{variant}")
     if picture_format(variant) == "png":
         picture = vary(SAMPLE_FOLDER / split / name, rng, _PNG_SIZE)
@@ -45,7 +45,7 @@ def sample_file(class_number: int, split: str, variant: int) -> bytes:
 
 
 def vary(path: Path, rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """Crop, mirror, tint and brighten a picture at random, with some grain; `size` is in pixels, 4:3."""
+    """Crop, mirror, tint and brighten a picture at random and add grain; `size` is in pixels, 4:3."""
     with Image.open(path) as image:
         share = rng.uniform(0.7, 0.95)
         width, height = image.width * share, image.height * share

@@ -28,7 +28,7 @@ SECONDS_PER_HOUR: Final = 3600.0
 STATISTICS_EVERY_S: Final = 300.0
 
 MAX_UNDER_WAY: Final = 1000
-"""Requests at a time. Bounds memory (an upload holds its picture) and sockets when the API is slow."""
+"""Largest number of requests in flight. It bounds memory (an upload holds its picture) and sockets."""
 
 FINISH_WITHIN_S: Final = 2.0
 """Longest wait for requests in flight at a stop; the process has to end within 5 seconds."""
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def build_actors(settings: GeneratorSettings, rng: random.Random) -> AsyncIterator[Actors]:
-    """Build what events need, and close it at the end."""
+    """Build the parts that events share, and close them at the end."""
     api = ApiClient(settings.generator_api_url, settings.generator_request_timeout, MAX_UNDER_WAY)
     texts = Texts(rng)
     actors = Actors(
@@ -62,7 +62,7 @@ async def build_actors(settings: GeneratorSettings, rng: random.Random) -> Async
 
 
 async def run_poisson(settings: GeneratorSettings, stop: asyncio.Event, rng: random.Random) -> int:
-    """Make traffic until `stop` is set.
+    """Send traffic until `stop` is set.
 
     Returns:
         the exit code.
@@ -86,10 +86,10 @@ async def _traffic(settings: GeneratorSettings, actors: Actors, dispatcher: Disp
 
 
 async def run_burst(settings: GeneratorSettings, stop: asyncio.Event, rng: random.Random) -> int:
-    """Make one image go viral.
+    """Send a viral burst to one image.
 
     Returns:
-        the exit code: a failure when a call failed, or when the burst was stopped before its end.
+        the exit code: 1 when a call failed, or when the burst was stopped before its end.
     """
     async with build_actors(settings, rng) as actors:
         complete = await _until_stopped(_burst(settings, actors), stop)
@@ -106,7 +106,7 @@ async def _burst(settings: GeneratorSettings, actors: Actors) -> bool:
 
 
 async def _until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
-    """Do the work until it ends, or until `stop` is set, which cancels it.
+    """Await the work; setting `stop` cancels it.
 
     Returns:
         the work's result; None when it was stopped.
@@ -125,7 +125,7 @@ async def _until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
 
 @asynccontextmanager
 async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run something beside the body; it is cancelled at its end."""
+    """Run a coroutine beside the body, and cancel it at the body's end."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -141,25 +141,25 @@ async def _log_statistics(actors: Actors) -> None:
 
 
 class Pulse:
-    """Tell whether the event loop still turns. While the API is away the generator waits and stays healthy."""
+    """Heartbeat of the event loop, for `/health`. While the API is away the generator waits and stays healthy."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     async def beat(self) -> None:
-        """Note the time, again and again."""
+        """Store the time of a beat, for ever."""
         while True:
             self._last = time.monotonic()
             await asyncio.sleep(_PULSE_S)
 
     def alive(self) -> bool:
-        """Tell whether the last beat is recent."""
+        """Return whether the last beat is recent."""
         return time.monotonic() - self._last < _PULSE_MISSED_AFTER_S
 
 
 @asynccontextmanager
 async def _health(settings: GeneratorSettings) -> AsyncIterator[None]:
-    """Answer `/health` and `/metrics` while the body runs."""
+    """Serve `/health` and `/metrics` while the body runs."""
     pulse = Pulse()
     server = HealthServer(settings.health_host, settings.health_port, {"running": pulse.alive})
     server.start()

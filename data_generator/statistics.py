@@ -11,14 +11,14 @@ KINDS: Final[tuple[Kind, ...]] = ("user", "upload", "view", "comment", "flag")
 
 @dataclass
 class Statistics:
-    """Counts since the start.
+    """Counts of actions since the start.
 
     Attributes:
         done: accepted actions by kind.
         errors: actions that failed.
-        skipped: arrivals with nothing to act on yet, such as a view before the first image.
+        skipped: arrivals without a possible target, such as a view before the first image.
         late: arrivals whose action started more than a second late.
-        dropped: arrivals dropped because too many actions were under way.
+        dropped: arrivals dropped because too many actions were in flight.
     """
 
     done: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
@@ -53,7 +53,7 @@ class Statistics:
         return sum(self.done.values())
 
     def summary(self) -> str:
-        """One line: users, uploads, views, comments, flags, errors; what is rare only when it happened."""
+        """One line of counts: users, uploads, views, comments, flags, errors; rare counts only when above 0."""
         counts = {f"{kind}s": count for kind, count in self.done.items()} | {"errors": self.errors}
         rare = {"skipped": self.skipped, "late": self.late, "dropped": self.dropped}
         counts |= {name: count for name, count in rare.items() if count}

@@ -1,4 +1,4 @@
-"""The words of the traffic: people's names, captions, comments and reasons of flags."""
+"""Texts of the traffic: names, captions, comments and reasons of flags."""
 
 import random
 from typing import Final
@@ -44,7 +44,7 @@ class Texts:
 
     Args:
         rng: makes every choice, Faker's included, so the same seed gives the same texts.
-        faker: to use instead of a new one, which takes a while to make; it is seeded anew.
+        faker: existing instance, since a new one takes a while; it is seeded anew.
     """
 
     def __init__(self, rng: random.Random, faker: Faker | None = None) -> None:
@@ -57,7 +57,7 @@ class Texts:
         return f"{self.name()}_{self._rng.randint(10, 9999)}"
 
     def name(self) -> str:
-        """A name without a number of ours: many people share it."""
+        """A name without an added number, which several users may share."""
         return str(self._faker.user_name())
 
     def country(self) -> str:
@@ -78,5 +78,5 @@ class Texts:
         return self._rng.choice(FLAG_REASONS)
 
     def words(self, number: int) -> str:
-        """So many words."""
+        """Draw a number of words."""
         return " ".join(self._faker.words(number))

@@ -1,7 +1,7 @@
 """Sort the images of Food-11 into one folder per class: `python -m data_generator.transform_data`.
 
-Standard library only, like `extract_data`. Moves `<split>/<class>_<n>.jpg` to `<split>/class_<class>/`, within one
-file system and without touching what is sorted already, so it may be interrupted and run again.
+Standard library only, like `extract_data`. Moves `<split>/<class>_<n>.jpg` to `<split>/class_<class>/` within one file
+system. Sorted images stay, so the job may be interrupted and run again.
 """
 
 import argparse
@@ -19,7 +19,7 @@ log = logging.getLogger("transform-data")
 
 
 def sort_images(dataset: Path) -> int:
-    """Move every image that is not sorted yet.
+    """Move every unsorted image into its class folder.
 
     Returns:
         the number of images moved.
@@ -28,7 +28,7 @@ def sort_images(dataset: Path) -> int:
     for split in SPLITS:
         for number in range(len(CLASSES)):
             (dataset / split / class_folder(number)).mkdir(parents=True, exist_ok=True)
-        # A list: the folder must not change while it is read.
+        # As a list, because the folder must not change while it is read.
         for number, path in list(unsorted_images(dataset / split)):
             path.rename(dataset / split / class_folder(number) / path.name)
             moved += 1

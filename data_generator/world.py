@@ -1,4 +1,4 @@
-"""The generator's memory of the platform: recent images, comments and users, never more than fits its limits."""
+"""The generator's bounded memory of the platform: recent images, comments and users."""
 
 import random
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from data_generator.choice import RecentItems, WeightedChoice
 MAX_IMAGES: Final = 10_000
 MAX_COMMENTS: Final = 10_000
 MAX_USERS: Final = 10_000
-"""At each limit the item remembered longest ago makes room: about 6 MB in all."""
+"""Limits of the memory, about 6 MB in all; beyond each, the oldest item is dropped."""
 
 START_WEIGHT: Final = 1
 VIEW_WEIGHT: Final = 1
@@ -28,13 +28,13 @@ class KnownComment(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """The remembered part of the platform.
+    """Known images, comments and users.
 
     Attributes:
-        images: chosen by engagement: each starts with weight 1; a view adds 1, a comment 2, a flag 3, a flag on one of
-            its comments 2. Engagement draws engagement, so some images become popular.
-        comments: for flags on comments.
-        users: for uploads, comments and flags.
+        images: drawn by engagement: each starts with weight 1; a view adds 1, a comment 2, a flag 3, a flag on one of
+            its comments 2. Engagement attracts engagement, so some images become popular.
+        comments: targets of flags on comments.
+        users: actors of uploads, comments and flags.
     """
 
     images: WeightedChoice[UUID]
@@ -43,13 +43,13 @@ class World:
 
     @classmethod
     def empty(cls) -> "World":
-        """A world of which nothing is known yet."""
+        """An empty memory."""
         return cls(WeightedChoice(MAX_IMAGES), RecentItems(MAX_COMMENTS), RecentItems(MAX_USERS))
 
     def any_image(self, rng: random.Random) -> UUID | None:
-        """An image, the likelier the more engagement it has."""
+        """Draw an image in proportion to its engagement."""
         return self.images.draw(rng)
 
     def sizes(self) -> str:
-        """One line for the log."""
+        """Counts as one line for the log."""
         return f"known images={len(self.images)}, known comments={len(self.comments)}, known users={len(self.users)}"

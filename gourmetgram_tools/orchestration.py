@@ -1,4 +1,4 @@
-"""Airflow through its REST API: unpause a DAG, start a run of it, and follow the run to its end."""
+"""Client of Airflow's REST API: unpause a DAG, start a run of it, and follow the run to its end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import httpx
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.waiting import wait_for
 
-# Each poll costs two requests, beside those of the tasks themselves.
+# Seconds between two polls; each costs two requests beside those of the tasks.
 _POLL_S: Final = 1.0
 _RUN_ENDED: Final = frozenset({"success", "failed"})
 
@@ -32,10 +32,10 @@ class RunState(NamedTuple):
 
 
 class AirflowClient:
-    """A session with Airflow's API.
+    """Session with Airflow's API.
 
     Args:
-        client: carries the address of the api-server and the session's token; see `connect`.
+        client: HTTP client with the address of the api-server and the session's token; see `connect`.
     """
 
     def __init__(self, client: httpx.Client) -> None:
@@ -61,7 +61,7 @@ class AirflowClient:
             yield cls(client)
 
     def dags(self) -> list[dict[str, Any]]:
-        """Every DAG as the API describes it (`dag_id`, `is_paused`, `description` …)."""
+        """List every DAG as the API describes it (`dag_id`, `is_paused`, `description` …)."""
         found: list[dict[str, Any]] = _call(self._client, "GET", "/api/v2/dags")["dags"]
         return found
 
@@ -77,7 +77,7 @@ class AirflowClient:
         return str(run["dag_run_id"])
 
     def state(self, dag_id: str, run_id: str) -> RunState:
-        """State of a run and of its tasks."""
+        """Get the state of a run and of its tasks."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
         run = _call(self._client, "GET", path)
         instances = _call(self._client, "GET", f"{path}/taskInstances")["task_instances"]
@@ -92,7 +92,7 @@ class AirflowClient:
         Args:
             dag_id: the DAG.
             run_id: the run.
-            deadline_s: how long to wait.
+            deadline_s: longest wait, in seconds.
             progress: receives the state of each poll.
 
         Raises:
@@ -114,7 +114,7 @@ class AirflowClient:
 
 
 def _start(item: dict[str, Any]) -> str:
-    """Sorts what has not started yet to the end."""
+    """Sort key of tasks that have not started yet: at the end."""
     return item["start_date"] or "~"
 
 

@@ -1,4 +1,4 @@
-"""Runs of other programs, with their answer."""
+"""Runs of other programs, with their answers."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def last_line(self) -> str:
-        """Last line of standard error, or else of standard output: where programs put the reason."""
+        """Last line of standard error, or else of standard output, which is usually the reason of a failure."""
         lines = (self.error or self.output).splitlines()
         return lines[-1].strip() if lines else f"exit code {self.code}"
 
@@ -49,13 +49,13 @@ def ask(
 
     Args:
         program: name or path.
-        arguments: of the program.
+        arguments: arguments of the program.
         timeout_s: seconds after which the program is killed.
         environment: variables added to those of this process.
         folder: working directory.
 
     Returns:
-        The answer; None when the program is not installed.
+        Answer of the program; None when it is not installed.
     """
     path = shutil.which(program)
     if path is None:
@@ -80,5 +80,5 @@ def ask(
 
 
 def _text(stream: str | bytes | None) -> str:
-    """Decode what a killed program had written: subprocess leaves it as bytes."""
+    """Decode the output of a killed program: subprocess leaves it as bytes."""
     return (stream.decode(errors="replace") if isinstance(stream, bytes) else stream or "").strip()

@@ -1,4 +1,4 @@
-"""Writes moderation.large_training_data: LARGE_ROWS random rows (6,000,000 unless set), in files of about 30 MB."""
+"""Write moderation.large_training_data: LARGE_ROWS random rows (default 6,000,000), in files of about 30 MB."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ log = logging.getLogger("generate_large_dataset")
 
 
 def main() -> None:
-    """Write the table; the old one is replaced when the new one is complete."""
+    """Write the table; it replaces the old one when it is complete."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(message)s")
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     try:

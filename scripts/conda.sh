@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A Python environment for the scripts of the extended lab, active in every new login. Safe to run again.
-# The name is the one in the lab's text; the environment is made by Python itself, so that nothing else is installed.
+# Make a Python environment for the scripts of the extended lab, active in every new login. Idempotent.
+# The script's name comes from the lab's text; Python's own venv makes the environment, so nothing else is installed.
 # LAB_ENVIRONMENT chooses another folder.
 set -euo pipefail
 
@@ -17,7 +17,7 @@ fi
 if [[ -x "$folder/bin/pip" ]]; then
     echo "The environment $folder is there."
 else
-    # Also puts an interrupted one right.
+    # Also repairs an interrupted one.
     python3 -m venv --clear "$folder"
     echo "The environment $folder is new."
 fi

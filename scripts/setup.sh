@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All that the lab needs on a fresh Ubuntu or Debian machine: make, git, curl, Python environments, and Docker with its
-# plugins compose and buildx, usable without sudo. Safe to run again: what is there stays.
+# Install the lab's tools on a fresh Ubuntu or Debian machine: make, git, curl, Python environments, and Docker with its
+# plugins compose and buildx, usable without sudo. Idempotent: installed tools stay.
 set -euo pipefail
 
 user="${SUDO_USER:-$(id -un)}"
@@ -49,14 +49,14 @@ install_docker() {
     local compose script packages=()
     as_root apt-get update -qq
     if compose="$(compose_package)" && [[ -n "$(candidate docker-buildx)" ]]; then
-        # An engine of another publisher stays: the distribution's would throw it out.
+        # An engine of another publisher stays: the distribution's package would remove it.
         command -v docker >/dev/null || packages+=(docker.io)
         apt_install "${packages[@]}" "$compose" docker-buildx
         return
     fi
     echo "This release has no package of Docker's plugins: installing Docker by its publisher's script ..."
     script="$(mktemp)"
-    # To a file first: a download that breaks off must not run half a script.
+    # A file first: an interrupted download must not run half a script.
     curl -fsSL https://get.docker.com/ -o "$script" ||
         give_up "Docker's script cannot be downloaded from https://get.docker.com: check the network, then run this again."
     as_root sh "$script"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Make one image look viral: publish 110 view events for it straight to Kafka, past the API.
+"""Make one image look viral: publish 110 view events for it directly to Kafka, without the API.
 
-Needs nothing of this repository:  pip install kafka-python psycopg2-binary
+The script needs no code of this repository:  pip install kafka-python psycopg2-binary
 
 The counter `images.views` does not move, because no view went through the API.
 """
@@ -20,13 +20,13 @@ from kafka.errors import KafkaError
 TOPIC = "gourmetgram.views"
 VIEWS = 110
 SPREAD_SECONDS = 240.0
-"""The views lie this far back, all of them inside the window of five minutes."""
+"""Seconds over which the event times are spread, all inside the window of five minutes."""
 
 SETTINGS_FILES = [Path(__file__).resolve().parent.parent / "docker" / name for name in (".env.example", ".env")]
 """Files with the lab's login; the second wins."""
 
-# An image that was judged viral within the last hour is in cool-down: a burst on it would raise no request. The hour
-# counts from event to event, and the events of this burst begin four minutes ago.
+# An image with a `viral` decision within the last hour is in cool-down: a burst on it would raise no request. The
+# cool-down counts in event time, and the events of this burst begin four minutes ago.
 CHOOSE_IMAGE = """
 SELECT i.id::text FROM images AS i
 WHERE i.deleted_at IS NULL
@@ -73,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def lab_database() -> str:
-    """The lab's PostgreSQL with the login of docker/.env, else of docker/.env.example: no password stands here."""
+    """Address of the lab's PostgreSQL, with the login of docker/.env, else of docker/.env.example."""
     login = {"POSTGRES_USER": "user", "POSTGRES_PASSWORD": "", "POSTGRES_DB": "gourmetgram"}
     for path in SETTINGS_FILES:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -90,7 +90,7 @@ def lab_database() -> str:
 
 
 def choose_image(database_url: str) -> str | None:
-    """A random image that is not deleted, one out of cool-down if there is any; None when there is no image."""
+    """Choose a random image that is not deleted, if possible one out of cool-down; None without images."""
     connection = psycopg2.connect(database_url, connect_timeout=10)
     try:
         with connection.cursor() as cursor:

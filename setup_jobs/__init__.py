@@ -1,1 +1,1 @@
-"""Set-up jobs of the Compose lab: each prepares one server, may run again, and ends non-zero when it failed."""
+"""Set-up jobs of the Compose lab: each prepares one server, is idempotent, and ends non-zero on failure."""

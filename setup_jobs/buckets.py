@@ -1,4 +1,4 @@
-"""`python -m setup_jobs.buckets`: create the buckets of the object store. Existing ones stay as they are."""
+"""Create the buckets of the object store: `python -m setup_jobs.buckets`. Existing buckets stay as they are."""
 
 import sys
 
@@ -8,7 +8,7 @@ from gourmetgram.settings import ObjectStoreSettings
 
 
 def main() -> int:
-    """Create both buckets; returns the exit code, 1 with one line on standard error when one is missing."""
+    """Create both buckets; returns the exit code: 0, or 1 with one line on standard error after a failure."""
     try:
         buckets.create(ObjectStoreSettings.load())
     except PlatformError as error:

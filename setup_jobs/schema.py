@@ -1,4 +1,4 @@
-"""`python -m setup_jobs.schema`: bring the PostgreSQL schema up to date before services use it."""
+"""Bring the PostgreSQL schema up to date before services use it: `python -m setup_jobs.schema`."""
 
 import logging
 import sys
@@ -12,10 +12,10 @@ log = logging.getLogger("setup_jobs.schema")
 
 
 def main() -> int:
-    """Migrate once.
+    """Run the migrations once.
 
     Returns:
-        The exit code: 0 when the schema is up to date, 1 when it is not, 2 when a setting is wrong.
+        The exit code: 0 for a schema that is up to date, 1 for a failure, 2 for a wrong setting.
     """
     try:
         settings = PostgresSettings.load()

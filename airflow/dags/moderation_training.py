@@ -1,7 +1,7 @@
-"""Every day: rows and event history -> `moderation.training_data`, features as of each anchor, and the labels.
+"""Daily DAG: rows and event history to `moderation.training_data`, with features as of each anchor, and labels.
 
-`extract_data` takes one consistent snapshot of PostgreSQL, `transform_features` computes features and labels as of
-each anchor, `load_iceberg` makes the table's content equal to that in one commit.
+`extract_data` takes one consistent snapshot of PostgreSQL. `transform_features` computes features and labels as of each
+anchor. `load_iceberg` makes the table's content equal to them, in one commit.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -23,11 +23,11 @@ from airflow.sdk import dag, task
     doc_md=__doc__,
 )
 def moderation_training() -> None:
-    """Extract, transform, load."""
+    """Extract, transform and load the training data."""
 
     @task
     def extract_data() -> dict[str, Any]:
-        """Copy the needed columns of five tables to `raw/`, all as of one moment."""
+        """Copy the needed columns of five tables to `raw/`, all in one snapshot."""
         from platform_access import application_database, data_lake, no_retry_for_permanent_errors
 
         from gourmetgram.training_data.extract import extract

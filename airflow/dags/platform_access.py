@@ -13,12 +13,12 @@ from gourmetgram.settings import IcebergSettings, PostgresSettings
 def application_database() -> PostgresSettings:
     """The application's PostgreSQL: connection `gourmetgram_postgres`."""
     connection = Connection.get("gourmetgram_postgres")
-    # Airflow writes the scheme its own way.
+    # Airflow writes another scheme than libpq.
     return PostgresSettings(database_url="postgresql://" + connection.get_uri().split("://", 1)[1])
 
 
 def data_lake() -> IcebergSettings:
-    """The catalog and warehouse of PyIceberg's variables, with the login of connection `gourmetgram_minio`."""
+    """Catalog and warehouse of PyIceberg's variables, with the login of connection `gourmetgram_minio`."""
     connection = Connection.get("gourmetgram_minio")
     prefix = "pyiceberg_catalog__gourmetgram__s3__"
     return IcebergSettings.load().model_copy(

@@ -1,7 +1,7 @@
-"""Every hour: events of the broker -> Iceberg. Raw records are appended once, then 5-minute windows follow.
+"""Hourly DAG: events of the broker to Iceberg. Raw records are appended once, then 5-minute windows follow.
 
-The tasks hand each other nothing but small summaries for people: what there is to do is read from the tables'
-own snapshots, so every task can be cleared and run again, in any run.
+Each task reads its work from the snapshots of the tables; the summaries that tasks return are for people only. So every
+task is idempotent: it can be cleared and run again, in any run.
 """
 
 from dataclasses import asdict
@@ -24,7 +24,7 @@ from airflow.sdk import Variable, dag, task
     doc_md=__doc__,
 )
 def redpanda_event_aggregation() -> None:
-    """Raw events, the windows of each kind, and the checkpoint that people look at."""
+    """Aggregate raw events and the windows of each kind, and show the checkpoint."""
 
     @task
     def consume_and_aggregate_events(run_id: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def redpanda_event_aggregation() -> None:
 
     @task
     def commit_checkpoint() -> dict[str, Any]:
-        """Mirror the newest snapshot's offsets in a Variable, for people: nothing reads it."""
+        """Mirror the newest snapshot's offsets in a Variable for display; no code reads it."""
         from platform_access import data_lake, no_retry_for_permanent_errors
 
         from gourmetgram.lakehouse.checkpoint import VARIABLE, checkpoint_document

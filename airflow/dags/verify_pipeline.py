@@ -1,4 +1,4 @@
-"""Shows what the pipeline has made; exits with 1, naming the table, when one is missing, unreadable or empty.
+"""Print the tables of the pipeline; exit with 1, naming the table, when one is missing, unreadable or empty.
 
     docker exec airflow-scheduler python /opt/airflow/dags/verify_pipeline.py
 
@@ -19,7 +19,7 @@ def show(line: str) -> None:
 
 
 def main() -> int:
-    """Print the description; returns the exit code."""
+    """Print the description of the tables; returns the exit code."""
     try:
         with open_catalog(IcebergSettings.load()) as catalog:
             problems = verify(catalog, show)

@@ -1,1 +1,1 @@
-"""A past to learn from: users, images, views, comments and flags of the last days, reproducible by seed."""
+"""Backfill for training: users, images, views, comments and flags of the last days, reproducible by seed."""

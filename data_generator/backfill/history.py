@@ -1,6 +1,6 @@
-"""The history: who joined, who uploaded what, and everything that followed, in an order that needs no memory.
+"""The history: users, their uploads, and all reactions, generated in an order that needs little memory.
 
-Reproducible: the same seed, size and end give the same history, row by row and id by id.
+The same seed, size and end give the same history, row by row and id by id.
 """
 
 import random
@@ -39,7 +39,7 @@ class PastUser(NamedTuple):
 
 
 class PastImage(NamedTuple):
-    """An image, and what only the ground truth may know: its uploader's place and its traits."""
+    """An image with two facts for the ground truth only: its uploader's index and its traits."""
 
     id: str
     user: int
@@ -54,11 +54,11 @@ class PastEvent(NamedTuple):
 
     Attributes:
         event_id: UUID.
-        kind: what happened.
-        at_us: when, microseconds since the epoch.
+        kind: kind of event.
+        at_us: event time, microseconds since the epoch.
         id: of the comment or flag; None for views; the image's for uploads.
-        user_id: who; None for views.
-        comment_id: the flagged comment, if it is one.
+        user_id: the actor; None for views.
+        comment_id: the flagged comment; None for other events.
         text: of a comment, or a flag's reason.
         eligible: whether the actor's events count.
     """
@@ -78,9 +78,9 @@ class BackfillPlan:
     """Size and time of a history.
 
     Attributes:
-        seed: decides everything that is left to chance.
-        end: nothing happens later.
-        days: length.
+        seed: seed of all random draws.
+        end: time of the last possible event.
+        days: length of the history.
         images: number of uploads.
         events: uploads, views, comments and flags together; at least as many as images.
         test_account_rate: share of users that are test accounts.
@@ -95,7 +95,7 @@ class BackfillPlan:
 
     @property
     def start(self) -> datetime:
-        """When the first upload may happen."""
+        """Time of the first possible upload."""
         return self.end - timedelta(days=self.days)
 
     @property
@@ -105,19 +105,19 @@ class BackfillPlan:
 
 
 def latest_end(now: datetime) -> datetime:
-    """The end of a history made now: a whole hour, at least one hour ago.
+    """End of a history that is made now: a whole hour, at least one hour ago.
 
-    An event that reaches the broker more than an hour after its time raises no alert; and runs within the same hour
-    make the same history.
+    Events that reach the broker more than an hour after their time raise no alert. Runs within the same hour make the
+    same history.
     """
     return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
 
 
 class BackfillHistory:
-    """Users and images are made at once; their events are made image by image, when they are asked for.
+    """Generator of a history: users and images at once, events image by image on request.
 
     Args:
-        plan: what history to make.
+        plan: size and time of the history.
     """
 
     def __init__(self, plan: BackfillPlan) -> None:
@@ -128,14 +128,14 @@ class BackfillHistory:
         self._start_us, self._end_us = to_us(plan.start), to_us(plan.end)
         self.users = sorted((self._user(number) for number in range(plan.users)), key=lambda user: user.created_us)
         self._joined_us = [user.created_us for user in self.users]
-        # Few people do most of what is done.
+        # A few users cause most of the events.
         self._activity = list(accumulate(self._rng.lognormvariate(0.0, 1.0) for _user in self.users))
         self.images = [self._image(created_us) for created_us in self._upload_times()]
         self.reactions = self._share_out_reactions()
 
     @property
     def bounds_us(self) -> tuple[int, int]:
-        """The times of the first possible and the last possible event, microseconds since the epoch."""
+        """Times of the first and the last possible event, microseconds since the epoch."""
         return self._start_us, self._end_us
 
     def views(self, image: int) -> int:
@@ -143,16 +143,16 @@ class BackfillHistory:
         return self.reactions[image, "view"]
 
     def uploader(self, image: PastImage) -> PastUser:
-        """User who uploaded it."""
+        """Uploader of an image."""
         return self.users[image.user]
 
     def events(self, number: int) -> Iterator[PastEvent]:
-        """All events of an image: upload, comments, flags, views; not in the order of time.
+        """All events of an image: upload, comments, flags, views; not sorted by time.
 
-        Take all of them before asking for another image's.
+        Read them to the end before the events of another image.
         """
         image = self.images[number]
-        # Each image has its own random numbers: the texts of one do not change the times of the next.
+        # Each image has random numbers of its own, so the texts of one do not change the times of the next.
         rng = self._stream(f"image {number}")
         texts = Texts(rng, self._faker)
         uploader = self.uploader(image)
@@ -169,7 +169,7 @@ class BackfillHistory:
 
     def _user(self, number: int) -> PastUser:
         rng = self._rng
-        # The first is an old account, so that at every moment a user can upload.
+        # The first account is an old one, so that each upload has a possible uploader.
         is_new = number > 0 and rng.random() < model.SHARE_OF_NEW_ACCOUNTS
         if is_new:
             created_us = rng.randrange(self._start_us, self._end_us)
@@ -177,7 +177,7 @@ class BackfillHistory:
             created_us = self._start_us - 1 - round(rng.random() * model.DAYS_BEFORE * model.DAY_S * SECOND_US)
         return PastUser(
             id=_uuid(rng),
-            # Never the name of a live user, whose names end with a number below 10,000 and have no such middle part.
+            # Never the name of a live user: those end with a number below 10,000 and have no such middle part.
             username=f"{self._texts.name()}_s{self.plan.seed}_{number}",
             country=self._texts.country(),
             year_of_birth=rng.randint(OLDEST_BIRTH_YEAR, self.plan.end.year - YOUNGEST_AGE_YEARS),
@@ -207,12 +207,12 @@ class BackfillHistory:
         return PastImage(_uuid(rng), user, category, caption, created_us, traits)
 
     def _somebody(self, rng: random.Random, at_us: int) -> int:
-        """Index of a user who has joined by then, the likelier the more active."""
+        """Index of a user that had joined by then, drawn in proportion to activity."""
         joined = bisect_left(self._joined_us, at_us)
         return bisect_left(self._activity, rng.random() * self._activity[joined - 1])
 
     def _share_out_reactions(self) -> Counter[tuple[int, EventKind]]:
-        """Deal out exactly the planned number of views, comments and flags by the images' interest."""
+        """Distribute the planned number of views, comments and flags over the images by their interest."""
         interests = [model.interest(self._rng, image.traits, self._lifetime_s(image)) for image in self.images]
         cells = [(number, kind) for number in range(len(self.images)) for kind in _REACTIONS]
         weights = list(accumulate(weight for interest in interests for weight in interest))
@@ -268,7 +268,7 @@ def _hour(moment_us: int) -> int:
 
 
 def _uuid(rng: random.Random) -> str:
-    """A random UUID (version 4), made twice as fast as by the uuid module."""
+    """A random UUID (version 4), twice as fast as from the uuid module."""
     bits = rng.getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | (0x4 << 76) | (0x2 << 62)
     digits = f"{bits:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

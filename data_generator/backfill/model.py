@@ -1,4 +1,4 @@
-"""Behaviour of people in the backfilled past. All of the model's numbers are in this file.
+"""Behaviour of users in the backfill. All numbers of the model are in this file.
 
 **People.** Most joined during the year before, some during the history itself. Each has a *trouble*, a number from 0 to
 1 (Beta): on average 0.17 for old accounts, 0.33 for the new ones.
@@ -7,22 +7,23 @@
 
     sigmoid(-3.2 + 8 trouble + 2 exp(-account age / 7 days) + 0.5 [uploaded between 0 and 5 UTC] + N(0, 0.5))
 
-which makes about one in four harmful. What others can notice is its *severity*, 0 to 1: Beta(4, 2) when harmful (mean
-0.67), Beta(1.5, 6) when not (mean 0.2). The two overlap, so no behaviour proves either: images differ gradually.
-*Popularity* is log-normal and knows nothing of harm; 4 % go viral on top of it (8 times the views, half of them within
+which makes about one in four harmful. Users notice only its *severity*, 0 to 1: Beta(4, 2) when harmful (mean
+0.67), Beta(1.5, 6) when not (mean 0.2). The two overlap, so no behaviour proves harm: images differ gradually.
+*Popularity* is log-normal and independent of harm; 4 % of the images also go viral (8 times the views, half of them
+within
 some minutes). So the most viewed images are mostly harmless, and a few are not.
 
-**What severity changes**, each a little:
+**Effects of severity**, each a small one:
 
 - captions: missing with a probability of 0.02 + 0.6 severity, and otherwise shorter;
 - categories: meat, fried food and seafood are up to twice as likely;
 - comments: 0.05 (1 + 4 severity) for each view;
 - flags: 0.0008 exp(5 severity) for each view, sooner after the upload. A harmless image with ten thousand views gets
-  some all the same: rules that count flags are fooled by popularity.
+  some flags, too: popularity misleads rules that count flags.
 
 **Times.** Interest fades: 70 % of the reactions come with a mean delay of 1.5 hours, 30 % with one of 10 hours. Uploads
-follow the hours of the day. Nothing happens after the history's end: delays are drawn within it, and images that are
-younger at the end get fewer of the events.
+follow the hours of the day. No event is later than the history's end: delays are drawn within it, and younger images
+get fewer events.
 """
 
 import math
@@ -35,7 +36,7 @@ DAY_S: Final = 24 * HOUR_S
 
 SHARE_OF_NEW_ACCOUNTS: Final = 0.3
 DAYS_BEFORE: Final = 365.0
-"""Old accounts joined within so many days before the history's begin."""
+"""Old accounts joined within this number of days before the history begins."""
 
 NIGHT_HOURS: Final = range(5)
 SHARE_VIRAL: Final = 0.04
@@ -45,18 +46,18 @@ VIRAL_BURST_DELAY_S: Final = 3 * HOUR_S
 VIRAL_BURST_SPREAD_S: Final = 600.0
 FLAG_LAG_S: Final = HOUR_S
 COMMENT_FLAG_SHARE: Final = 0.3
-"""Of the flags made after the image's first comment."""
+"""Share of the flags after an image's first comment that flag a comment."""
 
 # Share and mean delay (s) of the two parts of fading interest.
 FADING: Final = ((0.7, 1.5 * HOUR_S), (0.3, 10 * HOUR_S))
 
-# How likely an upload is in each hour of the day, UTC, against the busiest.
+# Likelihood of an upload in each hour of the day (UTC), relative to the busiest hour.
 UPLOADS_BY_HOUR: Final = (
     *(0.35, 0.25, 0.2, 0.15, 0.15, 0.2, 0.3, 0.45, 0.55, 0.6, 0.65, 0.8),
     *(1.0, 0.9, 0.65, 0.55, 0.6, 0.75, 0.95, 1.0, 0.9, 0.75, 0.6, 0.45),
 )
 
-# How common each category is; the second number is what full severity multiplies it by.
+# Frequency of each category, and the factor by which full severity multiplies it.
 CATEGORIES: Final = (
     ("Bread", 1.0, 1.0),
     ("Dairy product", 0.5, 1.0),
@@ -78,9 +79,9 @@ class Traits:
 
     Attributes:
         harm_probability: 0 to 1, from its uploader and time.
-        harmful: the truth, drawn with that probability.
-        severity: 0 to 1, how much of it others notice.
-        popularity: views against those of a median image.
+        harmful: the ground truth, drawn with that probability.
+        severity: 0 to 1, how strongly users notice the harm.
+        popularity: views relative to those of a median image.
         viral: whether it goes viral.
     """
 
@@ -127,7 +128,7 @@ def has_caption(rng: random.Random, severity: float) -> bool:
 
 
 def extra_caption_words(rng: random.Random, severity: float) -> int:
-    """Words beyond the usual few."""
+    """Draw the number of words of a caption beyond the usual few."""
     return int(12 * (1 - severity) * rng.random())
 
 
@@ -167,7 +168,7 @@ def draw_flag_delay(rng: random.Random, severity: float, lifetime_s: float) -> f
 
 
 def _faded(lifetime_s: float) -> float:
-    """The share of all reactions that come within the lifetime."""
+    """Share of all reactions that come within the lifetime."""
     return sum(share * _exponential_cdf(lifetime_s, mean) for share, mean in FADING)
 
 

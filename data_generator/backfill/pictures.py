@@ -14,7 +14,7 @@ from gourmetgram.settings import ObjectStoreSettings
 SPLIT: Final = "training"
 FOLDER: Final = "synthetic"
 NUMBER: Final = len(CLASSES) * VARIANTS
-"""Pictures in all: four of each category, 2 MB together."""
+"""Number of pictures: four of each category, 2 MB together."""
 
 
 def store_pictures(settings: ObjectStoreSettings, each: Callable[[], None]) -> dict[str, list[str]]:

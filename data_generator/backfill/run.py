@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 def run_backfill(settings: GeneratorSettings) -> int:
-    """Write the past that the settings describe; a second run with the same seed changes nothing.
+    """Write the backfill that the settings describe; a second run with the same seed changes nothing.
 
     Returns:
-        the exit code: a failure when nothing was written and nothing was there.
+        the exit code: 1 when the history was neither written nor in the database before.
     """
     engine = create_worker_engine(
         PostgresSettings.load(), "backfill", statement_timeout_ms=STATEMENT_TIMEOUT_MS, lock_timeout_ms=60_000
@@ -95,7 +95,7 @@ def _bars() -> Iterator[Progress]:
 
 
 class _advance:  # noqa: N801 - called like a function
-    """Moves a bar on, and writes a log line for each tenth where no terminal shows bars."""
+    """Advances a progress bar; without a terminal it logs each tenth instead."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task, self._logged = progress, task, 0

@@ -1,6 +1,6 @@
-"""Writing a history: its rows and its events in one transaction, so that all of it is there or none.
+"""Writes a history: rows and events in one transaction, all or nothing.
 
-Events are collected in a temporary table and then written in the order of time, slice by slice: the topics look as if
+Events are collected in a temporary table, then written in the order of time, slice by slice. So the topics look as if
 they had been filled live.
 """
 
@@ -20,7 +20,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import EventKind
 
 LOCK_KEY: Final = 0x6261636B66696C
-"""Of the advisory lock that lets one backfill run at a time: "backfil" in ASCII."""
+"""Key of the advisory lock that lets one backfill run at a time: "backfil" in ASCII."""
 
 STATEMENT_TIMEOUT_MS: Final = 10 * 60 * 1000
 SLICES: Final = 100
@@ -92,9 +92,9 @@ class HistoryStore:
     """Writes histories into the application database.
 
     Args:
-        engine: of the database; a statement may take minutes there.
-        topics: names of the topics by kind of event.
-        tos_version: the terms of service that past users accepted.
+        engine: engine of the database, without a limit of seconds for a statement.
+        topics: topic names by kind of event.
+        tos_version: version of the terms of service that the users accepted.
     """
 
     def __init__(self, engine: Engine, topics: Mapping[EventKind, str], tos_version: int) -> None:
@@ -103,20 +103,20 @@ class HistoryStore:
         self._insert_events = _insert_events(topics)
 
     def holds(self, history: BackfillHistory) -> bool:
-        """Tell whether a history of this seed is in the database."""
+        """Return whether a history of this seed is in the database."""
         with self._engine.connect() as connection:
             return _holds(connection, history)
 
     def write(self, history: BackfillHistory, pictures: Mapping[str, Sequence[str]], steps: Steps) -> None:
-        """Write all of it, or nothing.
+        """Write the whole history, or nothing.
 
         Args:
-            history: what happened.
+            history: the history to write.
             pictures: addresses of pictures by category.
-            steps: told of the progress.
+            steps: receives the progress.
 
         Raises:
-            PermanentError: it is there already, or another backfill is running.
+            PermanentError: this history is in the database already, or another backfill runs.
         """
         with self._engine.begin() as connection:
             if not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": LOCK_KEY}):
@@ -160,13 +160,13 @@ def _insert_events(topics: Mapping[EventKind, str]) -> str:
     """One statement for all kinds, so that the outbox is filled in the order of time."""
     parts = [f"({select_events(kind, topics[kind], source)})" for kind, source in _SOURCES.items()]
     columns = "event_id, topic, message_key, payload, created_at"
-    # A colon before a name is a parameter to SQLAlchemy; casts are not, it knows them.
+    # SQLAlchemy takes a colon before a name for a parameter; casts (`::`) are no parameters.
     return f"""{INSERT_EVENTS}
     SELECT {columns} FROM ({" UNION ALL ".join(parts)}) AS everything ({columns}) ORDER BY created_at, event_id"""
 
 
 def _slices(history: BackfillHistory) -> Iterator[tuple[int, int]]:
-    """Half-open pieces of the history's time, microseconds since the epoch."""
+    """Half-open slices of the history's time, in microseconds since the epoch."""
     begin, end = history.bounds_us
     cuts = [begin + (end + 1 - begin) * number // SLICES for number in range(SLICES + 1)]
     yield from pairwise(cuts)
@@ -207,7 +207,7 @@ def _copy(
     rows: Iterable[tuple[object, ...]],
     copied: Callable[[int], object] = lambda _number: None,
 ) -> None:
-    """Send rows to a table, some thousand at a time."""
+    """Copy rows to a table, some thousand at a time."""
     cursor: Any = connection.connection.cursor()
     iterator = iter(rows)
     while batch := list(islice(iterator, _ROWS_PER_COPY)):

@@ -1,4 +1,4 @@
-"""The ground truth: what the behaviour model drew for each image. A file, and never a row of the platform."""
+"""The ground truth: hidden properties of each image. They stand in a file, never in a row of the platform."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`gourmetgram audit`: do all stores agree, to the event?"""
+"""`gourmetgram audit`: comparison of all stores, exact to the event."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ from gourmetgram_tools.local.stack import Stack
 
 def audit(
     context: typer.Context,
-    deadline: Annotated[float, typer.Option(help="Seconds to wait until nothing is under way any more.")] = 60.0,
+    deadline: Annotated[float, typer.Option(help="Seconds to wait until no event is in flight.")] = 60.0,
     pause_traffic: Annotated[
-        bool, typer.Option("--pause-traffic", help="Stop the stack's data generator meanwhile.")
+        bool, typer.Option("--pause-traffic", help="Stop the stack's data generator during the audit.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Rows that API v1 wrote without events are differences too.")
+        bool, typer.Option("--strict", help="Count rows of API v1, which have no events, as differences.")
     ] = False,
-    examples: Annotated[int, typer.Option(min=0, help="Differences shown of each check.")] = 5,
+    examples: Annotated[int, typer.Option(min=0, help="Number of differences shown for each check.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Compare rows, events, windows, requests, decisions and objects; exit 1 when they differ."""
-    # Imported when it runs: the clients of the stores take a second that `status` need not wait for.
+    # Imported here: the clients of the stores take a second to import, which `status` does not need.
     from gourmetgram_tools.cli.audit_view import audited, print_audit
     from gourmetgram_tools.cli.output import page, print_json
 
@@ -46,7 +46,7 @@ def audit(
 
 @contextmanager
 def traffic_paused(stack: Stack | None) -> Iterator[None]:
-    """Stop a stack's data generator for a while; one that does not run stays stopped."""
+    """Stop a stack's data generator during the block; a stopped one stays stopped."""
     name = "data_generator"
     if stack is None or not any(part.name == name and part.pid is not None for part in stack.status()):
         yield

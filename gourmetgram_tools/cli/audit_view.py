@@ -1,4 +1,4 @@
-"""The audit as people follow and read it. Everything but long ids fits 100 columns."""
+"""Display of an audit and its progress, at most 100 columns wide except for long ids."""
 
 import pyarrow as pa
 from rich.box import SIMPLE_HEAD
@@ -14,8 +14,8 @@ from gourmetgram_tools.inspection.quiescence import DEFAULT_DEADLINE_S
 
 
 def audited(platform: Platform, deadline_s: float = DEFAULT_DEADLINE_S, strict: bool = False) -> AuditResult:
-    """Run the audit; what it waits for is shown on standard error."""
-    # Arrow's own allocator keeps what is freed, which is some 100 MB after millions of rows.
+    """Run the audit; standard error shows the reasons of a wait."""
+    # Arrow's own allocator keeps freed memory: some 100 MB after millions of rows.
     pa.set_memory_pool(pa.system_memory_pool())
     with errors.status("Audit") as status:
 

@@ -1,4 +1,4 @@
-"""`gourmetgram burst`: make one image go viral, and show what the platform decides."""
+"""`gourmetgram burst`: a viral burst on one image, with the decisions that follow."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ def burst(
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Send views, comments and flags to one image, wait for its decisions, and show its trace."""
-    # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
+    # Imported here: the clients of the stores take a second to import, which `status` does not need.
     from gourmetgram_tools.cli.burst_view import show_burst
     from gourmetgram_tools.cli.output import page
     from gourmetgram_tools.inspection.burst import BurstPlan, expected_triggers

@@ -1,4 +1,4 @@
-"""A burst as people follow it: its decisions, how long each took, and the image's trace."""
+"""Display of a burst: its decisions, the time that each took, and the image's trace."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,13 +23,13 @@ def show_burst(
     plan: BurstPlan,
     deadline_s: float = DECISION_DEADLINE_S,
 ) -> str:
-    """Send a burst, and print its decisions with their times, and its trace.
+    """Send a burst, and print its decisions with their delays, and its trace.
 
     Returns:
         the image's id.
 
     Raises:
-        PlatformError: the burst failed, or no decision came.
+        PlatformError: the burst failed, or no decision followed.
     """
     with errors.status("Burst") as status:
         result = send_burst(

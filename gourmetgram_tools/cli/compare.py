@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 DEFAULT_REPORT = Path("comparison.html")
 
 COMPOSE_TRACE: Final = "gourmetgram trace --target compose {image_id}"
-"""The command that follows an image of the Compose lab, with `{image_id}` in it."""
+"""Command that traces an image of the Compose lab, with the placeholder `{image_id}`."""
 
 
 def compare(
     context: typer.Context,
-    html: Annotated[Path, typer.Option("--html", help="Where the report is written.")] = DEFAULT_REPORT,
-    examples: Annotated[int, typer.Option(min=0, help="Disagreements shown of each kind.")] = 5,
+    html: Annotated[Path, typer.Option("--html", help="Path of the report.")] = DEFAULT_REPORT,
+    examples: Annotated[int, typer.Option(min=0, help="Number of disagreements shown for each kind.")] = 5,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Compare rules and model on held-out images and on decisions, here and in an HTML report with plots."""
     variables = running_environment(context, stack, target, ("postgres", "minio"))
-    # Imported when it runs: scikit-learn, matplotlib and PyIceberg take seconds that `status` need not wait for.
+    # Imported here: scikit-learn, matplotlib and PyIceberg take seconds to import, which `status` does not need.
     from gourmetgram_tools.cli.compare_view import print_comparison
     from gourmetgram_tools.cli.output import page
     from gourmetgram_tools.comparison.report import write_report
@@ -41,13 +41,13 @@ def compare(
 
 
 def trace_command(stack_name: str) -> str:
-    """The command that follows an image of a local stack, with `{image_id}` in it."""
+    """Command that traces an image of a local stack, with the placeholder `{image_id}`."""
     option = "" if stack_name == "default" else f"--stack {stack_name} "
     return f"gourmetgram {option}trace {{image_id}}"
 
 
 def compared(variables: dict[str, str], trace_command: str) -> "Comparison":
-    """Compare on the platform that the variables name.
+    """Compare rules and model on the platform that the variables name.
 
     Raises:
         TransientError: a store is away.

@@ -1,4 +1,4 @@
-"""The comparison as people read it in a terminal, at most 100 columns wide (commands excepted)."""
+"""Display of a comparison in a terminal, at most 100 columns wide except for commands."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -46,5 +46,5 @@ def _print_counts(console: Console, decisions: DecisionComparison) -> None:
 
 
 def _print_apart(console: Console, what: str, rules: float, by_rules: str, model: float, by_model: str) -> None:
-    # A trigger is what a message says; `[` in it is no markup.
+    # A trigger is text of a message, in which `[` is no markup.
     console.print(f"  {what}: rules {rules:.2f} {by_rules}, model {model:.2f} {by_model}", markup=False)

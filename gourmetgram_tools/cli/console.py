@@ -1,4 +1,4 @@
-"""Shared parts of all subcommands: the console, the stack they act on, and the display of a longer operation."""
+"""Shared parts of all subcommands: the console, the selected stack, and the display of a longer operation."""
 
 import time
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ from gourmetgram_tools.local.stack import Stack
 console: Final = Console()
 errors: Final = Console(stderr=True)
 
-# Steps shorter than this are not worth a line: a second `up` has a dozen of them.
+# Seconds below which a step gets no line: a second `up` has a dozen of such steps.
 _WORTH_A_LINE_S = 0.1
-# Without a terminal (a log of CI), details are printed line by line, but not each of thousands.
+# Seconds between two details without a terminal (a log of CI), since there may be thousands.
 _DETAIL_EVERY_S = 10.0
 
 
 def selected_stack(context: typer.Context) -> Stack:
-    """The stack named by `--stack` or GOURMETGRAM_STACK; it must have been brought up before."""
+    """The stack that `--stack` or GOURMETGRAM_STACK names; it must exist."""
     return Stack.load(context.obj)
 
 
 class ConsoleProgress:
-    """Shows the step under way with a spinner, and each finished one as a line with its duration."""
+    """Shows the current step with a spinner, and each finished step as a line with its duration."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[StepReport]:
-        """Show one step; its details follow its title while it lasts."""
+        """Show one step; its latest detail follows its title."""
         started = last_detail = time.monotonic()
         with console.status(title) as status:
 

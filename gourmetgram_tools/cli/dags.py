@@ -21,7 +21,7 @@ _STYLES = {"success": "green", "failed": "red", "running": "yellow"}
 
 @contextmanager
 def airflow_of(stack: Stack) -> Iterator[AirflowClient]:
-    """A session with a stack's Airflow, with the lab's login.
+    """Open a session with a stack's Airflow, with the lab's login.
 
     Raises:
         StackError: the stack is not up.

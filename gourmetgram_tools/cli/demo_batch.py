@@ -1,4 +1,4 @@
-"""The demonstration's batch half: a past, its tables, training data, a model, and the model's own decisions."""
+"""Batch half of the demonstration: a backfill, its tables, training data, a model, and the model's decisions."""
 
 import time
 from collections.abc import Callable
@@ -41,14 +41,14 @@ Heading = Callable[[str], None]
 
 
 class BatchDemo:
-    """The steps after the first decisions.
+    """Steps after the first decisions.
 
     Args:
-        console: where to print.
-        heading: begins a step.
-        site: where everything runs; its traffic is paused.
-        platform: where its stores are.
-        variables: with which its stores and its API are reached.
+        console: receives the output.
+        heading: prints the heading of a step.
+        site: local stack or Compose lab, with its traffic paused.
+        platform: addresses of the stores.
+        variables: settings with which its stores and its API are reached.
     """
 
     def __init__(
@@ -61,33 +61,33 @@ class BatchDemo:
         self._variables = variables
 
     def run(self, image_id: str, html: Path) -> int:
-        """Run them all.
+        """Run all steps.
 
         Args:
-            image_id: of the first burst, which becomes training data.
-            html: where the comparison is written.
+            image_id: image of the first burst, which becomes training data.
+            html: path of the comparison.
 
         Returns:
-            how many stored features differ from those computed again offline.
+            the number of stored features that differ from their offline computation.
 
         Raises:
             PlatformError: a step failed.
         """
-        self._heading("A past to learn from: a week of uploads, views, comments and flags")
+        self._heading("Backfill, history for training: a week of uploads, views, comments and flags")
         self._site.backfill()
         self._wait_for_rest()
         self._heading("Airflow: the event history becomes Iceberg tables, and those become training data")
         self._run_dag(AGGREGATION)
         self._run_dag(TRAINING)
         self._show_training_rows(image_id)
-        self._heading("A model, trained from that snapshot, judged on later images, and published")
+        self._heading("A model, trained from that snapshot, evaluated on later images, and published")
         self._train()
-        self._heading("Another image goes viral: the rules decide, the model gives its opinion beside them")
+        self._heading("Another image goes viral: the rules decide, the model scores in shadow mode")
         self._burst_in_mode("shadow")
-        self._heading("A third one: now the model decides")
+        self._heading("A third image goes viral: the model decides")
         self._burst_in_mode("model")
-        self._heading("Are the features that were served those that training computes?")
-        # The two bursts become history too.
+        self._heading("Train/serve skew: served features beside those that training computes")
+        # The events of both bursts become history, too.
         self._run_dag(AGGREGATION)
         skew = measured(self._variables)
         print_skew(self._console, skew)
@@ -96,14 +96,14 @@ class BatchDemo:
         return skew.differences
 
     def _wait_for_rest(self) -> None:
-        """Wait until every past event is published and counted."""
+        """Wait until every backfilled event is published and counted."""
         engine = create_worker_engine(self._platform.postgres, "gourmetgram-demo")
         try:
-            with errors.status("Events on their way") as status:
+            with errors.status("Events in flight") as status:
                 wait_for_rest(
                     lambda: look(self._platform, engine),
                     time.monotonic() + _REST_DEADLINE_S,
-                    lambda text: status.update(f"Events on their way: {text}"),
+                    lambda text: status.update(f"Events in flight: {text}"),
                 )
         finally:
             engine.dispose()
@@ -113,13 +113,13 @@ class BatchDemo:
             follow(airflow, name, airflow.trigger(name), _DAG_DEADLINE_S)
 
     def _show_training_rows(self, image_id: str) -> None:
-        self._console.print(f"The image that went viral, {image_id}, is part of both now:")
+        self._console.print(f"The viral image {image_id} is part of both now:")
         lake_image = read_lake_image(self._platform.iceberg, image_id, datetime.now(UTC) - timedelta(days=1))
         if lake_image:
             print_lake_image(self._console, lake_image)
 
     def _train(self) -> None:
-        """As `gourmetgram train --publish`."""
+        """Train and publish, like `gourmetgram train --publish`."""
         publisher = publisher_of(self._variables)
         run = trained(self._variables, publisher)
         package = publisher.publish(run.package)
@@ -134,7 +134,7 @@ class BatchDemo:
         show_burst(self._console, self._platform, self._variables, BurstPlan())
 
     def _wait_for_model(self) -> None:
-        """Wait until the scorer has the published model."""
+        """Wait until the scorer has loaded the published model."""
         version = publisher_of(self._variables).read_active().metadata["version"]
         wait_for(
             self._site.scorer_health,

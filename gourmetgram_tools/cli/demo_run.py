@@ -1,4 +1,4 @@
-"""The demonstration, step by step: from traffic to the first decisions, then the batch half, then the audit."""
+"""Steps of the demonstration: traffic, a burst and its decisions, the batch half, the audit."""
 
 import time
 from pathlib import Path
@@ -25,7 +25,7 @@ from gourmetgram_tools.local.services import inherited_environment
 
 
 class DemoSettings(Settings):
-    """Rate of the demonstration's traffic."""
+    """Settings of the demonstration's traffic."""
 
     gourmetgram_demo_arrival_rate: float = 72_000.0
     """Events an hour of the traffic that the demonstration adds; 72,000 = 20 a second."""
@@ -35,10 +35,10 @@ class Demo(NamedTuple):
     """Options of a demonstration.
 
     Attributes:
-        context: of the command; its object is the stack's name.
-        seconds: of traffic.
+        context: context of the command; its object is the stack's name.
+        seconds: duration of the traffic.
         real_time_only: stop after the first decisions.
-        html: where the comparison is written.
+        html: path of the comparison.
         target: a local stack, or the Compose lab.
     """
 
@@ -67,7 +67,7 @@ class Headings:
 
 
 def run_demo(demo: Demo) -> None:
-    """Run all steps, and print how long they took; exits with 1 when stores or features differ."""
+    """Run all steps, and print their duration; exits with 1 when stores or features differ."""
     started = time.monotonic()
     console = page()
     heading = Headings(console)
@@ -78,7 +78,7 @@ def run_demo(demo: Demo) -> None:
     variables = environment(demo.context, None, demo.target)
     heading(f"{demo.seconds:g} seconds of traffic: users upload, view, comment and flag")
     _traffic(console, variables, platform, demo.seconds)
-    heading("One image goes viral, is judged by the rules, and its way through every store")
+    heading("One image goes viral: its decisions by the rules, and its way through every store")
     image_id = show_burst(console, platform, variables, BurstPlan())
     with site.traffic_paused():
         batch = BatchDemo(console, heading, site, platform, variables)
@@ -92,7 +92,7 @@ def run_demo(demo: Demo) -> None:
 
 
 def _end(console: Console, heading: Headings, demo: Demo, site: Site, image_id: str, seconds: float) -> None:
-    heading("Everything stays up: look around")
+    heading("Everything stays up: its pages")
     links(demo.context, "localhost", None, demo.target)
     if not demo.real_time_only:
         console.print(f"\nRules and model side by side: {demo.html.resolve()}", highlight=False, soft_wrap=True)
@@ -104,7 +104,7 @@ def _end(console: Console, heading: Headings, demo: Demo, site: Site, image_id: 
 
 
 def _traffic(console: Console, site_variables: dict[str, str], platform: Platform, seconds: float) -> None:
-    """Run a second generator at the demonstration's rate, and show what it causes."""
+    """Run a second generator at the demonstration's rate, and show the growing counts."""
     variables = {
         **inherited_environment(),
         **site_variables,

@@ -1,4 +1,4 @@
-"""Where a demonstration runs: a local stack, or the Compose lab."""
+"""Site of a demonstration: a local stack, or the Compose lab."""
 
 import subprocess
 import sys
@@ -34,46 +34,46 @@ _HEALTHY_S: Final = 300.0
 
 
 class Site(Protocol):
-    """What a demonstration does to the platform that it cannot do through its stores and its API."""
+    """Actions of a demonstration that need more than the platform's stores and API."""
 
     @property
     def folder(self) -> Path:
-        """Where files go that are not the platform's."""
+        """Folder for files of the demonstration."""
 
     @property
     def trace_command(self) -> str:
-        """The command that follows an image, with `{image_id}` in it."""
+        """Command that traces an image, with the placeholder `{image_id}`."""
 
     @property
     def mode_is_kept_in(self) -> str:
-        """Where the scorer's mode is remembered."""
+        """Place of the setting that keeps the scorer's mode, for a message."""
 
     def up(self, *, airflow: bool) -> None:
-        """Bring everything up, the scorer with rules, and wait until it is healthy."""
+        """Start the platform, with a scorer that uses the rules, and wait until all is healthy."""
 
     def traffic_paused(self) -> AbstractContextManager[None]:
-        """Stop the steady traffic for a while."""
+        """Stop the steady traffic during the block."""
 
     def backfill(self) -> None:
-        """Write a past; one that is there already is left as it is."""
+        """Write a backfill; an existing one stays as it is."""
 
     def airflow(self) -> AbstractContextManager[AirflowClient]:
-        """A session with Airflow."""
+        """Open a session with Airflow."""
 
     def use_mode(self, mode: str) -> None:
         """Start the scorer again in another mode."""
 
     def scorer_health(self) -> dict[str, Any]:
-        """The scorer's answer to `/health`."""
+        """Get the scorer's answer to `/health`."""
 
 
 def site_of(context: typer.Context, target: Target) -> Site:
-    """The site that a command's options name."""
+    """Site that a command's options name."""
     return _Lab() if target is Target.COMPOSE else _Local(Stack(context.obj))
 
 
 class _Local:
-    """A local stack."""
+    """Demonstration on a local stack."""
 
     mode_is_kept_in = "INFERENCE_MODE in the stack's overrides.env"
 
@@ -83,7 +83,7 @@ class _Local:
         self.trace_command = trace_command(stack.name)
 
     def up(self, *, airflow: bool) -> None:
-        # The first burst is judged by the rules, also when an earlier demonstration ended with a model.
+        # The rules score the first burst, also when an earlier demonstration ended with a model.
         self._stack.override("INFERENCE_MODE", "heuristic")
         self._stack.up((*DEFAULT_SERVICES, *AIRFLOW) if airflow else DEFAULT_SERVICES, ConsoleProgress())
 
@@ -115,7 +115,7 @@ class _Local:
 
 
 class _Lab:
-    """The Compose lab of this machine."""
+    """Demonstration on the Compose lab of this machine."""
 
     folder = PROJECT_ROOT / ".stack" / "compose-demo"
     trace_command = COMPOSE_TRACE
@@ -140,7 +140,7 @@ class _Lab:
             compose("start", _GENERATOR)
 
     def backfill(self) -> None:
-        # In its container: the addresses of the pictures are then those that the lab's API writes.
+        # In a container, so that pictures get the addresses that the lab's API writes.
         chosen = {"GENERATOR_MODE": "backfill"} | {
             name: value for name, value in process_environment().items() if name.startswith("GENERATOR_BACKFILL_")
         }

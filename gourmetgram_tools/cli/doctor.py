@@ -1,4 +1,4 @@
-"""`gourmetgram doctor`: what keeps the Compose lab from working here, and what to do."""
+"""`gourmetgram doctor`: problems that keep the Compose lab from working here, with advice."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ _STYLES = {"ok": ("green", "✓"), "warning": ("yellow", "!"), "problem": ("red"
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
-    """Look for what keeps the lab on Docker Compose from working on this machine; exit 1 when something does."""
+    """Find problems that keep the lab on Docker Compose from working on this machine; exit 1 when there is one."""
     from gourmetgram_tools.cli.output import print_json
     from gourmetgram_tools.doctor.examination import examine
     from gourmetgram_tools.doctor.findings import Level

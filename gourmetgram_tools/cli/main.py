@@ -22,7 +22,7 @@ from gourmetgram_tools.cli.trace import trace
 app = typer.Typer(
     help="The GourmetGram data platform on this machine.",
     no_args_is_help=True,
-    # A traceback is for developers: Python's own, without the values of local variables (passwords among them).
+    # Tracebacks are Python's own, without the values of local variables, among which are passwords.
     pretty_exceptions_enable=False,
 )
 
@@ -41,7 +41,7 @@ def select_stack(
         typer.Option(
             "--stack",
             envvar="GOURMETGRAM_STACK",
-            help="The stack to act on; a stack that is not `default` has ports of its own.",
+            help="Stack to act on; every stack except `default` has ports of its own.",
         ),
     ] = "default",
     _version: Annotated[

@@ -10,7 +10,9 @@ from gourmetgram_tools.cli.target import StackOption, Target, TargetOption
 
 def migrate(
     context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Only look: exit 1 when something is to be done.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 unless the schema is up to date.")
+    ] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`gourmetgram train` and `gourmetgram models`: from a snapshot to the model that is served."""
+"""`gourmetgram train` and `gourmetgram models`: from a snapshot to the served model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,18 +30,16 @@ def train(
     ] = None,
     horizon_minutes: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=1440, help="Label: flagged within this time? (default: the longest that fits the data)"
-        ),
+        typer.Option(min=1, max=1440, help="Label horizon in minutes (default: the longest that fits the data)."),
     ] = None,
-    publish: Annotated[bool, typer.Option("--publish", help="Have the new model served.")] = False,
+    publish: Annotated[bool, typer.Option("--publish", help="Publish the model, for the scorer to serve.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metadata.json, and nothing else.")] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Train a model from a snapshot of the training table, and compare it with the rules on later images."""
     variables = running_environment(context, stack, target, ("postgres", "minio"))
-    # Imported when it runs: scikit-learn and PyIceberg take seconds that `status` need not wait for.
+    # Imported here: scikit-learn and PyIceberg take seconds to import, which `status` does not need.
     from gourmetgram.models.package import write_package
     from gourmetgram_tools.cli.models_view import print_published, print_training
     from gourmetgram_tools.cli.output import page, print_json
@@ -65,7 +63,7 @@ def publish_model(
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
-    """Store the model of a folder as the next version, and have it served."""
+    """Publish the model of a folder as the next version, and serve it."""
     from gourmetgram.models.package import read_package, write_package
     from gourmetgram_tools.cli.models_view import print_published
     from gourmetgram_tools.cli.output import page
@@ -84,7 +82,7 @@ def list_models(
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
-    """List the published versions and how good each was on images it had not seen."""
+    """List the published versions with their metrics on held-out images."""
     from gourmetgram_tools.cli.models_view import print_versions
     from gourmetgram_tools.cli.output import page, print_json
 
@@ -103,14 +101,14 @@ def activate(
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
-    """Have a published version served."""
+    """Serve a published version."""
     publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
     _print_in_use(publisher, publisher.activate(version))
 
 
 @models.command()
 def rollback(context: typer.Context, stack: StackOption = None, target: TargetOption = Target.LOCAL) -> None:
-    """Have the version before the one in use served."""
+    """Serve the version before the one in use."""
     publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
     _print_in_use(publisher, publisher.rollback())
 
@@ -122,17 +120,17 @@ def trained(
     snapshot: int | None = None,
     passes: int | None = None,
 ) -> "TrainingRun":
-    """Train the version that comes next, with its steps shown on standard error.
+    """Train the next version, with its steps shown on standard error.
 
     Args:
-        variables: of the platform.
-        publisher: knows the next version.
-        horizon_minutes: of the labels; None = as the variables say, else chosen by the data.
-        snapshot: None = the newest.
-        passes: None = enough for so many rows.
+        variables: settings of the platform.
+        publisher: gives the next version number.
+        horizon_minutes: label horizon; None = the setting, or without one the longest that fits the data.
+        snapshot: Iceberg snapshot; None = the newest.
+        passes: passes over the rows; None = enough for their number.
 
     Raises:
-        PlatformError: a store is away, or there is nothing to learn from.
+        PlatformError: a store is away, or the table has no usable rows.
     """
     from gourmetgram.lakehouse.catalog import open_catalog
     from gourmetgram.settings import IcebergSettings
@@ -152,7 +150,7 @@ def trained(
 
 
 def publisher_of(variables: dict[str, str]) -> "ModelPublisher":
-    """The folder of models that a platform's variables name."""
+    """Publisher of the model store that a platform's variables name."""
     from gourmetgram.models.publishing import ModelPublisher
     from gourmetgram.models.settings import ModelStoreSettings
     from gourmetgram.settings import ObjectStoreSettings

@@ -1,4 +1,4 @@
-"""Training runs and versions as people read them, at most 100 columns wide."""
+"""Display of training runs and versions, at most 100 columns wide."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from gourmetgram.training.trainer import Balance
 
 
 def print_training(console: Console, run: TrainingRun, folder: Path) -> None:
-    """Print what was learned from, and how good the result is."""
+    """Print the rows of a training run, and the metrics of its result."""
     console.print(f"Training from Iceberg snapshot: {run.snapshot_id}")
     console.print(f"label horizon {run.choice.minutes} minutes: {run.choice.reason}", soft_wrap=True)
     console.print(f"learned from  {_described(run.balance, run.choice.split.train_images)}")
@@ -27,7 +27,7 @@ def print_training(console: Console, run: TrainingRun, folder: Path) -> None:
 
 
 def print_metrics(console: Console, model: Metrics, rules: Metrics) -> None:
-    """Print the figures of model and rules side by side, and why one is undefined."""
+    """Print the metrics of model and rules side by side, with the reason of each undefined one."""
     table = Table(title="On the held-out rows", title_justify="left", box=SIMPLE_HEAD)
     for heading, justify in (("", "left"), ("model", "right"), ("rules (v1)", "right"), ("better is", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
 
 
 def print_published(console: Console, publisher: ModelPublisher, version: int) -> None:
-    """Print where a model is now served from."""
+    """Print the objects of the served model."""
     console.print(f"Version {version} is in use at s3://{publisher.bucket}/:", soft_wrap=True)
     for key in publisher.served_keys:
         console.print(f"  {key}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How results are printed: JSON for programs, at most 100 columns for people."""
+"""Output of results: JSON for programs, at most 100 columns for people."""
 
 from typing import Any, Final
 

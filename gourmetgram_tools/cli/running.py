@@ -1,4 +1,4 @@
-"""Check that the platform of a command is up. It comes first, so that a missing platform is reported at once."""
+"""Check that the platform of a command is up, before anything else, so that the error comes at once."""
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -30,17 +30,17 @@ _LAB_NAMES: Final = {"kafka": "redpanda"}
 def running_environment(
     context: typer.Context, stack: str | None, target: Target, parts: tuple[str, ...] = SERVERS
 ) -> dict[str, str]:
-    """Variables with which a data generator reaches the platform, once everything that the command needs is up.
+    """Check the needed parts, and return the variables with which a data generator reaches the platform.
 
     Args:
-        context: of the command.
+        context: context of the command.
         stack: the option `--stack`.
         target: the option `--target`.
-        parts: what the command needs: servers, and `API`.
+        parts: parts that the command needs: servers, and `API`.
 
     Raises:
         StackError: there is no such stack, or it is not up.
-        TransientError: a part does not listen; the text says which, and how to start it.
+        TransientError: a part does not listen; the text names it and the command that starts it.
         SettingsError: docker/.env has a value that is not allowed.
     """
     chosen = local_stack(context, stack, target) if target is Target.LOCAL else None
@@ -70,7 +70,7 @@ def _address(variables: dict[str, str], part: str) -> tuple[str, int]:
 
 
 def note_unless_up(stack: Stack) -> None:
-    """Say on standard error that a stack is not up, for commands that have something to show all the same."""
+    """Note on standard error that a stack is not up, for commands that have output all the same."""
     try:
         stack.require_up()
     except PlatformError as error:
@@ -78,13 +78,13 @@ def note_unless_up(stack: Stack) -> None:
 
 
 def note_unless_lab_runs() -> None:
-    """As `note_unless_up`, for the Compose lab."""
+    """Note on standard error that the Compose lab is not up."""
     if not lab_runs():
         _note(f"The Compose lab is not up: run `docker compose -f {COMPOSE_FILE} up -d` first.")
 
 
 def lab_runs() -> bool:
-    """Tell whether any container of the Compose lab runs."""
+    """Return whether any container of the Compose lab runs."""
     containers = set(running_containers().values())
     return any(containers.intersection(port.containers) for port in PUBLISHED)
 

@@ -1,4 +1,4 @@
-"""`gourmetgram skew`: are the features that were served those that training would compute?"""
+"""`gourmetgram skew`: comparison of served features with those that training would compute."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def skew(
     context: typer.Context,
-    examples: Annotated[int, typer.Option(min=0, help="Differences shown.")] = 10,
+    examples: Annotated[int, typer.Option(min=0, help="Number of differences shown.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
     """Compute every stored feature vector again offline and compare; exit 1 when they differ."""
     variables = running_environment(context, stack, target, ("postgres", "kafka", "minio"))
-    # Imported when it runs: PyIceberg, Ibis and DuckDB take seconds that `status` need not wait for.
+    # Imported here: PyIceberg, Ibis and DuckDB take seconds to import, which `status` does not need.
     from gourmetgram_tools.cli.output import page, print_json
     from gourmetgram_tools.cli.skew_view import print_skew
 
@@ -35,10 +35,10 @@ def skew(
 
 
 def measured(variables: dict[str, str]) -> "SkewResult":
-    """Measure on the platform that the variables name, with the steps shown on standard error.
+    """Measure the skew of the platform that the variables name, with the steps shown on standard error.
 
     Raises:
-        PlatformError: a store is away, or the history is not there.
+        PlatformError: a store is away, or there is no event history yet.
     """
     from gourmetgram.lakehouse.catalog import open_catalog
     from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings

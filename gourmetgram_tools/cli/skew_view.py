@@ -1,4 +1,4 @@
-"""The comparison of online and offline features as people read it. Everything but long ids fits 100 columns."""
+"""Display of a comparison of online and offline features, at most 100 columns wide except for long ids."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -9,7 +9,7 @@ from gourmetgram_tools.inspection.skew import SkewResult
 
 
 def print_skew(console: Console, result: SkewResult, examples: int = 10) -> None:
-    """Print what was compared, what was left out and why, and the differences."""
+    """Print the number of compared vectors, the omitted ones with reasons, and the differences."""
     console.print(f"Compared {result.compared:,} of {result.vectors:,} stored feature vectors with offline ones.")
     for reason, number in result.in_part.items():
         console.print(Text(f"  {number:,} without their window counts: {reason}"), style="dim")

@@ -1,4 +1,4 @@
-"""Subcommands that bring the local stack up and down and look after its parts."""
+"""Subcommands that bring the local stack up and down, and act on its parts."""
 
 import shlex
 import sys
@@ -24,7 +24,7 @@ from gourmetgram_tools.local.stack import Stack
 
 
 class Details(StrEnum):
-    """Pages that need more than an address and a login."""
+    """Pages that need more values than an address and a login."""
 
     NIMTABLE = "nimtable"
 
@@ -85,10 +85,10 @@ def _port(assignment: str) -> tuple[str, int]:
 
 def down(
     context: typer.Context,
-    wipe: Annotated[bool, typer.Option("--wipe", help="Delete all data of this stack too.")] = False,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Delete all data of this stack, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking; a script is never asked.")] = False,
 ) -> None:
-    """Stop everything. Data stays, unless `--wipe` is given."""
+    """Stop all servers and services. Data stays, unless `--wipe` is given."""
     stack = selected_stack(context)
     if wipe and not yes and sys.stdin.isatty():
         typer.confirm(f"Delete all data of the stack '{stack.name}' in {stack.folder}?", abort=True)
@@ -112,9 +112,9 @@ def status(context: typer.Context) -> None:
 
 def logs(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="A server or service; all services when left out.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many past lines of each.")] = 30,
+    name: Annotated[str | None, typer.Argument(help="A server or service (default: all services).")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines, too, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Number of existing lines to print, for each.")] = 30,
 ) -> None:
     """Print the logs of one part of the stack, or of all services."""
     stack = selected_stack(context)
@@ -135,7 +135,7 @@ def logs(
 
 def _print_log_line(name: str, line: str, with_name: bool) -> None:
     text = Text(f"{name:>20} | ", style="dim") if with_name else Text()
-    # As it is: a line may contain [brackets], which are no markup here.
+    # Without markup: a line may contain [brackets].
     console.print(text.append(line, style="default"), soft_wrap=True)
 
 
@@ -147,7 +147,7 @@ def links(
     stack: StackOption = None,
     target: Annotated[
         Target | None,
-        typer.Option(help="`local`: a stack of this command. `compose`: the lab. Left out: the one that runs."),
+        typer.Option(help="`local`: a stack of this command. `compose`: the lab. Default: the one that runs."),
     ] = None,
     details: Annotated[
         Details | None, typer.Option(help='`nimtable`: print the values of its form "Connect catalog" instead.')
@@ -179,7 +179,7 @@ def _print_nimtable_form(target: Target) -> None:
 
 
 def _running_target(context: typer.Context, stack: str | None) -> Target:
-    """The lab when its containers run and the local stack does not."""
+    """Select the lab when its containers run and the local stack does not."""
     if any(part.pid is not None for part in local_stack(context, stack, Target.LOCAL).status()):
         return Target.LOCAL
     return Target.COMPOSE if lab_runs() else Target.LOCAL
@@ -213,14 +213,14 @@ def restart(context: typer.Context, name: Name) -> None:
 
 
 def kill(context: typer.Context, name: Name) -> None:
-    """Send SIGKILL to one server or service; it comes back by itself."""
+    """Send SIGKILL to one server or service; the supervisor starts it again."""
     selected_stack(context).kill(name)
     console.print(f"{name} was killed; `gourmetgram status` shows it come back.", highlight=False)
 
 
 def env(
     context: typer.Context,
-    service: Annotated[str | None, typer.Argument(help="Print all variables of this service.")] = None,
+    service: Annotated[str | None, typer.Argument(help="A service (default: variables of all programs).")] = None,
 ) -> None:
     """Print the variables with which programs reach this stack, for `eval "$(gourmetgram env)"`."""
     if service is not None and service not in SERVICES:

@@ -1,4 +1,4 @@
-"""Which platform a command looks at: a local stack, or the Compose lab on this machine."""
+"""Target of a command: a local stack, or the Compose lab on this machine."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -14,14 +14,14 @@ from gourmetgram_tools.local.stack import Stack
 
 
 class Target(StrEnum):
-    """The two ways in which the platform runs."""
+    """Ways in which the platform runs."""
 
     LOCAL = "local"
     COMPOSE = "compose"
 
 
 StackOption = Annotated[
-    str | None, typer.Option("--stack", help="The local stack to look at; as `gourmetgram --stack NAME`.")
+    str | None, typer.Option("--stack", help="Local stack to read, as in `gourmetgram --stack NAME`.")
 ]
 TargetOption = Annotated[
     Target,
@@ -30,7 +30,7 @@ TargetOption = Annotated[
 
 
 def selected_platform(context: typer.Context, stack: str | None, target: Target) -> Platform:
-    """The platform that the options name.
+    """Addresses of the platform that the options name.
 
     Raises:
         StackError: there is no such stack.
@@ -47,14 +47,14 @@ def selected_platform(context: typer.Context, stack: str | None, target: Target)
 
 
 def platform_of(stack: Stack) -> Platform:
-    """The addresses of a local stack."""
+    """Addresses of a local stack."""
     return Platform.from_environment(
         stack.environment(), stack.environment("stream_consumer"), stack.environment("risk_scoring_service")
     )
 
 
 def local_stack(context: typer.Context, stack: str | None, target: Target) -> Stack:
-    """The stack that the options name.
+    """Local stack that the options name.
 
     Raises:
         StackError: there is no such stack, or the target is Compose.
@@ -92,9 +92,9 @@ def environment(context: typer.Context, stack: str | None, target: Target) -> di
 
 
 def compose_settings() -> ComposeSettings:
-    """The Compose lab's passwords, from docker/.env and the caller's environment.
+    """Settings of the Compose lab, from docker/.env and the caller's environment.
 
     Raises:
-        SettingsError: one of them is not allowed.
+        SettingsError: a value is not allowed.
     """
     return ComposeSettings.of(PROJECT_ROOT / "docker" / ".env")

@@ -12,13 +12,13 @@ from gourmetgram_tools.cli.target import StackOption, Target, TargetOption, sele
 def trace(
     context: typer.Context,
     image_id: Annotated[str | None, typer.Argument(help="The image's id, or its first 8 or more characters.")] = None,
-    event: Annotated[str | None, typer.Option("--event", help="Follow this one event, by its id.")] = None,
+    event: Annotated[str | None, typer.Option("--event", help="Trace one event, by its id.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
-    """Show one image's whole way: rows, object, events, windows, requests, decisions, as one timeline."""
-    # Imported when it runs: database, object store and Redis clients take a second that `status` need not wait for.
+    """Show an image in every store: rows, object, events, windows, requests, decisions, as one timeline."""
+    # Imported here: the clients of the stores take a second to import, which `status` does not need.
     from gourmetgram_tools.cli.output import page, print_json
     from gourmetgram_tools.cli.trace_view import print_event, print_trace
     from gourmetgram_tools.inspection.event_trace import parse_event_id, trace_event

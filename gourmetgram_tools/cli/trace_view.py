@@ -1,4 +1,4 @@
-"""A trace as people read it. Everything fits 100 columns."""
+"""Display of a trace, at most 100 columns wide."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -99,7 +99,7 @@ def _moment_cells(moment: Moment, origin: datetime) -> tuple[Text, ...]:
 
 
 def relative(delay: timedelta) -> str:
-    """A time before or after the upload, short."""
+    """Time relative to the upload, in short form."""
     seconds = delay.total_seconds()
     sign, seconds = ("-" if seconds < 0 else "+"), abs(seconds)
     if seconds < 100:
@@ -148,7 +148,7 @@ def _content(key: RedisKey) -> str:
 
 
 def print_lake_image(console: Console, image: LakeImage) -> None:
-    """Print what the Iceberg tables hold of one image."""
+    """Print an image's rows in the Iceberg tables."""
     console.print(_iceberg(image))
 
 
@@ -219,7 +219,7 @@ def _features(features: dict[str, float]) -> Table:
     table.add_column(width=1)
     for _ in range(_FEATURE_COLUMNS):
         table.add_column(no_wrap=True)
-    # JSONB keeps no order: the definition's order, then anything else.
+    # JSONB keeps no order: the definition's order comes first, then other names.
     cells = [Text(f"{name}={value:g}", style="bold" if value else "dim") for name, value in _ordered(features)]
     rows = -(-len(cells) // _FEATURE_COLUMNS)
     for index in range(rows):
@@ -233,7 +233,7 @@ def _ordered(features: dict[str, float]) -> list[tuple[str, float]]:
 
 
 def print_event(console: Console, event: EventTrace) -> None:
-    """Print where one event is, store by store."""
+    """Print the places of one event, store by store."""
     console.print(Panel(Text(f"{event.kind} of image {event.image_id}"), title=f"event {event.event_id}",
                         title_align="left", border_style="bold"))  # fmt: skip
     table = Table(box=None, padding=(0, 1), show_header=False, expand=True)

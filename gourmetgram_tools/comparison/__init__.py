@@ -1,1 +1,1 @@
-"""Rules and model side by side: on decisions that were made, and on images whose outcome is known."""
+"""Rules and model side by side: on stored decisions, and on held-out images with a known label."""

@@ -16,20 +16,20 @@ from gourmetgram.policy.heuristic import POLICIES, judge
 from gourmetgram.policy.recommendation import Recommendation, recommend
 
 MAX_ROWS: Final = 200_000
-"""The newest decisions; more would not change a picture."""
+"""Largest number of decisions, newest first; more would not change a plot."""
 
 
 class Opinion(NamedTuple):
-    """Scores of both for one request.
+    """Scores of rules and model for one request.
 
     Attributes:
         image_id: the image that was scored.
-        mode: `inference_mode` of the row: which of both decided.
+        mode: `inference_mode` of the row, which names the decider.
         trigger: the reason of the request.
-        created_at: when.
+        created_at: time of the decision.
         rules: score of the rules.
         model: probability of the model.
-        model_version: of the model.
+        model_version: version of the model.
     """
 
     image_id: str
@@ -52,7 +52,7 @@ class Opinion(NamedTuple):
 
     @property
     def disagree(self) -> bool:
-        """Tell whether the recommendations differ."""
+        """Return whether the recommendations differ."""
         return self.by_rules != self.by_model
 
 
@@ -69,11 +69,11 @@ class ModeCount(NamedTuple):
 
 
 class DecisionComparison(NamedTuple):
-    """All that the rows tell.
+    """Content of the rows of `moderation`.
 
     Attributes:
         counts: decisions by mode and trigger.
-        opinions: the requests on which both gave an opinion, newest first.
+        opinions: requests with a score of both, newest first.
     """
 
     counts: list[ModeCount]
@@ -86,7 +86,7 @@ class DecisionComparison(NamedTuple):
         return sorted(found, key=lambda opinion: -abs(opinion.rules - opinion.model))
 
     def scores(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The scores of the rules and of the model, each of shape (opinions,)."""
+        """Scores of the rules and of the model, each of shape (opinions,)."""
         return (
             np.array([opinion.rules for opinion in self.opinions], dtype=np.float64),
             np.array([opinion.model for opinion in self.opinions], dtype=np.float64),
@@ -144,9 +144,9 @@ def compare_decisions(engine: Engine) -> DecisionComparison:
 
 
 def _rule_score(mode: str, score: float, policy: str, features: dict[str, float] | None) -> float | None:
-    """Score of the rules: as stored, or, where the model decided, computed from the stored features.
+    """Score of the rules: as stored or, for a decision of the model, computed from the stored features.
 
-    The count of comments in the last minute, which policy v2 also looks at, is not stored with a row.
+    A row lacks the count of comments in the last minute, which policy v2 also uses.
     """
     if mode != "model":
         return score

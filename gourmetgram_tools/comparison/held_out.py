@@ -16,17 +16,17 @@ from gourmetgram.training.split import Split
 
 
 class HeldOutComparison(NamedTuple):
-    """Both on the same rows.
+    """Scores of model and rules on the same rows.
 
     Attributes:
-        version: of the model.
-        snapshot_id: whose rows were scored.
-        horizon_minutes: of the labels, as in the model's training.
-        newest: whether the model's own snapshot is gone, so that the newest one was taken.
-        split: what was held out.
-        scores: of each row.
-        model: figures of the model.
-        rules: figures of policy v1.
+        version: version of the model.
+        snapshot_id: Iceberg snapshot of the scored rows.
+        horizon_minutes: label horizon, as in the model's training.
+        newest: True when the model's own snapshot has expired, so that the newest one was taken.
+        split: boundary of the held-out rows.
+        scores: scores of each row.
+        model: metrics of the model.
+        rules: metrics of policy v1.
     """
 
     version: int
@@ -47,7 +47,7 @@ class _Sizes(BaseModel):
 
 
 class _Origin(BaseModel):
-    """The trainer's metadata about the rows."""
+    """Metadata of the trainer about the rows."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -59,14 +59,14 @@ class _Origin(BaseModel):
 
 
 def compare_held_out(catalog: Catalog, package: ModelPackage) -> HeldOutComparison:
-    """Score the held-out rows again, with the model as it is served.
+    """Score the held-out rows again, with the served model.
 
     Args:
-        catalog: the lakehouse's.
+        catalog: catalog of the lakehouse.
         package: a published model.
 
     Raises:
-        PermanentError: the model's metadata does not say what was held out, or the training table is gone.
+        PermanentError: the model's metadata lacks the split, or the training table is gone.
         TransientError: a store is away.
     """
     model, origin = check_package(package), _origin_of(package.metadata)
@@ -98,7 +98,7 @@ def _origin_of(metadata: Mapping[str, Any]) -> _Origin:
 
 
 def _table_of(catalog: Catalog, origin: _Origin) -> tuple[TrainingTable, bool]:
-    """The model's snapshot; when it expired the newest one, whose later images are just as unseen."""
+    """The model's snapshot or, after its expiry, the newest one, whose later images are just as unseen."""
     try:
         return open_training_table(catalog, origin.snapshot_id), False
     except UnusableDataError:

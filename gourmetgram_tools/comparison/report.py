@@ -1,4 +1,4 @@
-"""The comparison as one HTML file that needs nothing else: styles inside, plots as embedded pictures."""
+"""The comparison as one self-contained HTML file, with its styles and plots inside."""
 
 import base64
 import io
@@ -19,13 +19,13 @@ MAX_DISAGREEMENTS: Final = 50
 
 
 class Comparison(NamedTuple):
-    """Material of a comparison; a part that is not there has a reason in `missing`.
+    """Parts of a comparison; `missing` gives the reason of a missing part.
 
     Attributes:
-        decisions: from the rows of `moderation`.
-        held_out: from the training table; None when there is no model or no table.
-        missing: why `held_out` is None.
-        trace_command: how a person follows an image, with `{image_id}` in it.
+        decisions: rows of `moderation`.
+        held_out: rows of the training table; None without a model or a table.
+        missing: reason for which `held_out` is None.
+        trace_command: command that traces an image, with the placeholder `{image_id}`.
     """
 
     decisions: DecisionComparison
@@ -34,12 +34,12 @@ class Comparison(NamedTuple):
     trace_command: str = "gourmetgram trace {image_id}"
 
     def trace(self, image_id: str) -> str:
-        """The command that shows an image's way through the platform."""
+        """Command that traces an image."""
         return self.trace_command.format(image_id=image_id)
 
 
 class HeldOutDisagreement(NamedTuple):
-    """A held-out row on which model and rules advise differently."""
+    """A held-out row with different recommendations of model and rules."""
 
     image_id: str
     minutes: int
@@ -51,7 +51,7 @@ class HeldOutDisagreement(NamedTuple):
 
     @property
     def nearer(self) -> str:
-        """Name of the one whose score is nearer to the label."""
+        """Name of the scorer that is nearer to the label."""
         model_is = abs(self.model - self.flagged) < abs(self.rules - self.flagged)
         return "model" if model_is else "rules"
 
@@ -70,13 +70,13 @@ def held_out_disagreements(found: HeldOutComparison) -> list[HeldOutDisagreement
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
-    """Write the HTML file; its folder is created when it is not there."""
+    """Write the HTML file, and create its folder when it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(comparison), encoding="utf-8")
 
 
 def render(comparison: Comparison) -> str:
-    """The HTML text."""
+    """Render the HTML text."""
     loader = PackageLoader("gourmetgram_tools.comparison", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     held_out = comparison.held_out

@@ -1,1 +1,1 @@
-"""The lab on Docker Compose, seen from outside: its passwords, ports and pages."""
+"""The lab on Docker Compose as seen from outside: its passwords, ports and pages."""

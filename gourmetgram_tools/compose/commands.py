@@ -22,12 +22,12 @@ def compose(*arguments: str, variables: Mapping[str, str] | None = None, quiet: 
     """Run `docker compose` on the lab, or on the files that COMPOSE_FILE names.
 
     Args:
-        arguments: what follows `docker compose`.
-        variables: win over docker/.env.
-        quiet: show nothing on the terminal.
+        arguments: words after `docker compose`.
+        variables: variables that override docker/.env.
+        quiet: capture the output instead of showing it.
 
     Returns:
-        what it wrote to standard output, when it is quiet.
+        standard output when `quiet`, else an empty text.
 
     Raises:
         PermanentError: Docker is not installed.
@@ -55,7 +55,7 @@ def wait_healthy(services: Sequence[str], deadline_s: float) -> None:
     """Wait until the services' containers run and are healthy.
 
     Raises:
-        TransientError: one is not in time.
+        TransientError: a service is not healthy in time.
     """
 
     def late(unready: list[str]) -> TransientError:
@@ -79,10 +79,10 @@ def is_running(service: str) -> bool:
 
 
 def health_of(service: str, port: int) -> dict[str, Any]:
-    """The answer of `/health` inside a container, for ports that are not published.
+    """Answer of `/health` inside a container, for ports that are not published.
 
     Raises:
-        TransientError: it does not answer.
+        TransientError: the service does not answer.
     """
     answer = compose("exec", "-T", service, "python", "-c", _ASK_HEALTH.format(port), quiet=True)
     document: dict[str, Any] = json.loads(answer)

@@ -1,4 +1,4 @@
-"""The compose file as Compose understands it, read without Docker."""
+"""The compose file, read without Docker as Compose reads it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import yaml
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
 _OWN: Final = "gourmetgram-"
-"""Images that are built from this repository begin like this."""
+"""Beginning of the names of images that are built from this repository."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class ForeignImage:
     """An image that is not built here.
 
     Attributes:
-        name: with its tag, as it would be pulled.
+        name: name with tag, as in a pull.
         variable: variable of docker/.env that replaces it or its tag; empty when there is none.
-        services: services that run it, or are built on it.
+        services: services that run the image, or are built on it.
     """
 
     name: str
@@ -29,11 +29,11 @@ class ForeignImage:
 
 
 def services_of(compose_file: Path, variables: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """Every service, with variables filled in and `$$` as one dollar.
+    """Read every service, with variables filled in and `$$` as one dollar.
 
     Args:
-        compose_file: the file.
-        variables: win over the defaults in the file; an empty one counts as unset.
+        compose_file: path of the file.
+        variables: variables that override the defaults in the file; an empty one counts as unset.
 
     Raises:
         OSError: the file cannot be read.
@@ -44,12 +44,12 @@ def services_of(compose_file: Path, variables: Mapping[str, str] | None = None) 
 
 
 def document_of(compose_file: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The whole file, as `services_of` reads it."""
+    """Read the whole file, with variables filled in as in `services_of`."""
     return cast(dict[str, Any], _filled(_raw(compose_file), variables or {}))
 
 
 def foreign_images(compose_file: Path, variables: Mapping[str, str] | None = None) -> list[ForeignImage]:
-    """Every image that is not built here, by name: those of services, and the bases of images that are built.
+    """List the images that are not built here, by name: those of services, and the bases of built images.
 
     Raises:
         OSError: the file cannot be read.
@@ -86,5 +86,5 @@ def _filled(value: object, variables: Mapping[str, str]) -> object:
 
 
 def _filled_text(text: str, variables: Mapping[str, str]) -> str:
-    # As Compose: an empty variable counts as unset with `:-`.
+    # Like Compose: with `:-`, an empty variable counts as unset.
     return _VARIABLE.sub(lambda match: variables.get(match[1]) or match[2] or "", text).replace("$$", "$")

@@ -1,4 +1,4 @@
-"""The token of the lab's running Jupyter."""
+"""Token of the lab's running Jupyter."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ _TOKEN: Final = re.compile(r"[?&]token=([^\s&]+)")
 
 
 def running_token() -> str:
-    """Ask the container for its token; empty when there is no Docker or no running Jupyter."""
+    """Read the token in the container; empty without Docker or a running Jupyter."""
     docker = shutil.which("docker")
     if docker is None:
         return ""
@@ -28,6 +28,6 @@ def running_token() -> str:
 
 
 def token_in(server_list: str) -> str:
-    """The first token in the output of `jupyter server list`; empty when it shows none."""
+    """Find the first token in the output of `jupyter server list`; empty when there is none."""
     found = _TOKEN.search(server_list)
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""The pages of the lab, with the login of each."""
+"""Pages of the lab, with the login of each."""
 
 from typing import Final
 
@@ -12,9 +12,9 @@ def compose_pages(lab: ComposeSettings, host: str, jupyter_token: str = "") -> l
     """Every page that the lab publishes, in the order of its stages.
 
     Args:
-        lab: its passwords.
+        lab: settings with the passwords.
         host: name or address under which the browser reaches the machine.
-        jupyter_token: the token of the running Jupyter, when it is known.
+        jupyter_token: token of the running Jupyter; empty when unknown.
     """
     postgres = f"System PostgreSQL, Server postgres, {lab.postgres_user} / {lab.postgres_password}, {lab.postgres_db}"
     api = f"http://{host}:8000"

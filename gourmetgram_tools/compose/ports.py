@@ -1,4 +1,4 @@
-"""The ports that the lab publishes on its machine; a test compares them with the compose file."""
+"""Ports that the lab publishes on its machine; a test compares them with the compose file."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,9 +9,9 @@ class PublishedPort:
     """A port of the machine.
 
     Attributes:
-        number: the port.
+        number: number of the port.
         containers: names of the containers that may hold it.
-        is_page: served on UI_BIND, for browsers; else on DATA_BIND, for programs.
+        is_page: True for pages on UI_BIND; False for programs on DATA_BIND.
     """
 
     number: int

@@ -1,7 +1,7 @@
-"""Settings that the pages of others know, and the check of the lab's settings against them.
+"""Settings that other publishers' programs know, and a check of the lab's settings against them.
 
-The names come from the programs' sources and documentation, not from the lab's files: a program that ends on an unknown
-name, or passes over it in silence, is found before it starts. The doctor and the tests share this check.
+The names come from the programs' sources and documentation, not from the lab's files. Some programs end at an unknown
+name, others ignore it silently; this check finds both before a start. The doctor and the tests share it.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ NIMTABLE_KEYS: Final[Mapping[str, frozenset[str]]] = {
 """Sections and keys of Nimtable's file, from `backend/src/main/java/io/nimtable/Config.java` at commit 609dfe2.
 
 Its reader ends the server with `UnrecognizedPropertyException` on any other key; `admin` was one until July 2025. The
-list `catalogs` is known, too, and left out here: see `faults_of_nimtable`.
+list `catalogs` is also known, but left out here: see `faults_of_nimtable`.
 """
 
 _NEEDED_SECTIONS: Final = ("server", "database")
@@ -26,12 +26,12 @@ _NEEDED_SECTIONS: Final = ("server", "database")
 
 @dataclass(frozen=True)
 class ComposeProgram:
-    """Variables of a program that passes over unknown ones in silence.
+    """Variables of a program that ignores unknown ones silently.
 
     Attributes:
-        needed: the lab does not work without them.
-        known: other variables with one meaning each.
-        sections: beginnings of further known variables.
+        needed: variables that the lab needs.
+        known: other variables that the program reads.
+        sections: prefixes of further known variables.
     """
 
     needed: frozenset[str]
@@ -77,17 +77,17 @@ PROGRAMS: Final[Mapping[str, ComposeProgram]] = {
         needed=frozenset({"JAVA_API_URL", "DATABASE_URL", "JWT_SECRET", "ADMIN_USERNAME", "ADMIN_PASSWORD"}),
         known=frozenset({"NODE_ENV", "HOSTNAME", "PORT"}),
     ),
-    # `docker/Dockerfile` of Nimtable: everything else is in its file.
+    # `docker/Dockerfile` of Nimtable: all other settings are in its file.
     "nimtable": ComposeProgram(needed=frozenset({"JAVA_OPTS"})),
 }
-"""By service of the compose file."""
+"""Variables by service of the compose file."""
 
 
 def faults_of_nimtable(document: object) -> list[str]:
-    """One sentence for each part of Nimtable's file that ends its server, or spoils the lab's step "Connect Catalog".
+    """One sentence for each fault of Nimtable's file: it ends the server, or breaks the lab's step "Connect Catalog".
 
     Args:
-        document: the file's content.
+        document: content of the file.
     """
     if not isinstance(document, dict):
         return [f"It has no sections {' and '.join(_NEEDED_SECTIONS)}."]

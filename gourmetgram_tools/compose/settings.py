@@ -1,4 +1,4 @@
-"""Settings of docker/.env that matter outside the containers."""
+"""Settings of docker/.env that programs outside the containers need."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ class ComposeSettings(Settings):
 
     @classmethod
     def of(cls, env_file: Path) -> Self:
-        """Read a lab's settings as Compose does: the caller's environment wins over the file.
+        """Read a lab's settings like Compose: the caller's environment overrides the file.
 
         Raises:
             SettingsError: a value is not allowed.
@@ -41,5 +41,5 @@ def _own(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def variables_of(env_file: Path) -> dict[str, str]:
-    """The variables of a .env file that have a value; none when there is no file."""
+    """Variables of a .env file that have a value; none without a file."""
     return {name: value for name, value in dotenv_values(env_file).items() if value}

@@ -1,4 +1,4 @@
-"""The lab's .env, and the settings of the pages of others."""
+"""Checks of the lab's .env and of the settings of other publishers' pages."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 def check_env_file(docker_folder: Path, lab: ComposeSettings) -> list[Finding]:
-    """The .env is there, names only what exists, and has passwords that fit into addresses."""
+    """Check that the .env exists, has only known names, and that its passwords fit into addresses."""
     file, example = docker_folder / ".env", docker_folder / ".env.example"
     if not file.exists():
         return [
@@ -65,12 +65,12 @@ def _open_with_defaults(lab: ComposeSettings) -> Finding | None:
 
 
 def check_pages(compose_file: Path, nimtable_file: Path, lab: ComposeSettings) -> list[Finding]:
-    """The pages of others get only settings that they know, and Nimtable gets its database's password.
+    """Check that other publishers' pages get only known settings, and Nimtable the password of its database.
 
     Args:
-        compose_file: the lab's file.
-        nimtable_file: Nimtable's file, which reads no variables.
-        lab: the passwords of .env.
+        compose_file: compose file of the lab.
+        nimtable_file: Nimtable's settings, in which variables are not replaced.
+        lab: settings with the passwords of .env.
     """
     try:
         services = services_of(compose_file)

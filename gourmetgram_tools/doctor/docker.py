@@ -1,4 +1,4 @@
-"""Docker, Compose, and whether Compose can read the lab's file."""
+"""Checks of Docker, of Compose, and of the compose file."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,11 @@ from gourmetgram_tools.programs import ask
 
 INSTALL: Final = "Run `bash scripts/setup.sh`, then log out and in again."
 _OLDEST_COMPOSE: Final = (2, 20)
-"""Older ones do not know everything that the compose file says."""
+"""Older versions do not know all keys of the compose file."""
 
 
 def check_engine() -> Finding:
-    """Docker is installed, runs, and this user may talk to it."""
+    """Check that Docker is installed and runs, and that this user may use it."""
     answer = ask("docker", "version", "--format", "{{.Server.Version}}")
     if answer is None:
         return problem("Docker", "The command `docker` is not installed.", INSTALL)
@@ -33,7 +33,7 @@ def check_engine() -> Finding:
 
 
 def check_compose() -> Finding:
-    """Compose is there as a plugin of Docker, and new enough."""
+    """Check that Compose is a plugin of Docker, and new enough."""
     answer = ask("docker", "compose", "version", "--short")
     if answer is None or not answer.succeeded:
         return problem(
@@ -49,7 +49,7 @@ def check_compose() -> Finding:
 
 
 def check_compose_file(file: Path) -> Finding:
-    """Compose understands the lab's file together with its .env."""
+    """Check that Compose accepts the compose file together with the .env."""
     answer = ask("docker", "compose", "-f", str(file), "config", "--quiet")
     if answer is not None and answer.succeeded:
         return ok("Compose file", f"{file.name} is understood.")
@@ -62,7 +62,7 @@ def check_compose_file(file: Path) -> Finding:
 
 
 def running_containers() -> dict[int, str]:
-    """Container that publishes each port; empty when Docker does not answer."""
+    """Find the container that publishes each port; empty when Docker does not answer."""
     answer = ask("docker", "ps", "--format", "{{.Names}}\t{{.Ports}}")
     if answer is None or not answer.succeeded:
         return {}

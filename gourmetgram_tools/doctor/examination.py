@@ -1,4 +1,4 @@
-"""All checks, in the order in which problems have to be solved."""
+"""All checks, in the order in which their problems are solved."""
 
 from pathlib import Path
 from typing import Final
@@ -19,10 +19,10 @@ _MINIO: Final = "http://127.0.0.1:9000/minio/health/live"
 
 
 def examine(checkout: Path) -> list[Finding]:
-    """Look at the machine and at a checkout of the lab.
+    """Examine the machine and a checkout of the lab.
 
     Args:
-        checkout: the repository's root.
+        checkout: root of the repository.
 
     Raises:
         SettingsError: docker/.env has a value that is not allowed.
@@ -46,7 +46,7 @@ def examine(checkout: Path) -> list[Finding]:
 
 
 def _images(compose_file: Path) -> list[ForeignImage]:
-    """The images of others with the lab's settings; none when the file is broken, which is a finding of its own."""
+    """Other publishers' images with the lab's settings; none for a broken file, which is a finding of its own."""
     variables = variables_of(compose_file.parent / ".env") | process_environment()
     try:
         return foreign_images(compose_file, variables)

@@ -17,9 +17,9 @@ class Finding:
     """Result of one check.
 
     Attributes:
-        check: what was looked at.
-        seen: what was seen, in one sentence.
-        advice: what to do; empty when all is well.
+        check: subject of the check.
+        seen: observation, in one sentence.
+        advice: remedy; empty when all is well.
     """
 
     check: str
@@ -29,15 +29,15 @@ class Finding:
 
 
 def ok(check: str, seen: str) -> Finding:
-    """All is well."""
+    """Finding without a problem."""
     return Finding(check, Level.OK, seen)
 
 
 def warning(check: str, seen: str, advice: str) -> Finding:
-    """The lab works, but not as well as it should."""
+    """Finding with which the lab works, but not as well as it should."""
     return Finding(check, Level.WARNING, seen, advice)
 
 
 def problem(check: str, seen: str, advice: str) -> Finding:
-    """The lab does not work like this."""
+    """Finding with which the lab does not work."""
     return Finding(check, Level.PROBLEM, seen, advice)

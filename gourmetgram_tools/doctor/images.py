@@ -1,4 +1,4 @@
-"""Check that registries still have the images of others."""
+"""Check that registries still have other publishers' images."""
 
 import re
 import time
@@ -23,21 +23,21 @@ _GONE: Final = re.compile(
     r"|repository does not exist|401 unauthorized|404 not found|HTTP 40[14]\b|: not found$",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Words of Docker's client for answers 404, 401 and 403: registries do not tell a private image from a removed one."""
+"""Words of Docker's client for answers 404, 401 and 403: registries do not distinguish private and removed images."""
 
 _OFFICIAL: Final = "public.ecr.aws/docker/library/"
 """Copies of Docker's official images, whose names have no slash."""
 _REDPANDA: Final = "docker.redpanda.com/"
-"""A second door to Docker Hub."""
+"""A mirror of Docker Hub."""
 
 
 def check_images(images: Sequence[ForeignImage], engine: Finding, within_s: float = _WITHIN_S) -> list[Finding]:
-    """One finding for each image: here, at its registry, gone, or not reachable.
+    """Check each image: present on the machine, at its registry, gone, or not reachable.
 
     Args:
-        images: the images to ask for, all at once.
-        engine: the finding about Docker; unless it is well, no image is asked for.
-        within_s: seconds for all of them together.
+        images: images to check, all at the same time.
+        engine: finding about Docker; without a working Docker, no image is checked.
+        within_s: seconds for all images together.
     """
     if engine.level is not Level.OK:
         return [warning(_CHECK, "No image was looked for: Docker does not answer.", "Look again when Docker runs.")]
@@ -81,7 +81,7 @@ def _way_out(image: ForeignImage) -> str:
 
 
 def _elsewhere(image: ForeignImage) -> str:
-    """A value to try when an image is gone; empty when none is known."""
+    """Alternative for an image that is gone; empty when none is known."""
     if image.variable == "NIMTABLE_TAG":
         return "" if image.name.endswith(":nightly") else "nightly"
     if "/" not in image.name:

@@ -1,4 +1,4 @@
-"""Memory, disk and clock of the machine."""
+"""Checks of memory, disk and clock of the machine."""
 
 import shutil
 import time
@@ -23,10 +23,10 @@ _SET_CLOCK: Final = "Switch time synchronisation on with `sudo timedatectl set-n
 
 
 def check_memory(total_bytes: float | None = None) -> Finding:
-    """The lab was sized for 16 GB.
+    """Check the memory against the 16 GB for which the lab was sized.
 
     Args:
-        total_bytes: the machine's memory; read from the machine when None.
+        total_bytes: memory of the machine; None = read from the machine.
     """
     total_gb = (psutil.virtual_memory().total if total_bytes is None else total_bytes) / _GB
     if total_gb < _SMALLEST_MEMORY_GB:
@@ -45,11 +45,11 @@ def check_memory(total_bytes: float | None = None) -> Finding:
 
 
 def check_disk(folder: Path | None = None, free_bytes: float | None = None) -> Finding:
-    """Images, volumes and the data set need room where Docker keeps them.
+    """Check the free space for images, volumes and the data set in Docker's folder.
 
     Args:
-        folder: where Docker keeps its data; asked from Docker when None.
-        free_bytes: what is free there; read when None.
+        folder: Docker's data folder; None = as Docker reports it.
+        free_bytes: free space in it; None = read from the disk.
     """
     place = folder or _docker_root()
     free_gb = (shutil.disk_usage(place).free if free_bytes is None else free_bytes) / _GB
@@ -65,7 +65,7 @@ def check_disk(folder: Path | None = None, free_bytes: float | None = None) -> F
 def _docker_root() -> Path:
     answer = ask("docker", "info", "--format", "{{.DockerRootDir}}")
     root = Path(answer.output) if answer is not None and answer.succeeded and answer.output else Path("/var/lib/docker")
-    # It may be in a folder that this user must not look into, or not exist before Docker does.
+    # The folder may be unreadable for this user, or not exist before Docker runs.
     while not _can_be_asked(root):
         root = root.parent
     return root
@@ -80,14 +80,14 @@ def _can_be_asked(folder: Path) -> bool:
 
 
 def check_clock(checkout: Path, service_url: str, now: float | None = None) -> Finding:
-    """Events from the future become dead letters, and windows count by time: the clock must be right.
+    """Check the clock: events from the future become dead letters, and windows count by time.
 
-    Without a network no server can be asked for the time, but three things can show that it is wrong.
+    Without a network there is no time server, but three observations show a wrong clock.
 
     Args:
-        checkout: files cannot be newer than now.
-        service_url: a page of a container, whose clock must be this one's (it is not in a virtual machine that slept).
-        now: Unix seconds; the machine's clock when None.
+        checkout: repository, whose files cannot be newer than now.
+        service_url: page of a container, whose clock must agree (in a virtual machine that slept it does not).
+        now: Unix seconds; None = the machine's clock.
     """
     moment = time.time() if now is None else now
     newest = max(path.stat().st_mtime for path in (checkout / "pyproject.toml", checkout / "docker"))
@@ -112,7 +112,7 @@ def check_clock(checkout: Path, service_url: str, now: float | None = None) -> F
 
 
 def _apart_from(url: str, now: float) -> float | None:
-    """Seconds by which a service's clock is ahead; None when it does not answer."""
+    """Seconds by which a service's clock is ahead; None without an answer."""
     try:
         with urlopen(url, timeout=2.0) as response:  # noqa: S310 - our own services
             date = response.headers.get("Date")

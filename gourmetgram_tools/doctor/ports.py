@@ -1,4 +1,4 @@
-"""Ports of the lab that another program holds."""
+"""Check of the lab's ports for other holders."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,12 +11,12 @@ from gourmetgram_tools.local.ports import holder, is_free
 def check_ports(
     published: Iterable[PublishedPort], lab: ComposeSettings, containers: Mapping[int, str]
 ) -> list[Finding]:
-    """One finding for each port that is taken by something else than the lab, or one that says all are well.
+    """Report each port that another program than the lab holds; one finding when all are free.
 
     Args:
-        published: the ports to look at.
-        lab: the addresses on which they are published.
-        containers: which running container publishes each port.
+        published: ports to check.
+        lab: addresses on which they are published.
+        containers: running container that publishes each port.
     """
     free, own, taken = 0, 0, []
     for port in published:

@@ -1,4 +1,4 @@
-"""The audit: read every store while the platform is at rest, and compare them to the event."""
+"""The audit: compares the contents of all stores while the platform is at rest, exact to the event."""
 
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -45,7 +45,7 @@ class AuditResult:
 
     @property
     def differences(self) -> int:
-        """Number of differences of all checks."""
+        """Number of differences in all checks."""
         return sum(len(check.differences) for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def audit(
     Args:
         platform: addresses of its stores.
         deadline_s: longest wait for rest, seconds.
-        strict: rows written without events by API v1 count as differences.
+        strict: True = rows of API v1, which have no events, count as differences.
         report: told what happens, for display.
 
     Raises:
-        StillMovingError: writes go on, or something is stuck.
+        StillMovingError: writes go on, or an event is stuck.
         TransientError: a store is away.
     """
     engine = create_worker_engine(platform.postgres, "gourmetgram-audit")
@@ -92,8 +92,8 @@ def audit(
                 try:
                     lake = load_stores(tables, platform, engine, before.ends, strict)
                 except RecordsGoneError:
-                    continue  # Kafka's retention removed records meanwhile: the ranges are others now.
-                # Something arrived meanwhile: the tables are not of one moment.
+                    continue  # Kafka's retention removed records meanwhile, so the ranges have changed.
+                # A store changed meanwhile, so the tables are not of one moment.
                 if before != look(platform, engine) or lake.versions != table_versions(platform.iceberg):
                     continue
                 report("comparing")
@@ -112,12 +112,12 @@ def audit(
 def load_stores(
     tables: StoreTables, platform: Platform, engine: Engine, ends: Mapping[Partition, OffsetRange], strict: bool
 ) -> LakeReading:
-    """Read all stores, and work out what the checks need.
+    """Read all stores, and derive the facts that the checks need.
 
     Args:
         tables: empty tables.
         platform: addresses of the stores.
-        engine: its database.
+        engine: engine of the platform's database.
         ends: ranges of records to read.
         strict: see `audit`.
 

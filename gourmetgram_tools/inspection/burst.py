@@ -1,4 +1,4 @@
-"""One image goes viral: the data generator's burst, and the wait for the decisions that must follow."""
+"""A viral burst of the data generator, and the wait for the decisions that must follow."""
 
 import re
 import subprocess
@@ -30,12 +30,12 @@ _POLL_S: Final = 0.02
 
 
 class NoDecisionError(PlatformError):
-    """A decision that must follow did not come in time."""
+    """A required decision did not follow in time."""
 
 
 @dataclass(frozen=True)
 class BurstPlan:
-    """Numbers of views, comments and flags to send, in this order. `image_id` None = a fresh upload."""
+    """Numbers of views, comments and flags to send, in this order; `image_id` None = a fresh upload."""
 
     views: int = 110
     comments: int = 8
@@ -45,7 +45,7 @@ class BurstPlan:
 
 @dataclass(frozen=True)
 class Decided:
-    """A decision that followed. `at` is when its row was written."""
+    """A decision on the burst; `at` is the time of its row."""
 
     trigger: str
     risk_score: float
@@ -59,8 +59,8 @@ class Burst:
     """The result of a burst.
 
     Attributes:
-        sent_s: seconds that sending took.
-        decisions: in the order in which they were written.
+        sent_s: duration of the sending, in seconds.
+        decisions: decisions in the order of their rows.
     """
 
     image_id: str
@@ -69,10 +69,10 @@ class Burst:
 
 
 def expected_triggers(plan: BurstPlan, rules: TriggerSettings) -> list[str]:
-    """Triggers that a burst sent at once must raise on an image that is not in their cool-down.
+    """Triggers that a burst must raise on an image outside of their cool-down.
 
     Raises:
-        PermanentError: there are none, or the plan's image is no id.
+        PermanentError: the burst raises no trigger, or the plan's image is no id.
     """
     if plan.image_id is not None and parse_uuid(plan.image_id) is None:
         raise PermanentError(f"'{plan.image_id}' is no image id: give the whole UUID.")
@@ -88,7 +88,7 @@ def expected_triggers(plan: BurstPlan, rules: TriggerSettings) -> list[str]:
 
 
 def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list[str]:
-    """Those triggers that an image cannot raise again yet."""
+    """Triggers whose cool-down on an image still lasts."""
     with connected(platform.redis) as client:
         last = {trigger: str(client.get(IMAGE_ALERT % (image_id, trigger)) or "") for trigger in triggers}
     return [trigger for trigger, t in last.items() if t and now_us() < score_us(t) + COOL_DOWN_US]
@@ -102,19 +102,19 @@ def burst(
     deadline_s: float = DECISION_DEADLINE_S,
     report: Callable[[str], None] = lambda _line: None,
 ) -> Burst:
-    """Send a burst and wait for the decisions that it must lead to.
+    """Send a burst and wait for the required decisions.
 
     Args:
         platform: addresses of the stores.
-        environment: all variables of the data generator.
+        environment: complete environment of the data generator.
         plan: numbers to send.
         deadline_s: longest wait for the decisions after the last call, seconds.
-        report: told each line of the generator's log.
+        report: receives each line of the generator's log.
 
     Raises:
         PermanentError: the plan raises no trigger, or the image is in the cool-down of one.
         TransientError: the generator failed.
-        NoDecisionError: a decision did not come in time.
+        NoDecisionError: a decision did not follow in time.
     """
     triggers = expected_triggers(plan, platform.rules)
     if plan.image_id and (cooling := cooling_down(platform, plan.image_id, triggers)):
@@ -141,7 +141,7 @@ def _variables(environment: Mapping[str, str], plan: BurstPlan) -> dict[str, str
         "GENERATOR_BURST_VIEWS": str(plan.views),
         "GENERATOR_BURST_COMMENTS": str(plan.comments),
         "GENERATOR_BURST_FLAGS": str(plan.flags),
-        # Any free port: the stack's own generator has the usual one.
+        # Any free port, since the stack's own generator uses the default one.
         "HEALTH_PORT": "0",
     }
     variables.pop("GENERATOR_TARGET_IMAGE_ID", None)
@@ -152,11 +152,11 @@ def _variables(environment: Mapping[str, str], plan: BurstPlan) -> dict[str, str
 
 @contextmanager
 def generator(variables: Mapping[str, str], *, quiet: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """A data generator beside the stack's own, stopped when the block ends.
+    """Run a data generator beside the stack's own during the block.
 
     Args:
-        variables: its whole environment.
-        quiet: drop its log; otherwise the caller reads it from `stderr`.
+        variables: complete environment of the generator.
+        quiet: True = drop its log; False = the caller reads it from `stderr`.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "data_generator"],
@@ -184,10 +184,10 @@ def run_generator(variables: Mapping[str, str], report: Callable[[str], None]) -
     """Run the generator's burst to its end.
 
     Returns:
-        the image's id, as its log says it.
+        the image's id, from the generator's log.
 
     Raises:
-        TransientError: it failed, or named no image.
+        TransientError: the generator failed, or logged no image.
     """
     image_id: str | None = None
     last: list[str] = []

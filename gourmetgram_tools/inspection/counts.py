@@ -1,4 +1,4 @@
-"""Numbers of rows, for people to watch the platform grow."""
+"""Row counts, for a display of the platform's growth."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ _STATEMENT: Final = text("""
 
 
 def read_counts(platform: Platform) -> PlatformCounts:
-    """Users, uploads, views, comments, flags and decisions so far.
+    """Count users, uploads, views, comments, flags and decisions.
 
     Raises:
         TransientError: the database is away.

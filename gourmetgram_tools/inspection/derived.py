@@ -1,4 +1,4 @@
-"""Facts that follow from the stores' tables and that several checks need, worked out once."""
+"""Facts that several checks need, derived once from the tables of the stores."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -23,8 +23,8 @@ from gourmetgram_tools.inspection.tables import StoreTables
 from gourmetgram_tools.inspection.triggers import CountedEvent, ImageEvents, all_raised, of_upload
 
 SWEPT_WITHIN_US: Final = 15 * MINUTE_US
-"""A running API has removed a picture without a row by then: it must be a minute old (ORPHAN_AFTER_SECONDS), a sweep
-comes every ten minutes, and the rest is for sweeps that are tried again."""
+"""Age at which a running API has removed an orphan: the minimum age is a minute (ORPHAN_AFTER_SECONDS), a sweep runs
+every ten minutes, and the rest is for retries."""
 
 _CONSTANTS: Final = {
     "hour_us": HOUR_US,
@@ -33,13 +33,13 @@ _CONSTANTS: Final = {
     "cool_down_us": COOL_DOWN_US,
     "late_after_us": LATE_AFTER_US,
     "swept_within_us": SWEPT_WITHIN_US,
-    # A key is written a little after the broker has stored the event, and read a little after this audit began.
+    # Tolerance: a key is written shortly after the broker has stored the event, and read shortly after the audit began.
     "slack_us": MINUTE_US,
 }
 
-# API v1 writes rows without events, and Kafka removes old records. So a row without an event is a difference only when
-# it was written while events existed: since the earliest broker time of an event, or the oldest event in the outbox.
-# After records were removed: since the moment from which all partitions are complete.
+# API v1 writes rows without events, and Kafka removes old records. So a row without an event is a difference only if it
+# was written while events existed: since the earliest broker time of an event, or the oldest event in the outbox.
+# After a removal of records: since the time from which all partitions are complete.
 _COVERAGE: Final = """
 WITH firsts AS (
     SELECT topic, partition, min_by(broker_us, "offset") AS first_us
@@ -150,7 +150,7 @@ _UPLOADS: Final = """
 SELECT image_id::VARCHAR, time_us, broker_us, event_id::VARCHAR FROM uploads JOIN seen_images USING (image_id)
 WHERE eligible AND NOT scattered
 """
-# Requests that do not say what they have read, with the events that may have caused them.
+# Requests without `read_to`, with the events that may have caused them.
 _MAY_BE_FOREIGN: Final = """
 SELECT request_id::VARCHAR, requests.image_id::VARCHAR, trigger, seen_images.image_id IS NULL, event_id::VARCHAR
 FROM requests LEFT JOIN seen_images USING (image_id) LEFT JOIN counted USING (image_id)
@@ -160,11 +160,11 @@ ORDER BY request_id
 
 
 def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
-    """Work out what follows from the loaded tables.
+    """Derive facts from the loaded tables.
 
     Args:
-        tables: with the content of all stores; `strict()` is defined.
-        rules: the consumer's thresholds.
+        tables: tables with the content of all stores; `strict()` is defined.
+        rules: thresholds of the consumer.
         now_us: beginning of the reading, microseconds since the epoch.
     """
     tables.define(now_us=now_us, **_CONSTANTS)
@@ -183,7 +183,7 @@ def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
 
 
 def _load_raised(tables: StoreTables, rules: TriggerSettings) -> None:
-    """Work out when the window rules must have fired."""
+    """Derive the required firings of the window rules."""
     least: dict[str, int] = {}
     for rule in rules.window_triggers():
         kind = COUNTED_WINDOWS[rule.count_name].kind
@@ -204,7 +204,7 @@ def _image_events(tables: StoreTables) -> Iterator[ImageEvents]:
 
 
 def _load_of_uploads(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
-    """Work out the requests that uploads demand, and those that they would have demanded by an earlier setting."""
+    """Derive the requests that uploads raise by the current setting, and those by an earlier one."""
     demanded = {anchor_trigger(minutes) for minutes in rules.rescore_at_minutes}
     if rules.trigger_on_upload:
         demanded.add(UPLOAD_TRIGGER)
@@ -216,7 +216,7 @@ def _load_of_uploads(tables: StoreTables, rules: TriggerSettings, now_us: int) -
             for trigger in triggers:
                 raised = of_upload(image_id, CountedEvent(*event), trigger)
                 if raised:
-                    # An anchor's request must exist once its time has passed by a minute.
+                    # An anchor's request must exist a minute after its time.
                     due = trigger in demanded and raised.time_us <= now_us - _CONSTANTS["slack_us"]
                     yield raised.request_id, image_id, trigger, raised.time_us, due
 
@@ -224,7 +224,7 @@ def _load_of_uploads(tables: StoreTables, rules: TriggerSettings, now_us: int) -
 
 
 def _foreign_requests(tables: StoreTables) -> Iterator[str]:
-    """Ids of the requests that the stream consumer did not make: no event of their image gives their id."""
+    """Ids of requests from elsewhere than the stream consumer: no event of their image gives their id."""
     for (request_id, image_id, trigger, unknown), rows in groupby(
         tables.stream(_MAY_BE_FOREIGN), itemgetter(0, 1, 2, 3)
     ):

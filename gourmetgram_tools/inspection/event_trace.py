@@ -1,4 +1,4 @@
-"""One event, followed by its id through every store."""
+"""Trace of one event through every store, by its id."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -21,14 +21,14 @@ class EventTrace:
     """One event in every store.
 
     Attributes:
-        outbox: it still waits here (then it may not be in Kafka yet).
-        records: every copy in Kafka.
-        row: the row that was written with it; a view has none, it moved `images.views`.
-        windows: sets in Redis that count it now.
-        iceberg: its rows in Iceberg, and the window that counts it there; None before the first aggregation.
+        outbox: row of the pending event, which may not be in Kafka yet.
+        records: all its records in Kafka, duplicates included.
+        row: row that was written with it; None for a view, which changes `images.views`.
+        windows: sets in Redis that hold it now.
+        iceberg: rows and window of the event in Iceberg; None before the first aggregation.
         triggered: requests that it triggered.
         counted_in: requests whose longest window contains it.
-        decisions: the answers to `triggered` and `counted_in`.
+        decisions: decisions on `triggered` and `counted_in`.
     """
 
     event_id: str
@@ -49,7 +49,7 @@ class EventTrace:
 
 
 def parse_event_id(event: str) -> str:
-    """An event's id in its usual form.
+    """Convert a text to an event id in lower case.
 
     Raises:
         PermanentError: the text is no id.
@@ -61,12 +61,12 @@ def parse_event_id(event: str) -> str:
 
 
 def trace_event(platform: Platform, event: str, image: str | None = None) -> EventTrace:
-    """Follow an event.
+    """Trace an event.
 
     Args:
         platform: addresses of the stores.
-        event: the event's id.
-        image: its image's id, which spares reading all topics, and is needed while the event waits in the outbox.
+        event: id of the event.
+        image: id of its image, with which only one partition is read; required for an event in the outbox.
 
     Raises:
         PermanentError: the text is no id, or no store knows the event.
@@ -113,7 +113,7 @@ def _triggered(whole: Trace, event_id: str) -> list[RequestRecord]:
 
 
 def _counted_in(whole: Trace, records: list[EventRecord]) -> list[RequestRecord]:
-    """Requests whose longest window holds the event, among the records that they say they read."""
+    """Requests whose longest window holds the event, and whose `read_to` includes it."""
     if not records or not records[0].actor_eligible or records[0].kind not in COUNTED_KINDS:
         return []
     event = records[0]

@@ -1,4 +1,4 @@
-"""Records of fixed ranges, with their keys. Nothing here joins a group or commits."""
+"""Reader of fixed ranges of records with their keys; it joins no group and commits nothing."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,13 +24,13 @@ class Keyed(NamedTuple):
 
 
 def partition_of(key: str, partitions: int) -> int:
-    """The partition that every producer of the platform (murmur2) chooses for a key."""
+    """Partition of a key by murmur2, as in every producer of the platform."""
     return murmur2(key.encode(), partitions)
 
 
 @contextmanager
 def reader(settings: KafkaSettings, group: str = _CLIENT_ID) -> Iterator[Consumer]:
-    """A consumer of fixed ranges; the name of a group only lets it ask for the offsets of that group."""
+    """A consumer of fixed ranges; a group's name is only for reading the offsets of that group."""
     consumer = create_range_reader(settings, _CLIENT_ID, group)
     try:
         yield consumer
@@ -55,13 +55,13 @@ def since(consumer: Consumer, within: Mapping[Partition, OffsetRange], time_us: 
     for answer in answers:
         partition = Partition(answer.topic, answer.partition)
         start, end = within[partition]
-        # A negative offset says: no record is that young.
+        # A negative offset means that no record is that young.
         shortened[partition] = OffsetRange(max(start, answer.offset) if answer.offset >= 0 else end, end)
     return shortened
 
 
 def read(consumer: Consumer, within: Mapping[Partition, OffsetRange]) -> Iterator[Keyed]:
-    """Every record of the ranges, in offset order within a partition.
+    """Read every record of the ranges, in offset order within a partition.
 
     Raises:
         RecordsGoneError: the broker no longer has a record of a range.

@@ -1,4 +1,4 @@
-"""Events, requests and dead letters as they stand in Kafka: of one image for a trace, or all of them as tables."""
+"""Reader of events, requests and dead letters in Kafka: of one image for a trace, or all of them as tables."""
 
 import base64
 import binascii
@@ -39,12 +39,12 @@ class _InKafka:
 
 @dataclass(frozen=True)
 class EventRecord(_InKafka):
-    """An event as it stands in Kafka.
+    """An event in Kafka.
 
     Attributes:
-        row_id: id of the comment, flag or image that it is about.
-        copy: an earlier record has the same event id.
-        api: written by the API (else simulated or typed in).
+        row_id: id of the comment, flag or image that was written with it.
+        copy: True for a duplicate: an earlier record has the same event id.
+        api: True for an event of the API; False for a simulated or manual one.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class EventRecord(_InKafka):
 
 @dataclass(frozen=True)
 class RequestRecord(_InKafka):
-    """A moderation request as it stands in Kafka. `time` is t, as of which the image is judged."""
+    """A moderation request in Kafka; `time` is t, as of which the image is scored."""
 
     request_id: str
     image_id: str
@@ -71,7 +71,7 @@ class RequestRecord(_InKafka):
 
 @dataclass(frozen=True)
 class DeadLetterRecord:
-    """A dead letter about the image."""
+    """A dead letter of a message about the image."""
 
     partition: int
     offset: int
@@ -83,7 +83,7 @@ class DeadLetterRecord:
 
 @dataclass(frozen=True)
 class ImageRecords:
-    """All records about one image (or one event), in the order of their broker times."""
+    """All records about one image or one event, in the order of their broker times."""
 
     partition: int
     events: list[EventRecord]
@@ -92,7 +92,7 @@ class ImageRecords:
 
 
 class Letter(NamedTuple):
-    """Content of a dead letter: place of the refused record, the group that refused it, and the reason."""
+    """Content of a dead letter: topic, partition and offset of the rejected record, the group, and the reason."""
 
     topic: str
     partition: int
@@ -100,11 +100,11 @@ class Letter(NamedTuple):
     consumer_group: str
     error: str
     value: str
-    """Base64 of the record's first 64 KiB."""
+    """Base64 of the rejected record's first 64 KiB."""
 
 
 def letter_of(record_value: bytes | None) -> Letter | None:
-    """Read a message of the dead-letter topic; None when it is no dead letter."""
+    """Parse a message of the dead-letter topic; None when it is no dead letter."""
     try:
         message: Any = orjson.loads(record_value or b"")
         return Letter(
@@ -120,7 +120,7 @@ def letter_of(record_value: bytes | None) -> Letter | None:
 
 
 def requests_of(records: Iterable[Keyed]) -> Iterator[tuple[Record, ModerationRequest]]:
-    """The readable requests among records of the moderation topic, copies included."""
+    """Parse the readable requests among records of the moderation topic, duplicates included."""
     for _, record in records:
         request = parse_request(record)
         if isinstance(request, ModerationRequest):
@@ -128,7 +128,7 @@ def requests_of(records: Iterable[Keyed]) -> Iterator[tuple[Record, ModerationRe
 
 
 def read_image_records(settings: KafkaSettings, image_id: str, since_us: int) -> ImageRecords:
-    """Read the records of one image: only its own partition, from a moment on.
+    """Read the records of one image, from its own partition only.
 
     Args:
         settings: address of the broker.
@@ -145,7 +145,7 @@ def read_image_records(settings: KafkaSettings, image_id: str, since_us: int) ->
         home = partition_of(image_id, sum(topic == settings.kafka_topic_views for topic, _ in everything) or 1)
         topics = (*settings.event_topics, settings.moderation_topic)
         wanted = {place: span for place, span in everything.items() if place[1] == home and place[0] in topics}
-        # The key of a dead letter is the refused record's: any.
+        # A dead letter has the key of the rejected record, so its partition is unknown.
         letters = {place: span for place, span in everything.items() if place[0] == settings.dead_letter_topic}
         records = [item for item in read(consumer, since(consumer, wanted, since_us)) if concerns(item)]
         requests = [item for item in records if item.record.topic == settings.moderation_topic]
@@ -155,7 +155,7 @@ def read_image_records(settings: KafkaSettings, image_id: str, since_us: int) ->
 
 
 def read_event_records(settings: KafkaSettings, event_id: str) -> list[EventRecord]:
-    """Every record of one event: all event topics are searched, because an id does not tell the partition."""
+    """Find every record of one event in all event topics, because an id does not give the partition."""
     needle = event_id.encode()
     with reader(settings) as consumer:
         spans = held_ranges(consumer, settings.event_topics)
@@ -206,7 +206,7 @@ def load_events(tables: StoreTables, records: Iterable[Keyed], partitions: int) 
 
 
 def load_requests(tables: StoreTables, records: Iterable[Keyed]) -> None:
-    """Fill the table `request_records`, and `bad_records` with those that cannot be read."""
+    """Fill the table `request_records`, and `bad_records` with malformed requests."""
     bad: list[tuple[object, ...]] = []
 
     def rows() -> Iterator[tuple[object, ...]]:
@@ -232,25 +232,25 @@ def load_requests(tables: StoreTables, records: Iterable[Keyed]) -> None:
 
 
 def load_dead_letters(tables: StoreTables, records: Iterable[Keyed]) -> None:
-    """Fill the table `dead_letters` with those that can be read."""
+    """Fill the table `dead_letters` with the readable ones."""
     letters = (letter_of(record.value) for _, record in records)
     tables.load("dead_letters", (letter[:5] for letter in letters if letter is not None))
 
 
 def _row_id(event: Event) -> str | None:
-    """Id of the comment, flag or image that was written with the event; None for a view, or when it names none."""
+    """Id of the comment, flag or image that was written with the event; None for a view, or without an id."""
     return parse_uuid(event.payload.get(_ROW_ID_FIELD.get(event.kind, "")))
 
 
 def _by_platform(event: Event) -> bool:
-    """Written by a service of the platform. An API view has an id and a time of viewing, and names no user."""
+    """True for an event of a platform service. An API view has an id and a time of viewing, but no user."""
     if event.kind != "view":
         return _row_id(event) is not None
     return "viewed_at" in event.payload and "event_id" in event.payload and "user_id" not in event.payload
 
 
 def _upload_fields(event: Event) -> tuple[str, ...]:
-    """Event id, and the fields of the hash that Redis must hold of the image."""
+    """Event id, and the fields that the image's hash in Redis must have."""
     category, caption = event.payload.get("category"), event.payload.get("caption")
     category = category.strip() if isinstance(category, str) else None
     return (
@@ -301,7 +301,7 @@ def _place(record: Record) -> tuple[str, int, int, datetime]:
 
 
 def _letters(items: Iterable[Keyed], needle: bytes) -> Iterator[DeadLetterRecord]:
-    """The dead letters whose refused record has these bytes as its key or in its content."""
+    """Dead letters whose rejected record has these bytes as its key or in its content."""
     for key, record in items:
         letter = letter_of(record.value)
         if letter is None:

@@ -1,4 +1,4 @@
-"""Iceberg tables: of one image or event for a trace, or all that the audit compares as tables."""
+"""Reader of the Iceberg tables: rows of one image or event for a trace, or all rows for the audit."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -37,9 +37,9 @@ AUDITED_COLUMNS: Final = (
     *("event_id", "event_type", "image_id", "comment_id", "flag_id", "actor_eligible", "event_time"),
     *("topic", "partition", "offset"),
 )
-"""The columns of `events` that the audit compares."""
+"""Columns of `events` that the audit compares."""
 
-# An id that was typed in by hand may be any text: only a hyphenated UUID names a row.
+# A manual id may be any text; only a hyphenated UUID names a row.
 AUDITED_EVENTS: Final = """
 SELECT topic, partition, "offset", epoch_us(event_time), event_type, try_cast(event_id AS UUID),
        try_cast(image_id AS UUID), CASE WHEN length(row_id) = 36 THEN try_cast(row_id AS UUID) END, actor_eligible
@@ -51,7 +51,7 @@ FROM (
 """
 """DuckDB query that makes rows of table `lake_events` of these columns, called `loading`."""
 
-# A flag makes the label; the label may stand without one where the flag's moment is not known any more.
+# A flag sets the label; a label may lack the flag's time, when that is no longer known.
 _TRAINING: Final = """
 SELECT image_id::UUID, decision_point_minutes, epoch_us(anchor_time), first_flagged_at IS NULL OR (
     label_needs_moderation_24h IS NOT DISTINCT FROM 1
@@ -76,7 +76,7 @@ class LakeWindow:
 
 @dataclass(frozen=True)
 class LakeTrainingRow:
-    """A row of `moderation.training_data`; the label is None while it is not known.
+    """A row of `moderation.training_data`; the label is None while it is unknown.
 
     Attributes:
         first_flagged_at: None without a counted flag after the anchor, and in tables of earlier versions.
@@ -99,9 +99,9 @@ class LakeImage:
 
     Attributes:
         events: distinct events by kind.
-        records: rows of `events`, copies included.
-        windows: in the order of time.
-        training: in the order of the decision points.
+        records: number of rows of `events`, duplicates included.
+        windows: window rows in the order of time.
+        training: training rows in the order of the decision points.
     """
 
     events: dict[str, int]
@@ -112,7 +112,7 @@ class LakeImage:
 
 @dataclass(frozen=True)
 class LakeRecord:
-    """A row of `event_aggregations.events`, and where its record stood in Kafka."""
+    """A row of `event_aggregations.events`, with topic, partition and offset of its record."""
 
     topic: str
     partition: int
@@ -124,7 +124,7 @@ class LakeRecord:
 
 @dataclass(frozen=True)
 class LakeEvent:
-    """Content of the tables about an event: its copies, and the window that counts it."""
+    """Content of the tables about an event: its records, and the window that counts it."""
 
     records: list[LakeRecord]
     window: LakeWindow | None
@@ -132,12 +132,12 @@ class LakeEvent:
 
 @dataclass(frozen=True)
 class LakeReading:
-    """The state of the tables that the audit read.
+    """State of the tables that the audit read.
 
     Attributes:
-        versions: metadata file of each table when the reading began: another one means a commit meanwhile.
-        has_events: `events` has a snapshot of the aggregation.
-        has_training: so has the table of training rows.
+        versions: metadata file of each table at the beginning; another one afterwards means a commit.
+        has_events: True when `events` has a snapshot of the aggregation.
+        has_training: True when the table of training rows has one.
     """
 
     versions: Mapping[str, str]
@@ -159,7 +159,7 @@ def read_lake_image(settings: IcebergSettings, image_id: str, since: datetime) -
     Args:
         settings: address of the tables.
         image_id: the image.
-        since: no event of it is older.
+        since: lower bound of its event times.
 
     Raises:
         TransientError: the catalog or the object store is away.
@@ -195,7 +195,7 @@ def read_lake_event(settings: IcebergSettings, event: EventRecord) -> LakeEvent 
     if EVENTS not in versions:
         return None
     time_us = to_us(event.event_time)
-    # Kind and time say which few row groups to read.
+    # Kind and time limit the reading to a few row groups.
     place = And(equals("event_type", event.kind), between("event_time", time_us, time_us + 1))
     start_us = to_us(_window_start(event.event_time))
     in_window = And(equals("image_id", event.image_id), between("window_start", start_us, start_us + 1))
@@ -240,11 +240,11 @@ def load_lakehouse(tables: StoreTables, settings: IcebergSettings) -> LakeReadin
 
 
 def _load_training(tables: StoreTables, table: Table) -> None:
-    """Load keys, anchors and labels; the features are compared by `skew`."""
+    """Load keys, anchors and labels; `skew` compares the features."""
     extracted_at = table.properties.get(EXTRACTED_AT)
     summaries = map(summary_of, ancestors_of(table.current_snapshot(), table.metadata))
     kept = next((int(summary[ROWS_KEPT]) for summary in summaries if ROWS_KEPT in summary), -1)
-    # Without a moment any deletion counts as one from before the extract.
+    # Without a time of the extract, any deletion counts as an earlier one.
     extracted_us = to_us(parse_utc(extracted_at)) if extracted_at else 2**62
     tables.define(training_kept=kept, extracted_us=extracted_us)
     columns = ["image_id", "decision_point_minutes", "anchor_time"]

@@ -1,4 +1,4 @@
-"""Pictures in the object store: of one image for a trace, or all of them as a table."""
+"""Reader of pictures in the object store: of one image for a trace, or all of them as a table."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,7 +16,7 @@ from gourmetgram_tools.inspection.tables import StoreTables
 
 
 class StoredObject(NamedTuple):
-    """An object's facts. `size` in bytes."""
+    """Facts of an object; `size` is in bytes."""
 
     key: str
     size: int
@@ -26,7 +26,7 @@ class StoredObject(NamedTuple):
 
 
 def object_key(s3_url: str, bucket: str) -> str | None:
-    """The key that an image's URL names in a bucket, or None when it names another place."""
+    """Key that an image's URL names in a bucket; None for another place."""
     found, _, key = urlsplit(s3_url).path.lstrip("/").partition("/")
     return key if found == bucket and key else None
 

@@ -50,8 +50,8 @@ class Platform(NamedTuple):
 
         Args:
             variables: addresses that every program uses.
-            consumer: the stream consumer's variables: its group and thresholds.
-            scorer: the risk scoring service's variables: its group.
+            consumer: variables of the stream consumer, with its group and thresholds.
+            scorer: variables of the risk scoring service, with its group.
 
         Raises:
             SettingsError: a variable is missing or has a value that is not allowed.

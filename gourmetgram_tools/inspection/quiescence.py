@@ -1,4 +1,4 @@
-"""The wait until no event is in flight any more."""
+"""Wait until no event is in flight."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ DEFAULT_DEADLINE_S: Final = 60.0
 
 
 class StillMovingError(PlatformError):
-    """The platform did not come to rest in time; the text says what moves and what to do."""
+    """The platform did not come to rest in time; the text names the moving part and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Look:
     """Positions of the platform at one moment.
 
     Attributes:
-        ends: offsets that each partition of each topic holds.
+        ends: range of offsets in each partition of each topic.
         consumer_lag: event records that the stream consumer has not committed.
         scorer_lag: requests that the risk scoring service has not committed.
-        outbox: events that wait for the relay.
+        outbox: pending events in the outbox.
     """
 
     ends: Mapping[Partition, OffsetRange]
@@ -41,16 +41,16 @@ class Look:
 
     @property
     def at_rest(self) -> bool:
-        """Nothing is in flight."""
+        """True when no event is in flight."""
         return not (self.consumer_lag or self.scorer_lag or self.outbox)
 
     def describe(self) -> str:
-        """The three numbers."""
+        """Text with the three numbers."""
         return f"{self.outbox} in the outbox, consumer {self.consumer_lag} behind, scorer {self.scorer_lag} behind"
 
 
 def look(platform: Platform, engine: Engine) -> Look:
-    """Probe the outbox first, then the groups: an event that leaves the one meanwhile is found in the other.
+    """Probe the outbox first, then the groups, so that an event that moves meanwhile is found.
 
     Raises:
         TransientError: PostgreSQL or the broker is away.
@@ -62,14 +62,14 @@ def look(platform: Platform, engine: Engine) -> Look:
         events = {partition: span for partition, span in ends.items() if partition.topic in kafka.event_topics}
         consumer_lag = lag(events, committed_offsets(consumer, events))
     with reader(kafka, platform.scorer_group) as scorer:
-        # Asked again: the consumer's lag above may have become zero by sending a request.
+        # Read again: the consumer's lag above may have become zero by a new request.
         requests = held_ranges(scorer, [kafka.moderation_topic])
         scorer_lag = lag(requests, committed_offsets(scorer, requests))
     return Look({**ends, **requests}, consumer_lag, scorer_lag, outbox)
 
 
 def lag(within: Mapping[Partition, OffsetRange], done: Mapping[Partition, int | None]) -> int:
-    """Number of records that a group has not committed yet."""
+    """Number of records that a group has not committed."""
     behind = 0
     for place, span in within.items():
         reached = done.get(place)
@@ -83,17 +83,17 @@ def wait_for_rest(
     report: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Look:
-    """Wait until two looks, a second apart, find nothing under way and nothing new.
+    """Wait until two probes, a second apart, find no event in flight and no new record.
 
     Args:
-        looks: takes a look.
-        deadline: `time.monotonic()` value at which to give up.
-        report: told what is still under way.
-        sleep: pauses between two looks.
+        looks: probes the platform.
+        deadline: latest `time.monotonic()` value.
+        report: receives the events in flight, as text.
+        sleep: pauses between two probes.
 
     Raises:
         StillMovingError: the deadline passed.
-        TransientError: a store is away, and did not come back until the deadline.
+        TransientError: a store is away until the deadline.
     """
     previous: Look | None = None
     while True:
@@ -116,10 +116,10 @@ def wait_for_rest(
 
 
 def advice(previous: Look | None, current: Look) -> str:
-    """Say what moves, or what is stuck, and what to do about it."""
+    """Name the moving or stuck part, with a remedy."""
     if previous is not None and previous.ends != current.ends:
         return (
-            f"Writes go on ({_grown(previous.ends, current.ends)}), so the stores cannot be compared to the event: "
+            f"Writes go on ({_grown(previous.ends, current.ends)}), so the stores cannot be compared exactly: "
             "stop the traffic with `gourmetgram stop data_generator`, or give `--pause-traffic`."
         )
     return (

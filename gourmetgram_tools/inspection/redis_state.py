@@ -1,4 +1,4 @@
-"""Keys of images in Redis: of one image for a trace, or all of them as tables."""
+"""Reader of Redis keys: those of one image for a trace, or all of them as tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ class RedisKey:
 
     Attributes:
         type: Redis's name of the type.
-        length: members of a set, fields of a hash, characters of a string.
+        length: number of members of a set, fields of a hash, or characters of a string.
         ttl_s: seconds until it expires; None = never.
         value: content of a string or hash; of a sorted set, its oldest and newest member.
     """
@@ -51,7 +51,7 @@ class Membership:
 
 
 class _Content(NamedTuple):
-    """All that a key holds: text of a string, fields of a hash, members and scores of a sorted set."""
+    """Content of a key: text of a string, fields of a hash, members and scores of a sorted set."""
 
     key: str
     type: str
@@ -61,7 +61,7 @@ class _Content(NamedTuple):
 
 @contextmanager
 def connected(settings: RedisSettings) -> Iterator[Redis]:
-    """A client that returns texts.
+    """Open a client that returns texts.
 
     Raises:
         TransientError: Redis is away, or goes away within the block.
@@ -74,7 +74,7 @@ def connected(settings: RedisSettings) -> Iterator[Redis]:
 
 
 def read_image_keys(settings: RedisSettings, image_id: str) -> list[RedisKey]:
-    """All keys of an image, by name.
+    """Read all keys of an image, by name.
 
     Raises:
         TransientError: Redis is away.
@@ -84,7 +84,7 @@ def read_image_keys(settings: RedisSettings, image_id: str) -> list[RedisKey]:
 
 
 def memberships(settings: RedisSettings, image_id: str, kind: str, event_id: str) -> list[Membership]:
-    """The windows that hold an event of a kind.
+    """Find the windows that hold an event.
 
     Raises:
         TransientError: Redis is away.
@@ -123,7 +123,7 @@ def load_redis(tables: StoreTables, settings: RedisSettings) -> None:
 
 
 def _contents(client: Redis, pattern: str) -> Iterator[_Content]:
-    """The keys of a pattern, a thousand a round trip; keys that expire meanwhile are left out."""
+    """Read the keys of a pattern, a thousand a round trip; keys that expire meanwhile are left out."""
     keys = iter(dict.fromkeys(client.scan_iter(match=pattern, count=10 * _BATCH)))  # SCAN may return a key twice
     while batch := list(islice(keys, _BATCH)):
         asking = client.pipeline(transaction=False)
@@ -153,10 +153,10 @@ def _summary(content: _Content) -> RedisKey:
 
 
 def _rows(key: ImageKey, content: _Content) -> tuple[str, list[tuple[object, ...]]]:
-    """The table of a key, and its rows there.
+    """Table of a key, and its rows there.
 
     Raises:
-        ValueError: type or content of the key are not those of its name.
+        ValueError: type or content of the key do not fit its name.
         OverflowError: a time or number is too large.
     """
     kind = _KIND_OF.get(key.plural or "")
@@ -174,10 +174,10 @@ def _rows(key: ImageKey, content: _Content) -> tuple[str, list[tuple[object, ...
 
 
 def _fitting(number: int) -> int:
-    """The number itself.
+    """Return the number if it is possible.
 
     Raises:
-        ValueError: it is larger than any time or count of the platform.
+        ValueError: the number is larger than any time or count of the platform.
     """
     if abs(number) > _LARGEST:
         raise ValueError(f"{number} is no time or count")

@@ -1,4 +1,4 @@
-"""Rows of PostgreSQL: of one image for a trace, or all that other stores must agree with as tables."""
+"""Reader of PostgreSQL: rows of one image for a trace, or all rows as tables for the audit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,7 +100,7 @@ class DecisionRow:
 
 @dataclass(frozen=True)
 class WaitingEvent:
-    """An event that waits for the relay."""
+    """A pending event in the outbox."""
 
     event_id: str
     topic: str
@@ -157,7 +157,7 @@ _ALL_OTHERS: Final = {
     UNION ALL
     SELECT 'flag', f.id::text, COALESCE(f.image_id, c.image_id)::text, {_MICROSECONDS.format("f.created_at")}
     FROM flags f LEFT JOIN comments c ON c.id = f.comment_id""",  # noqa: S608
-    # The counts of a request's context that are features under the same name.
+    # Counts of a request's context that are features under the same name.
     "decisions": f"""
     SELECT id::text, inference_request_id::text, target_id::text, trigger_type, jsonb_build_object({_COUNTS})::text
     FROM moderation""",  # noqa: S608
@@ -166,14 +166,14 @@ _ALL_OTHERS: Final = {
     SELECT event_id::text, {_MICROSECONDS.format("created_at")}, sequence
     FROM event_outbox WHERE published_at IS NULL""",  # noqa: S608
 }
-"""Statement of each table that needs no conversion."""
+"""Statements for tables that need no conversion."""
 
 
 def check_image_id(text_or_prefix: str) -> str:
-    """An image's id, or the beginning of one, in lower case; no store is asked.
+    """Check an image's id or its beginning, and convert it to lower case, without a store.
 
     Raises:
-        PermanentError: too short, or no id at all.
+        PermanentError: the text is too short, or no id.
     """
     wanted = text_or_prefix.strip().lower().removesuffix("...")
     if parse_uuid(wanted) is None and (len(wanted) < MIN_PREFIX or not set(wanted) <= set("0123456789abcdef-")):
@@ -184,10 +184,10 @@ def check_image_id(text_or_prefix: str) -> str:
 def find_image_id(connection: Connection, text_or_prefix: str) -> str:
     """The full id of an image, from itself or from a prefix of at least eight characters.
 
-    A full id is returned as it is: an image without a row may still have left traces elsewhere.
+    A full id is returned unchanged, because an image without a row may have traces in other stores.
 
     Raises:
-        PermanentError: too short, no image, or several.
+        PermanentError: the text is too short, or fits no image or several.
     """
     wanted = check_image_id(text_or_prefix)
     full = parse_uuid(wanted)
@@ -221,7 +221,7 @@ def read_image_rows(connection: Connection, image_id: str) -> ImageRows:
 
 @contextmanager
 def connected(engine: Engine) -> Iterator[Connection]:
-    """A read-only connection that sees one snapshot of the database.
+    """Open a read-only connection on one snapshot of the database.
 
     Raises:
         TransientError: the database is away, or goes away within the block.
@@ -234,7 +234,7 @@ def connected(engine: Engine) -> Iterator[Connection]:
 
 
 def outbox_size(engine: Engine) -> int:
-    """Number of events that wait for the relay.
+    """Number of pending events in the outbox.
 
     Raises:
         TransientError: the database is away.
@@ -251,7 +251,7 @@ def load_rows(tables: StoreTables, engine: Engine, bucket: str) -> None:
     Args:
         tables: tables to fill.
         engine: the database.
-        bucket: name of the bucket that holds the pictures.
+        bucket: name of the bucket of pictures.
 
     Raises:
         TransientError: the database is away.
@@ -259,7 +259,7 @@ def load_rows(tables: StoreTables, engine: Engine, bucket: str) -> None:
     with connected(engine) as connection:
 
         def fetch(statement: str) -> Iterator[Any]:
-            # Batch by batch: the driver's copy of a whole table would take as much memory again.
+            # Batch by batch, since the driver's copy of a whole table would double the memory.
             return iter(connection.execution_options(yield_per=_BATCH).execute(text(statement)))
 
         tables.load("images", ((row[0], object_key(row[1], bucket), *row[2:]) for row in fetch(_ALL_IMAGES)))

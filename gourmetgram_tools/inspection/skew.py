@@ -1,7 +1,7 @@
-"""Training-serving skew: every vector that the scorer stored, computed again offline from the event history.
+"""Train/serve skew: every vector that the scorer stored, computed again offline from the event history.
 
-A request says as of when it was scored, and (`read_to`) how far its counts had read; so the offline computation can
-look at exactly the same records, and equal means equal: the float32 numbers are the same.
+A request carries its time t and the offsets of its counts (`read_to`). So the offline computation uses exactly the same
+records, and equal means identical float32 numbers.
 """
 
 import tempfile
@@ -42,7 +42,7 @@ from gourmetgram.training_data.inputs import (
 from gourmetgram_tools.inspection.kafka_reading import read, reader
 from gourmetgram_tools.inspection.kafka_records import requests_of
 
-# Features that follow from window counts: not defined for a request that came without them.
+# Features of window counts, which are undefined for a request without counts.
 WINDOW_FEATURES: Final = (
     "views_5min",
     "views_1hr",
@@ -56,12 +56,12 @@ WINDOW_FEATURES: Final = (
 )
 _IS_WINDOW_FEATURE: Final = np.isin(FEATURE_NAMES, WINDOW_FEATURES)
 
-# Why a stored vector is not compared.
+# Reasons for which a stored vector is not compared.
 REQUEST_GONE: Final = "its request is no longer in Kafka"
 NOT_AGGREGATED: Final = "the event history does not reach that far yet"
 IMAGE_GONE: Final = "its image has no row any more"
 
-# Why only the features that do not count windows are compared.
+# Reasons for which only features without window counts are compared.
 NO_CONTEXT: Final = "its request came without counts"
 UNKEYED_EVENTS: Final = "its image has events outside its partition"
 
@@ -75,7 +75,7 @@ ORDER BY created_at, id
 
 
 class Difference(NamedTuple):
-    """One feature of one decision that is not the same number offline."""
+    """A feature of a decision with another number offline."""
 
     request_id: str
     image_id: str
@@ -86,13 +86,13 @@ class Difference(NamedTuple):
 
 @dataclass
 class SkewResult:
-    """The result of the comparison.
+    """Result of the comparison.
 
     Attributes:
-        vectors: stored vectors.
+        vectors: number of stored vectors.
         compared: number of vectors that were compared, in full or in part.
-        in_part: number of these without window features, by reason.
-        skipped: vectors that were not compared, by reason.
+        in_part: number of those compared without window features, by reason.
+        skipped: number of vectors that were not compared, by reason.
         by_feature: number of differences by feature.
         examples: the first differences.
     """
@@ -106,7 +106,7 @@ class SkewResult:
 
     @property
     def differences(self) -> int:
-        """Number of values that are not the same."""
+        """Number of values that differ."""
         return self.by_feature.total()
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class SkewResult:
 
 
 class _Scored(NamedTuple):
-    """A stored vector (29 float32) with its request, and the partition number of the image."""
+    """A stored vector (29 float32) with its request and the partition number of the image."""
 
     request: ModerationRequest
     partition: int
@@ -132,7 +132,7 @@ class _Scored(NamedTuple):
 
     @property
     def read_to(self) -> Mapping[str, int] | None:
-        """Next offset by topic, when the request brought counts and says what they are counts of."""
+        """Next offset by topic; None unless the request has counts and `read_to`."""
         found = self.request.context.get("read_to")
         usable = isinstance(found, dict) and found and all(type(offset) is int for offset in found.values())
         return found if usable and self.request.counts() is not None else None
@@ -144,16 +144,16 @@ def measure_skew(
     catalog: Catalog,
     report: Callable[[str], None] = lambda _text: None,
 ) -> SkewResult:
-    """Compare every stored vector with its offline twin.
+    """Compare every stored vector with its offline computation.
 
     Args:
-        postgres: the application database: decisions and rows.
-        kafka: the broker, for the requests.
-        catalog: holds the event history.
-        report: told what happens, for display.
+        postgres: application database, with decisions and rows.
+        kafka: broker, with the requests.
+        catalog: catalog of the event history.
+        report: receives the current step, for display.
 
     Raises:
-        PermanentError: there are vectors, but no event history yet.
+        PermanentError: there are vectors, but no event history.
         TransientError: a store is away.
     """
     report("reading decisions and requests")
@@ -177,7 +177,7 @@ def measure_skew(
 
 
 def _stored_vectors(postgres: PostgresSettings) -> dict[str, NDArray[np.float32]]:
-    """The 29 features of every decision, by request id; a feature that was not stored is not a number."""
+    """Read the 29 features of every decision, by request id; a missing feature is NaN."""
     engine = create_worker_engine(postgres, "gourmetgram-skew")
     try:
         with engine.connect() as connection:
@@ -202,14 +202,14 @@ def _with_requests(
         for record, request in requests_of(read(consumer, held_ranges(consumer, [kafka.moderation_topic]))):
             vector = vectors.get(request.request_id)
             if vector is not None and request.request_id not in found:
-                # A request has its image as key, so its partition has the same number as that of the image's events.
+                # A request's key is its image, so its partition number is that of the image's events.
                 found[request.request_id] = _Scored(request, record.partition, vector)
     _skip(result, REQUEST_GONE, len(vectors) - len(found))
     return [found[request_id] for request_id in vectors if request_id in found]
 
 
 def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:
-    """The history holds every record that the request's counts had read; other requests are noted as skipped."""
+    """True if the history holds every record of the request's counts; other requests are counted as skipped."""
     reached = all(
         offset <= offsets.get(topic, {}).get(scored.partition, 0) for topic, offset in (scored.read_to or {}).items()
     )
@@ -218,18 +218,18 @@ def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:
 
 
 def _skip(result: SkewResult, reason: str, number: int) -> None:
-    # Only reasons that occur are listed.
+    # Keep only reasons that occur.
     if number:
         result.skipped[reason] += number
 
 
 class _Twins(NamedTuple):
-    """The vectors as offline sees them.
+    """Vectors of the offline computation.
 
     Attributes:
         rows: row of the matrix by request id; images without a row are missing.
         matrix: shape (rows, 29).
-        scattered: requests whose image has events in another partition than its own.
+        scattered: requests of images with events in another partition than their own.
     """
 
     rows: dict[str, int]
@@ -274,7 +274,7 @@ def _read_limits(scored: Sequence[_Scored]) -> pa.Table:
 
 
 def _scattered(points: ir.Table, events: ir.Table, limits: ir.Table) -> ir.Table:
-    """Points whose image has events outside its partition: their order, and so their count, is not defined."""
+    """Points of images with events outside of their partition, for which order and counts are undefined."""
     home = points.inner_join(limits.select("point_id", "partition").distinct(), "point_id")
     places = events.select("image_id", found_in="partition").distinct()
     pairs = home.inner_join(places, "image_id")
@@ -293,7 +293,7 @@ def _compare(twins: _Twins, scored: Sequence[_Scored], result: SkewResult) -> No
             reason = UNKEYED_EVENTS
         if reason is not None:
             result.in_part[reason] += 1
-        # Also true where a stored feature is missing: not a number equals nothing.
+        # Also True for a missing feature, since NaN equals no number.
         differs = each.vector != twins.matrix[row]
         if reason is not None:
             differs &= ~_IS_WINDOW_FEATURE

@@ -1,4 +1,4 @@
-"""The stores' content as DuckDB tables: loaded once, compared by SQL, in bounded memory."""
+"""Content of the stores as DuckDB tables: loaded once, compared by SQL, in bounded memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import pyarrow as pa
 from gourmetgram.duckdb_engine import duckdb_engine
 
 MEMORY_LIMIT: Final = "256MB"
-"""Memory of the tables and queries; the rest goes to a temporary folder."""
+"""Memory limit of tables and queries; the rest goes to a temporary folder."""
 
 _BATCH: Final = 20_000
 
@@ -73,7 +73,7 @@ TableValue = int | str | bool
 
 
 class StoreTables:
-    """The tables of one audit, empty at first; see the statements above for their columns.
+    """Tables of one audit, empty at first; the statements above give their columns.
 
     Args:
         engine: an empty DuckDB.
@@ -88,7 +88,7 @@ class StoreTables:
         self._engine.execute(statements)
 
     def define(self, **values: TableValue) -> None:
-        """Make values known to queries: `define(now_us=5)` is read as `now_us()`."""
+        """Define values for queries: `define(now_us=5)` is read as `now_us()`."""
         for name, value in values.items():
             literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else f"{value}"
             kind = "BIGINT" if type(value) is int else "BOOLEAN" if isinstance(value, bool) else "VARCHAR"
@@ -107,9 +107,9 @@ class StoreTables:
         """Append Arrow data to a table.
 
         Args:
-            table: its name.
+            table: name of the table.
             data: rows to copy.
-            query: DuckDB query over the data, which is called `loading`, that gives the table's columns in order.
+            query: DuckDB query over the data (`loading`) that gives the table's columns in order.
         """
         self._engine.register("loading", data)
         try:
@@ -118,12 +118,12 @@ class StoreTables:
             self._engine.unregister("loading")
 
     def rows(self, query: str, parameters: dict[str, TableValue] | None = None) -> list[Any]:
-        """All rows of a query's result; parameters that it does not name are left out."""
+        """Return all rows of a query; parameters that it does not name are left out."""
         named = {name: value for name, value in (parameters or {}).items() if f"${name}" in query}
         return self._engine.execute(query, named).fetchall()
 
     def stream(self, query: str) -> Iterator[Any]:
-        """The rows of a query's result, one by one; the tables may be changed meanwhile."""
+        """Yield the rows of a query; the tables may change meanwhile."""
         with self._engine.cursor() as cursor:
             cursor.execute(query)
             while batch := cursor.fetchmany(_BATCH):
@@ -132,10 +132,10 @@ class StoreTables:
 
 @contextmanager
 def open_tables(memory_limit: str = MEMORY_LIMIT) -> Iterator[StoreTables]:
-    """Empty tables, dropped at the end.
+    """Make empty tables, and drop them at the end.
 
     Args:
-        memory_limit: with a unit, e.g. `256MB`.
+        memory_limit: limit with a unit, e.g. `256MB`.
     """
     with duckdb_engine(memory_limit) as engine:
         yield StoreTables(engine)

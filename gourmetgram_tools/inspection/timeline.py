@@ -1,4 +1,4 @@
-"""One timeline of an image, out of what every store says about it. Pure functions."""
+"""Timeline of an image from the records of every store, by pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gourmetgram_tools.inspection.redis_state import RedisKey
 from gourmetgram_tools.inspection.rows import ImageRows
 
 MANY: Final = 12
-"""Up to this many events of a kind are all shown, of more only the first, the 10th, the 100th … and the last."""
+"""Number of events of a kind that are all shown; of more, only the first, the 10th, the 100th … and the last."""
 
 _DECIDING: Final = {trigger.name: trigger.count_name for trigger in TriggerSettings().window_triggers()}
 """Count that raises each trigger."""
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened to the image.
+    """A moment in the life of an image.
 
     Attributes:
-        store: who says so.
+        store: source of the fact.
         what: the fact, in a few words.
-        detail: its numbers.
+        detail: numbers of the fact.
     """
 
     at: datetime
@@ -38,7 +38,7 @@ class Moment:
 
 
 def notable(items: Sequence[T]) -> list[tuple[int, T]]:
-    """Number (from 1) and item of those worth a line, see `MANY`."""
+    """Number (from 1) and item of those that get a line, see `MANY`."""
     if len(items) <= MANY:
         return list(enumerate(items, start=1))
     numbers = {1, len(items)}
@@ -50,7 +50,7 @@ def notable(items: Sequence[T]) -> list[tuple[int, T]]:
 
 
 def distinct(records: ImageRecords, kind: str) -> list[EventRecord]:
-    """Events of a kind in the order of their times, each once."""
+    """Events of a kind without duplicates, in the order of their times."""
     found = [event for event in records.events if event.kind == kind and not event.copy]
     return sorted(found, key=lambda event: event.event_time)
 
@@ -58,7 +58,7 @@ def distinct(records: ImageRecords, kind: str) -> list[EventRecord]:
 def build_timeline(
     rows: ImageRows, stored: StoredObject | None, records: ImageRecords, keys: Sequence[RedisKey]
 ) -> list[Moment]:
-    """All moments, in the order of time; at the same time in the order in which data flows."""
+    """All moments in the order of time; ties in the order of the data flow."""
     moments = [
         *_beginnings(rows, stored),
         *_events(rows, records),
@@ -125,7 +125,7 @@ def _about(event: EventRecord, text: str) -> list[str]:
 
 
 def milliseconds(delay: timedelta) -> str:
-    """A short delay as people read it; the broker's clock counts whole milliseconds."""
+    """Text of a short delay; the broker's clock counts whole milliseconds."""
     value = delay / timedelta(milliseconds=1)
     return f"{value:+.0f} ms" if abs(value) < 10_000 else f"{value / 1000:+.0f} s"
 
@@ -161,7 +161,7 @@ def _consequences(rows: ImageRows, records: ImageRecords) -> list[Moment]:
 
 
 def _popular(keys: Sequence[RedisKey]) -> list[Moment]:
-    """The alert that sends no request leaves only its key."""
+    """An alert without a request leaves only its key."""
     moments = []
     for key in keys:
         if key.key.endswith(":alert:popular") and isinstance(key.value, str):

@@ -1,4 +1,4 @@
-"""The trace of one image: its traces in every store, as one timeline."""
+"""Trace of one image: its records in every store, as one timeline."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,7 +18,7 @@ from gourmetgram_tools.inspection.timeline import Moment, build_timeline, distin
 
 @dataclass(frozen=True)
 class Trace:
-    """One image in every store, and the timeline made of it."""
+    """An image's records in every store, with their timeline."""
 
     image_id: str
     rows: ImageRows
@@ -30,11 +30,11 @@ class Trace:
 
     @property
     def found(self) -> bool:
-        """At least one store knows the image."""
+        """True if at least one store has the image."""
         return bool(self.timeline or self.keys)
 
     def to_json(self) -> dict[str, Any]:
-        """The trace as one JSON document; of many views only the notable ones."""
+        """Convert the trace to one JSON document; of many views it has only the notable ones."""
         views = distinct(self.records, "view")
         return {
             "image_id": self.image_id,
@@ -62,7 +62,7 @@ def trace(platform: Platform, image: str) -> Trace:
 
     Args:
         platform: addresses of the stores.
-        image: its id, or a prefix of at least eight characters.
+        image: id of the image, or a prefix of at least eight characters.
 
     Raises:
         PermanentError: there is no such image, or the prefix fits several.

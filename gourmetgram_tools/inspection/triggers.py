@@ -1,7 +1,7 @@
-"""Requests and alerts that the rules demand, worked out again from the events alone.
+"""Required requests and alerts, derived a second time from the events alone.
 
-A second, slow and plain implementation of the stream consumer's rules (sections 8 and 15 of the contract), so that an
-error in the fast one cannot hide. Only its constants are those of the consumer (`gourmetgram.windows`).
+This is a second, slow and plain implementation of rules 15 and 16 of docs/rules.md, so that an error of the stream
+consumer cannot hide. Only the constants are shared (`gourmetgram.windows`).
 """
 
 from bisect import bisect_right, insort
@@ -21,7 +21,7 @@ from gourmetgram.windows import (
 
 
 class CountedEvent(NamedTuple):
-    """An event that counts: by an eligible actor, and the first of its copies. Times in microseconds."""
+    """The first record of an event by an eligible actor; times are in microseconds."""
 
     time_us: int
     broker_us: int
@@ -29,12 +29,12 @@ class CountedEvent(NamedTuple):
 
     @property
     def is_history(self) -> bool:
-        """Too old to alert when the broker received it."""
+        """True for an event that was too old for an alert when the broker received it."""
         return self.broker_us - self.time_us > LATE_AFTER_US
 
 
 class ImageEvents(NamedTuple):
-    """The counted events of one image and kind, in offset order."""
+    """Counted events of one image and kind, in offset order."""
 
     image_id: str
     kind: EventKind
@@ -45,7 +45,7 @@ class Raised(NamedTuple):
     """A rule that fired.
 
     Attributes:
-        time_us: t, as of which the image is judged.
+        time_us: t, as of which the image is scored.
         event_id: the triggering event; None for anchors.
         broker_us: broker time of the triggering event.
     """
@@ -58,12 +58,12 @@ class Raised(NamedTuple):
 
     @property
     def request_id(self) -> str:
-        """The id that its request must have."""
+        """Id that its request must have."""
         return request_uuid(self.image_id, self.trigger, self.event_id)
 
 
 def raised_by(image_id: str, events: Iterable[CountedEvent], rule: WindowTrigger) -> Iterator[Raised]:
-    """The firings of a rule on an image.
+    """Find the firings of a rule on an image.
 
     Args:
         image_id: the image.
@@ -84,7 +84,7 @@ def raised_by(image_id: str, events: Iterable[CountedEvent], rule: WindowTrigger
 
 
 def all_raised(images: Iterable[ImageEvents], rules: TriggerSettings) -> Iterator[tuple[WindowTrigger, Raised]]:
-    """Every firing of the window rules."""
+    """Find every firing of the window rules."""
     conditions = rules.window_triggers()
     for image in images:
         for rule in conditions:
@@ -94,7 +94,7 @@ def all_raised(images: Iterable[ImageEvents], rules: TriggerSettings) -> Iterato
 
 
 def of_upload(image_id: str, upload: CountedEvent, trigger: str) -> Raised | None:
-    """The request that trigger `upload` or `anchor_<minutes>` makes of an upload by an eligible user; None = none."""
+    """Request of the trigger `upload` or `anchor_<minutes>` for an upload; None when it must not exist."""
     if upload.is_history:
         return None
     if trigger == UPLOAD_TRIGGER:

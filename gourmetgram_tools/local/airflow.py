@@ -22,10 +22,10 @@ WEBSERVER: Final = "airflow_webserver"
 DAG_PROCESSOR: Final = "airflow_dag_processor"
 SCHEDULER: Final = "airflow_scheduler"
 AIRFLOW: Final = (WEBSERVER, DAG_PROCESSOR, SCHEDULER)
-"""The processes in the order of their start: the first also sets the others' database up."""
+"""Processes in the order of their start: the first also sets up the database of all."""
 
 ENVIRONMENT: Final = PROJECT_ROOT / ".venv-airflow"
-"""Airflow's own packages: its FastAPI is older than the services'."""
+"""Environment with Airflow's own packages: its FastAPI is older than that of the services."""
 
 ADMIN_USER: Final = "admin"
 ADMIN_PASSWORD: Final = "gourmetgram_airflow"  # noqa: S105 - the lab's published teaching password
@@ -41,16 +41,16 @@ _INIT_TIMEOUT_S: Final = 300.0
 
 
 class Airflow(Component):
-    """One of Airflow's processes.
+    """An Airflow process as a part of the stack.
 
     Args:
         name: one of `AIRFLOW`.
-        layout: the stack's places.
-        port: of the pages and the API.
-        health_port: of the scheduler's health page.
-        host: address on which the pages are served.
+        layout: paths of the stack.
+        port: port of the pages and the API.
+        health_port: port of the scheduler's health page.
+        host: address on which the pages listen.
         database_url: SQLAlchemy URL of Airflow's own database.
-        environment: the stack's variables, which the DAGs read.
+        environment: variables of the stack, which the DAGs read.
     """
 
     def __init__(
@@ -75,27 +75,27 @@ class Airflow(Component):
 
     @property
     def home(self) -> Path:
-        """AIRFLOW_HOME: logs, secrets, and the note of what was set up."""
+        """AIRFLOW_HOME: logs, secrets, and the note of the set-up."""
         return self._layout.folder / "airflow"
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """The pages' port, or the scheduler's health port; the DAG processor listens on none."""
+        """Port of the pages, or the scheduler's health port; none for the DAG processor."""
         if self.name == WEBSERVER:
             return {"Airflow's pages": self._port}
         return {"Airflow's scheduler health page": self._health_port} if self.name == SCHEDULER else {}
 
     def obtain(self, report: StepReport) -> None:
-        """Airflow is installed by `make`.
+        """Check that Airflow is installed; `make` installs it.
 
         Raises:
-            StackError: it is not.
+            StackError: Airflow is not installed.
         """
         if not (ENVIRONMENT / "bin" / "airflow").exists():
             raise StackError("Airflow is not installed in this checkout: run `make setup-airflow`, then try again.")
 
     def prepare(self, report: StepReport) -> None:
-        """Set the database, the login and the connections up, when they are not as the settings say."""
+        """Set up the database, the login and the connections, unless the noted set-up has the same inputs."""
         self.home.mkdir(parents=True, exist_ok=True)
         if self.name != WEBSERVER:
             return
@@ -121,13 +121,13 @@ class Airflow(Component):
         replace_file(note, wanted.decode())
 
     def _setup_key(self) -> bytes:
-        """Inputs of the set-up: a change of any of them means to set up again."""
+        """Inputs of the set-up; another value of any of them makes a new set-up due."""
         script = _INIT.read_text(encoding="utf-8")
         pins = (PROJECT_ROOT / "requirements" / "airflow.txt").read_text(encoding="utf-8")
         return orjson.dumps([script, pins, self._database_url, dict(self._stack_environment)])
 
     def program(self) -> Program:
-        """The process, one group with its children."""
+        """The process, in one group with its children."""
         return Program(
             command=(str(ENVIRONMENT / "bin" / "airflow"), *_ARGUMENTS[self.name]),
             directory=self.home,
@@ -136,7 +136,7 @@ class Airflow(Component):
         )
 
     def healthy(self) -> bool:
-        """Ask its own health page, or, for the DAG processor, the page that knows about it."""
+        """Probe its own health page or, for the DAG processor, the page that reports on it."""
         if self.name == SCHEDULER:
             return answers(f"http://127.0.0.1:{self._health_port}/health")
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
@@ -164,7 +164,7 @@ class Airflow(Component):
             "AIRFLOW__API__PORT": str(self._port),
             "AIRFLOW__API__BASE_URL": f"http://localhost:{self._port}",
             "AIRFLOW_ADMIN_PASSWORD": ADMIN_PASSWORD,
-            # A short list of processes and no question to the outside.
+            # No usage data leaves the machine.
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
             "PATH": f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.defpath}",
@@ -172,7 +172,7 @@ class Airflow(Component):
         return {**self._stack_environment, **core, **self._secrets()}
 
     def _secrets(self) -> dict[str, str]:
-        """Keys that all processes must share, made once per stack and readable by its owner only."""
+        """Keys that all processes share, made once per stack and readable by its owner only."""
         path = self.home / "secrets.json"
         if not path.exists():
             self.home.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Parts of a stack: its servers and services with their addresses, worked out from its port plan."""
+"""Parts of a stack: its servers and services with their addresses, derived from its port plan."""
 
 from pathlib import Path
 from typing import Final
@@ -21,11 +21,11 @@ DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
 
 
 class Blueprint:
-    """The parts of one stack; making one starts nothing.
+    """Parts of one stack; an instance starts nothing.
 
     Args:
-        layout: the stack's places.
-        plan: its ports.
+        layout: paths of the stack.
+        plan: ports of the stack.
         cache: folder of programs that are fetched or built once.
     """
 
@@ -40,11 +40,11 @@ class Blueprint:
 
     @property
     def servers(self) -> tuple[Component, ...]:
-        """The servers, in the order of starting."""
+        """Servers, in the order of their start."""
         return (self.postgres, self.redis, self.kafka, self.minio)
 
     def components(self) -> dict[str, Component]:
-        """All servers and services by name, in the order of starting."""
+        """Servers and services by name, in the order of their start."""
         services = (self._service(name) for name in SERVICES)
         airflow = (self._airflow(name) for name in AIRFLOW)
         return {component.name: component for component in (*self.servers, *services, *airflow)}
@@ -70,7 +70,7 @@ class Blueprint:
         return self.postgres.url(database).replace("postgresql://", "postgresql+psycopg2://")
 
     def environment(self, service: str | None) -> dict[str, str]:
-        """All variables of a service, or with None those that any program may use."""
+        """Variables of a service; None = those for any other program."""
         health_port = getattr(self._plan.ports, service) if service in WORKERS else None
         return service_environment(service, self._addresses(), health_port, self._layout.overrides_file)
 
@@ -99,7 +99,7 @@ class Blueprint:
         }
 
     def _catalog(self) -> dict[str, str]:
-        """The variables from which PyIceberg reads its catalog `gourmetgram`."""
+        """Variables from which PyIceberg reads its catalog `gourmetgram`."""
         variables = {
             "TYPE": "sql",
             "URI": self._sqlalchemy_url("iceberg_catalog"),

@@ -1,4 +1,4 @@
-"""Part that the stack supervises: it can be prepared, run as a program, and probed for its health."""
+"""Part that the stack supervises: it is prepared, run as a program, and probed for its health."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,23 +16,23 @@ class Program:
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
-    """Operating-system user to run as, when it is not the caller's own."""
+    """Operating-system user of the program; None = the caller."""
     stop_signal: str = "TERM"
     stop_seconds: int = 10
-    """Longest time from a stop to SIGKILL."""
+    """Seconds from a stop to SIGKILL."""
     stop_group: bool = True
-    """Send the stop signal to the whole process group, not only to the leader."""
+    """True = the stop signal goes to the whole process group, not only to its leader."""
 
 
 class Component(ABC):
     """A server or a service of a stack.
 
     Attributes:
-        name: how commands and log files call it.
-        title: how people call it.
-        ports: the ports it listens on, by what each is for.
-        host: the address it listens on.
-        contents: what `initialise` brings into being, in a word; empty = nothing.
+        name: name in commands and log files.
+        title: name for display.
+        ports: ports by purpose.
+        host: address on which it listens.
+        contents: things that `initialise` creates, in a word; empty = none.
     """
 
     name: str
@@ -43,21 +43,21 @@ class Component(ABC):
     @property
     @abstractmethod
     def ports(self) -> Mapping[str, int]:
-        """Every port that the component listens on, by purpose; the first is the main one."""
+        """Ports of the component by purpose; the first is the main one."""
 
     def obtain(self, report: StepReport) -> None:  # noqa: B027 - most components need nothing
-        """Fetch or build the programs that it needs, once for all stacks; may take minutes the first time."""
+        """Fetch or build the needed programs, once for all stacks; the first time may take minutes."""
 
     def prepare(self, report: StepReport) -> None:  # noqa: B027
-        """Make its data folder ready; called before each start, cheap when there is nothing to do."""
+        """Prepare the data folder; called before each start, cheap when it is ready."""
 
     @abstractmethod
     def program(self) -> Program:
-        """The program to run."""
+        """Program to run."""
 
     @abstractmethod
     def healthy(self) -> bool:
-        """Ask, within about two seconds, whether it answers its clients."""
+        """Probe, within about two seconds, that it answers its clients."""
 
     def initialise(self, report: StepReport) -> None:  # noqa: B027
-        """Bring what clients expect to find inside (schema, topics, buckets) into being; safe to repeat."""
+        """Create the contents that clients expect (schema, topics, buckets); idempotent."""

@@ -4,4 +4,4 @@ from gourmetgram.errors import PlatformError
 
 
 class StackError(PlatformError):
-    """A stack cannot do what was asked; the text says why and what to do."""
+    """A command on a stack failed; the text gives the reason and a remedy."""

@@ -25,18 +25,18 @@ from gourmetgram_tools.local.progress import StepReport
 log = logging.getLogger(__name__)
 
 _RETENTION_MS = 30 * 24 * 3600 * 1000
-# A developer's broker lives for minutes to hours: what the second compiler takes in that time it does not give back.
-# (400,000 events: 1.2 instead of 2.1 s of its processor time at first, 0.6 instead of 0.7-1.0 s later.)
+# The JVM's second compiler costs more than it saves in a broker that lives for minutes to hours.
+# (400,000 events: 1.2 instead of 2.1 s of the broker's processor time at first, 0.6 instead of 0.7-1.0 s later.)
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class Kafka(Component):
-    """The broker.
+    """Kafka as a part of the stack.
 
     Args:
-        layout: the stack's places.
+        layout: paths of the stack.
         port: client port, advertised as localhost.
-        controller_port: port of the KRaft controller, used by the broker itself only.
+        controller_port: port of the KRaft controller, for the broker itself only.
         cache: folder of programs that are fetched once.
     """
 
@@ -57,7 +57,7 @@ class Kafka(Component):
 
     @property
     def bootstrap_servers(self) -> str:
-        """Address for clients; equal to the one that the broker advertises."""
+        """Address for clients, equal to the advertised one."""
         return f"localhost:{self._port}"
 
     @property
@@ -76,7 +76,7 @@ class Kafka(Component):
         return kafka_classes.image_file(self._cache, toolchain.find_java())
 
     def obtain(self, report: StepReport) -> None:
-        """Fetch the jars, and write the image of the classes in them, once for all stacks."""
+        """Fetch the jars, and write the image of their classes, once for all stacks."""
         kafka_jars.obtain(self._cache, report)
         with toolchain.exclusive(self._cache / "kafka-classes.lock"):
             if self._image.exists():
@@ -85,7 +85,7 @@ class Kafka(Component):
             try:
                 self._write_image(report)
             except (PlatformError, OSError) as error:
-                # Only slower: nothing that anybody needs is missing. An empty image means not to try again.
+                # Starts without an image are only slower. An empty file keeps later calls from trying again.
                 log.warning("Kafka will start without an image of its classes: %s", error)
                 self._image.touch()
 
@@ -114,7 +114,7 @@ class Kafka(Component):
 
     @property
     def has_topics(self) -> bool:
-        """True if the topics were created in an earlier start."""
+        """True if an earlier start created the topics."""
         return self._topics_mark.exists()
 
     def prepare(self, report: StepReport) -> None:
@@ -161,10 +161,10 @@ class Kafka(Component):
             "num.partitions": 4,
             "default.replication.factor": 1,
             "log.retention.ms": _RETENTION_MS,
-            # Kafka's internal topics: one broker, and as few partitions as a few groups need.
+            # Internal topics: one replica, and few partitions for a few groups.
             "offsets.topic.replication.factor": 1,
             "offsets.topic.num.partitions": 4,
-            # Offsets of a group that is away live as long as the records they point to.
+            # Offsets of an absent group live as long as their records.
             "offsets.retention.minutes": _RETENTION_MS // 60_000,
             "transaction.state.log.replication.factor": 1,
             "transaction.state.log.min.isr": 1,
@@ -172,9 +172,9 @@ class Kafka(Component):
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
             "share.coordinator.state.topic.num.partitions": 4,
-            # Twice a second would tell companions that the controller lives; there are none.
+            # Heartbeats of the controller twice a second would only serve other brokers; there are none.
             "metadata.max.idle.interval.ms": 5_000,
-            # A single consumer need not wait for companions before it gets its partitions.
+            # A single consumer gets its partitions without a wait for others.
             "group.initial.rebalance.delay.ms": 0,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
@@ -204,7 +204,7 @@ class Kafka(Component):
         )
 
     def healthy(self) -> bool:
-        """Tell whether it answers a metadata request with itself as a broker."""
+        """Probe that it answers a metadata request with itself as a broker."""
         if ports.is_free(self._port, self.host):  # no listener yet; librdkafka would log each attempt
             return False
         try:
@@ -214,7 +214,7 @@ class Kafka(Component):
             return False
 
     def initialise(self, report: StepReport) -> None:
-        """Create the platform's topics, or correct their settings."""
+        """Create the platform's topics, and correct their settings."""
         ensure_topics(self._settings)
         self._topics_mark.touch()
 

@@ -1,6 +1,6 @@
-"""Kafka's classes as an image of memory (the JVM's class data sharing): a start maps it and loads no 7,000 classes.
+"""Image of Kafka's classes for the JVM's class data sharing: a start maps it instead of loading 7,000 classes.
 
-That halves the time of a start. A JVM ignores an image that another JVM or other jars made, and starts as without one.
+It halves the time of a start. A JVM ignores an image of another JVM or of other jars.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ _FILE = "-XX:SharedArchiveFile="
 
 
 def image_file(cache: Path, java: Path) -> Path:
-    """Path of the image for one java: a java that was upgraded in place gets another.
+    """Path of the image for one java; an upgraded java gets another.
 
     Args:
-        cache: the user's cache folder of this platform.
-        java: the program.
+        cache: cache folder of this platform in the user's home.
+        java: path of the program.
     """
     program = java.resolve()
     identity = f"{program} {program.stat().st_mtime_ns}"
@@ -32,15 +32,15 @@ def image_file(cache: Path, java: Path) -> Path:
 
 
 def note_loaded(names: Path, command: Sequence[str], ready: Callable[[], bool]) -> None:
-    """Run a broker until it has done what brokers do, and note the classes that it loads.
+    """Run a broker until it has answered clients, and note the classes that it loads.
 
     Args:
-        names: file for the classes' names.
-        command: runs the broker, with `noting(names)` among its options.
-        ready: whether it has.
+        names: file for the names of the classes.
+        command: command line of the broker, with `noting(names)` among its options.
+        ready: returns True when the broker has answered.
 
     Raises:
-        StackError: it did not start, or did not stop.
+        StackError: the broker did not start, or did not stop.
     """
     with names.with_suffix(".log").open("w+") as log:
         broker = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -68,25 +68,25 @@ def _not_started(log: IO[str]) -> StackError:
 
 
 def noting(names: Path) -> str:
-    """The option that makes a JVM write down which classes it loads."""
+    """Option that makes a JVM write down its loaded classes."""
     return f"-XX:DumpLoadedClassList={names}"
 
 
 def using(image: Path) -> tuple[str, ...]:
-    """The option that makes a JVM map an image if it can; none when there is no image, or an empty one."""
+    """Option that makes a JVM map an image if it can; none for a missing or empty image."""
     return (f"{_FILE}{image}",) if image.exists() and image.stat().st_size else ()
 
 
 def write_image(image: Path, names: Path, java: Sequence[str]) -> None:
-    """Write the image of noted classes; it appears only when complete.
+    """Write the image of the noted classes; the file appears only when complete.
 
     Args:
-        image: the file to write.
-        names: what `note_loaded` wrote.
-        java: the program with the class path and the collector that brokers use; the image depends on both.
+        image: file to write.
+        names: file from `note_loaded`.
+        java: program with the class path and the collector of the brokers; the image depends on both.
 
     Raises:
-        StackError: this JVM cannot.
+        StackError: this JVM cannot write an image.
     """
     fresh = names.with_suffix(".jsa")
     program, *options = java

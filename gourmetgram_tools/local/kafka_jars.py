@@ -1,6 +1,7 @@
 """Kafka's jars in the user's cache. Run as a program (`python -m … CACHE`), it fetches them.
 
-A program of its own because the resolver configures logging and reads proxies and certificates from its environment.
+It is a process of its own, because the resolver configures logging and reads proxies and certificates from its
+environment.
 """
 
 import shutil
@@ -14,24 +15,24 @@ from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.progress import StepReport
 
 VERSION = "4.1.0"
-# Kafka's own coordinates name no logger to use; without one it would start with a warning and log nothing.
+# Kafka's coordinates include no logger; without one, it would start with a warning and log nothing.
 COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
 
 
 def folder(cache: Path) -> Path:
-    """Folder of the complete jars."""
+    """Folder of the complete set of jars."""
     return cache / f"kafka-{VERSION}"
 
 
 def obtain(cache: Path, report: StepReport) -> None:
-    """Fetch them once for all stacks.
+    """Fetch the jars, once for all stacks.
 
     Args:
-        cache: the user's cache folder of this platform.
-        report: told when it takes a while.
+        cache: cache folder of this platform in the user's home.
+        report: receives a text when the download takes a while.
 
     Raises:
-        StackError: they could not be fetched.
+        StackError: the jars could not be fetched.
     """
     with toolchain.exclusive(cache / "kafka.lock"):
         if folder(cache).exists():
@@ -52,7 +53,7 @@ def fetch(cache: Path) -> None:
     """Resolve the coordinates and put all jars into one folder, which appears only when complete.
 
     Args:
-        cache: the user's cache folder of this platform.
+        cache: cache folder of this platform in the user's home.
     """
     import jgo
 
@@ -67,7 +68,7 @@ def fetch(cache: Path) -> None:
 
 
 def _with_system_certificates(environment: dict[str, str]) -> dict[str, str]:
-    """Make the fetch trust what the operating system trusts, company certificates included, as pip does."""
+    """Trust the operating system's certificates, those of a company included, like pip."""
     bundle = Path("/etc/ssl/certs/ca-certificates.crt")
     if bundle.exists():
         environment.setdefault("REQUESTS_CA_BUNDLE", str(bundle))

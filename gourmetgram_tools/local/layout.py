@@ -1,4 +1,4 @@
-"""Places of a stack, and the file that remembers its ports."""
+"""Paths of a stack, and the file that keeps its ports."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from gourmetgram_tools.local.settings import LocalSettings
 
 DEFAULT_NAME = "default"
 
-# A Unix socket's path may have 103 bytes on macOS, 107 on Linux; supervisord appends its process id for a moment.
+# Longest path of the socket: 103 bytes on macOS, 107 on Linux, less the process id that supervisord appends.
 _LONGEST_SOCKET_PATH = 90
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders and files of one stack. Nothing is created by asking for a path."""
+    """Folders and files of one stack. Reading a path creates nothing."""
 
     name: str
     home: Path
@@ -32,12 +32,12 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """Everything of this stack; as root, PostgreSQL's data by a link."""
+        """Folder of the stack; as root, it holds a link to PostgreSQL's data."""
         return self.home / self.name
 
     @property
     def identity(self) -> str:
-        """Short text that is different for every stack of the machine."""
+        """Short text, unique among the stacks of the machine."""
         return f"{self.name}-{self._mark}"
 
     @property
@@ -46,22 +46,22 @@ class Layout:
 
     @property
     def logs(self) -> Path:
-        """One log file per program."""
+        """Folder with one log file per program."""
         return self.folder / "logs"
 
     @property
     def plan_file(self) -> Path:
-        """Name and ports of the stack."""
+        """File with the name and ports of the stack."""
         return self.folder / "stack.json"
 
     @property
     def overrides_file(self) -> Path:
-        """Optional NAME=VALUE lines that win over every other setting of this stack's services."""
+        """Optional file of NAME=VALUE lines that override every other setting of this stack's services."""
         return self.folder / "overrides.env"
 
     @property
     def lock_file(self) -> Path:
-        """Held while a command changes the stack. Outside its folder, which a wipe deletes."""
+        """Lock of a command that changes the stack; outside of its folder, which a wipe deletes."""
         return self.home / f"{self.name}.lock"
 
     @property
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """Socket of supervisord: in the stack's folder unless that path is too long for a socket."""
+        """Socket of supervisord: in the stack's folder, unless that path is too long for a socket."""
         inside = self.folder / "supervisor.sock"
         if len(os.fsencode(inside)) <= _LONGEST_SOCKET_PATH:
             return inside
@@ -79,11 +79,11 @@ class Layout:
 
     @property
     def postgres_home(self) -> Path:
-        """PostgreSQL's data folder and, as root, what must be readable by another user.
+        """PostgreSQL's data folder and, as root, the files that another user must read.
 
-        PostgreSQL refuses to run as root. The user that it runs as instead often cannot enter root's checkout
-        (mode 700), so as root this part lives in the setting GOURMETGRAM_SYSTEM_HOME, by default under /var/lib, and
-        `postgres_link` leads to it. A plain user's stack stays where it is when root takes it over.
+        PostgreSQL refuses to run as root, and its own user often cannot enter root's checkout (mode 700). As root, this
+        part therefore lives in GOURMETGRAM_SYSTEM_HOME, by default under /var/lib; `postgres_link` leads to it. A plain
+        user's stack keeps its place when root takes it over.
         """
         inside = self.postgres_link
         is_elsewhere = os.geteuid() == 0 and (inside.is_symlink() or not inside.exists())
@@ -91,13 +91,13 @@ class Layout:
 
     @property
     def postgres_link(self) -> Path:
-        """Place of PostgreSQL in the stack's folder: the folder itself or, as root, a link to it."""
+        """PostgreSQL's path in the stack's folder: the folder itself or, as root, a link to it."""
         return self.folder / "postgres"
 
 
 @dataclass(frozen=True)
 class StackPlan:
-    """State of a stack that survives from one command to the next."""
+    """State of a stack that is kept between two commands."""
 
     ports: Ports
     ui_bind: str
@@ -107,11 +107,11 @@ def load_or_create_plan(layout: Layout, ui_bind: str) -> StackPlan:
     """Read the stack's plan; a new stack gets the lab's ports (`default`) or free ones (any other name).
 
     Args:
-        layout: the stack's places.
-        ui_bind: address of pages for people, for a new stack.
+        layout: paths of the stack.
+        ui_bind: address on which the pages of a new stack listen.
 
     Raises:
-        StackError: the file is not readable as a plan.
+        StackError: the file is no valid plan.
     """
     if layout.plan_file.exists():
         return _read(layout.plan_file)
@@ -130,7 +130,7 @@ def save_plan(layout: Layout, plan: StackPlan) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file so that an interruption leaves either the old or the new text."""
+    """Write a file atomically: an interruption leaves the old or the new text."""
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)

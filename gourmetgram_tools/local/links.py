@@ -1,4 +1,4 @@
-"""The pages of a stack."""
+"""Pages of a stack."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from gourmetgram_tools.local.ports import Ports
 
 @dataclass(frozen=True)
 class Page:
-    """A page for people; `login` is empty when it asks for none."""
+    """A page with its login; `login` is empty when the page asks for none."""
 
     title: str
     url: str
@@ -19,7 +19,7 @@ def pages(ports: Ports, host: str = "localhost") -> list[Page]:
     """Every page that a stack serves.
 
     Args:
-        ports: the stack's ports.
+        ports: ports of the stack.
         host: name or address under which the browser reaches this machine.
     """
     workers = {

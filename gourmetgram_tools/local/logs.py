@@ -1,4 +1,4 @@
-"""Reading the log files of a stack."""
+"""Reader of a stack's log files."""
 
 import os
 import time
@@ -11,7 +11,7 @@ _PAUSE_S = 0.2
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last lines of a file; none when it does not exist yet."""
+    """Read the last lines of a file; none when it does not exist yet."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return [line.rstrip("\n") for line in deque(file, maxlen=count)]
@@ -20,13 +20,13 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def follow(paths: Mapping[str, Path], pause: Callable[[], None] | None = None) -> Iterator[tuple[str, str]]:
-    """Yield name and line of everything that is added to the files from now on, for ever.
+    """Yield name and line of each line that is added to the files from now on, for ever.
 
-    A file that is rotated away is read to its end, then its successor from the beginning.
+    A rotated file is read to its end, then its successor from the beginning.
 
     Args:
-        paths: the files by name; they need not exist yet.
-        pause: called when there is nothing new; None = sleep a little.
+        paths: files by name; they need not exist yet.
+        pause: called when there is no new line; None = a short sleep.
     """
     wait = pause or (lambda: time.sleep(_PAUSE_S))
     followed = [_Followed(name, path) for name, path in paths.items()]
@@ -68,10 +68,10 @@ class _Followed:
                 self._unfinished = ""
 
     def reopen_if_replaced(self) -> bool:
-        """Go over to the file that is now at the path, if it is another one."""
+        """Switch to the file that is now at the path, if it is another one."""
         try:
             current = self._path.stat().st_ino
-        except FileNotFoundError:  # the moment between two steps of a rotation, or not written yet
+        except FileNotFoundError:  # in the middle of a rotation, or not written yet
             return False
         if self._file and os.fstat(self._file.fileno()).st_ino == current:
             return False

@@ -1,4 +1,4 @@
-"""MinIO: the system's own when there is one, else built once from its Go module."""
+"""MinIO: the system's own or, when there is none, a build of its Go module, made once."""
 
 import shutil
 import subprocess
@@ -20,18 +20,18 @@ from gourmetgram_tools.local.progress import StepReport
 USER = "admin"
 PASSWORD = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
 
-# The last state of the archived project, with its last security fixes (docs/decisions/object-store.md). The Compose lab
-# compiles the same one.
+# Last version of the archived project, with its last security fixes (docs/decisions/object-store.md). The Compose lab
+# compiles the same version.
 VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _MODULE = f"github.com/minio/minio@{VERSION}"
-_PACKAGES_TO_COMPILE = 1300  # for the progress display only; a little off does not matter
+_PACKAGES_TO_COMPILE = 1300  # for the progress display only, so roughly is enough
 
 
 class Minio(Component):
-    """The object store.
+    """MinIO as a part of the stack.
 
     Args:
-        layout: the stack's places.
+        layout: paths of the stack.
         port: port of the S3 API.
         console_port: port of the web console.
         console_host: address on which the console listens.
@@ -51,7 +51,7 @@ class Minio(Component):
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """Port of the S3 API and of the console."""
+        """Ports of the S3 API and of the console."""
         return {"MinIO": self._port, "MinIO's console": self._console_port}
 
     @property
@@ -64,7 +64,7 @@ class Minio(Component):
         return self._cache / f"minio-{VERSION}" / "minio"
 
     def obtain(self, report: StepReport) -> None:
-        """Build the server unless the system has one or it was built before."""
+        """Build the server, unless the system has one or an earlier build exists."""
         if shutil.which("minio"):
             return
         with toolchain.exclusive(self._cache / "minio.lock"):
@@ -72,32 +72,32 @@ class Minio(Component):
                 build(self._built, self._cache / "minio-build", report)
 
     def prepare(self, report: StepReport) -> None:
-        """Create its folders; MinIO formats an empty one by itself and in one step."""
+        """Create its folders; MinIO itself formats an empty one, in one step."""
         (self._folder / "data").mkdir(parents=True, exist_ok=True)
         (self._folder / "certificates").mkdir(exist_ok=True)
 
     def program(self) -> Program:
-        """The server with its console."""
+        """Server with its console."""
         return Program(
             command=(
                 shutil.which("minio") or str(self._built),
                 *("server", str(self._folder / "data")),
                 *("--address", f"{self.host}:{self._port}"),
                 *("--console-address", f"{self._console_host}:{self._console_port}"),
-                # Its own folder: certificates of the user's home are none of this stack's business.
+                # A folder of its own, because the certificates in the user's home do not belong to this stack.
                 *("--certs-dir", str(self._folder / "certificates")),
             ),
             directory=self._folder,
             environment={
                 "MINIO_ROOT_USER": USER,
                 "MINIO_ROOT_PASSWORD": PASSWORD,
-                "MINIO_UPDATE": "off",  # no look for newer versions: the project is archived
+                "MINIO_UPDATE": "off",  # no search for newer versions: the project is archived
                 "MINIO_PROMETHEUS_AUTH_TYPE": "public",
             },
         )
 
     def healthy(self) -> bool:
-        """Tell whether its liveness endpoint answers."""
+        """Probe its liveness endpoint."""
         return answers(f"{self.endpoint}/minio/health/live")
 
     def initialise(self, report: StepReport) -> None:
@@ -115,12 +115,12 @@ class Minio(Component):
 def build(target: Path, workshop: Path, report: StepReport) -> None:
     """Compile MinIO from its Go module; the binary appears only when complete.
 
-    An interrupted build goes on where it stopped: what it downloaded and compiled stays in the workshop until the end.
+    An interrupted build is resumed: downloaded and compiled files stay in the workshop until the end.
 
     Args:
         target: path of the binary.
         workshop: folder for modules and compiled packages, deleted at the end.
-        report: told the progress.
+        report: receives the progress.
 
     Raises:
         StackError: the build failed; the text holds the compiler's last lines.
@@ -139,7 +139,7 @@ def build(target: Path, workshop: Path, report: StepReport) -> None:
     ) as process:
         try:
             _watch(process.stderr or (), last_lines, report)
-        except BaseException:  # Ctrl-C too must not leave a compiler behind
+        except BaseException:  # Ctrl-C, too, must not leave a compiler behind
             process.terminate()
             raise
     if process.returncode != 0:
@@ -150,7 +150,7 @@ def build(target: Path, workshop: Path, report: StepReport) -> None:
 
 
 def _build_environment(workshop: Path) -> dict[str, str]:
-    """Everything that the build writes goes into the workshop, and nothing from the user's Go settings changes it."""
+    """Variables of a build that writes only into the workshop and ignores the user's Go settings."""
     return {
         **process_environment(),
         "GOPATH": str(workshop / "path"),
@@ -164,7 +164,7 @@ def _build_environment(workshop: Path) -> dict[str, str]:
 
 
 def _watch(lines: Iterable[str], last_lines: deque[str], report: StepReport) -> None:
-    """Count what `go install -v` writes: a line for each module it downloads and each package it compiles."""
+    """Count the lines of `go install -v`: one for each downloaded module and each compiled package."""
     downloaded = compiled = 0
     for line in lines:
         last_lines.append(line.rstrip())
@@ -180,7 +180,7 @@ def _watch(lines: Iterable[str], last_lines: deque[str], report: StepReport) -> 
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:
-    """Tell whether a GET of a page of this stack gives status 200."""
+    """Return whether a GET of a page of this stack gives status 200."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - our own http:// address
             return bool(response.status == 200)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 
 import psutil
 
-# Below the range from which operating systems take the source ports of outgoing connections (32768 and up on
-# Linux, 49152 elsewhere), so that a free port does not become taken between two starts.
+# Below the range of source ports of outgoing connections (32768 and up on Linux, 49152 elsewhere), so that a free port
+# is not taken between two starts.
 _FREE_RANGE = range(20_000, 32_000)
 _CONNECT_S = 2.0
 
@@ -34,31 +34,31 @@ class Ports:
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that listens on a port; its id is None when the system does not tell (another user's process)."""
+    """Process that listens on a port; its id is None when the system hides it (another user's process)."""
 
     pid: int | None
     name: str
 
     def __str__(self) -> str:
-        """Name and process id, as a person would look for them."""
+        """Name and process id, for display."""
         return f"{self.name} (process {self.pid})" if self.pid else self.name
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether a server could listen on the port now."""
+    """Return whether a server could listen on the port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: connections that are only waiting to be forgotten do not count.
+        # Like servers: closed connections in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:
             return False
-    # macOS lets a program have 127.0.0.1 beside another one that listens on all addresses: only a connection shows it.
+    # macOS gives 127.0.0.1 to a program beside another one on all addresses; only a connection shows that.
     return not listens(host, port)
 
 
 def listens(host: str, port: int) -> bool:
-    """Tell whether a connection to a port is accepted."""
+    """Return whether a connection to a port is accepted."""
     try:
         with socket.create_connection((host, port), timeout=_CONNECT_S):
             return True
@@ -78,12 +78,12 @@ def holder(port: int) -> Holder:
 
 
 def _listeners() -> Iterator[tuple[int, int]]:
-    """Ports on which processes listen, and their process ids, as far as the system tells them."""
+    """Ports on which processes listen, with their process ids as far as the system shows them."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid:
                 yield connection.laddr.port, connection.pid
-    except psutil.AccessDenied:  # macOS tells only about one's own processes, one by one
+    except psutil.AccessDenied:  # macOS shows only the caller's own processes, one by one
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 for own in process.net_connections(kind="tcp"):
@@ -95,7 +95,7 @@ def choose_free(taken: Collection[int] = ()) -> Ports:
     """Choose a port plan of free ports.
 
     Args:
-        taken: ports to leave out even if free now: those of other stacks.
+        taken: ports to leave out even if free now, such as those of other stacks.
     """
     names = [field.name for field in fields(Ports)]
     candidate = random.choice(_FREE_RANGE)

@@ -30,7 +30,7 @@ PASSWORD = "gourmetgram_postgres"  # noqa: S105 - the lab's published teaching p
 DATABASE = "gourmetgram"
 INIT_FOLDER = PROJECT_ROOT / "docker" / "init_sql"
 TABLE_FILES = ("00_create_app_tables.sql", "create_moderation_table.sql")
-"""The files of the application's own database, for a new one only: one that is there follows by revisions."""
+"""Files of a new application database; an existing one is updated by revisions."""
 
 _SETTINGS = {
     "unix_socket_directories": "",  # TCP only: nothing left in /tmp, no clash between stacks
@@ -38,17 +38,17 @@ _SETTINGS = {
     "log_timezone": "UTC",
     "fsync": "on",
     "max_connections": "200",
-    # WAL files are kept for reuse: 1 GB (the default) would be most of a small stack's disk space.
+    # PostgreSQL keeps WAL files for reuse; 1 GB (the default) would be most of a small stack's disk space.
     "max_wal_size": "512MB",
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 
 
 class Postgres(Component):
-    """The application's database server.
+    """PostgreSQL as a part of the stack.
 
     Args:
-        layout: the stack's places.
+        layout: paths of the stack.
         port: TCP port on the loopback address.
     """
 
@@ -77,7 +77,7 @@ class Postgres(Component):
 
     @cached_property
     def _account(self) -> pwd.struct_passwd | None:
-        """The user to run as when the caller is root; None = the caller's own."""
+        """User of the server when the caller is root; None = the caller."""
         if os.geteuid() != 0:
             return None
         if self.data.exists():
@@ -99,7 +99,7 @@ class Postgres(Component):
         return programs / install.parent.name / install.name
 
     def obtain(self, report: StepReport) -> None:
-        """As root, copy the programs to where their user can read them; once per version."""
+        """As root, copy the programs to a folder that their user can read; once per version."""
         if self._install.exists():
             return
         report("copying the programs to where an unprivileged user can read them")
@@ -116,11 +116,11 @@ class Postgres(Component):
         _make_readable(fresh)
         try:
             fresh.rename(self._install.parent.parent)
-        except OSError:  # another stack was quicker
+        except OSError:  # another stack was faster
             shutil.rmtree(fresh)
 
     def prepare(self, report: StepReport) -> None:
-        """Create the data folder with initdb, in a temporary place, so that an interruption leaves nothing half."""
+        """Create the data folder with initdb under a temporary name, and rename it when complete."""
         if self._link != self._home:
             self._link_home()
         if self.data.exists():
@@ -140,8 +140,8 @@ class Postgres(Component):
     def _link_home(self) -> None:
         """Link the stack's folder to the data outside of it.
 
-        A checkout that was deleted leaves that data behind. A new one at the same place must not begin with it: its
-        other stores are empty, and Airflow's secrets are others.
+        A deleted checkout leaves its data behind. A new one at the same place must not begin with that data: its other
+        stores are empty, and Airflow has other secrets.
         """
         if self._link.is_symlink():
             return
@@ -165,7 +165,7 @@ class Postgres(Component):
                 f"--pwfile={password.name}",
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
-                # PostgreSQL's own rules for text: the same on every operating system.
+                # PostgreSQL's own locale, which is the same on every operating system.
                 "--locale-provider=builtin",
                 "--locale=C.UTF-8",
                 "--lc-collate=C",
@@ -190,9 +190,9 @@ class Postgres(Component):
             raise StackError(f"{Path(command[0]).name} failed: {(answer.stderr or answer.stdout).strip()}")
 
     def _remove_stale_pid_file(self) -> None:
-        """After a crash of the machine the recorded process id may belong to another program by now.
+        """Delete the recorded process id, which after a crash of the machine may belong to another program.
 
-        The caller has made sure that this stack's server does not run.
+        The caller has checked that this stack's server does not run.
         """
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -204,14 +204,14 @@ class Postgres(Component):
             command=(str(self._install / "bin" / "postgres"), "-D", str(self.data), *arguments),
             directory=Path("/"),
             user=None if self._account is None else self._account.pw_name,
-            # Fast shutdown: open connections are closed, nothing is lost. Its children must not get the signal.
+            # Fast shutdown: open connections are closed, and no data is lost. The children must not get the signal.
             stop_signal="INT",
             stop_group=False,
             stop_seconds=30,
         )
 
     def healthy(self) -> bool:
-        """Tell whether it accepts a connection and answers a query."""
+        """Probe that it accepts a connection and answers a query."""
         try:
             connection = psycopg2.connect(self.url("postgres"), connect_timeout=2)
         except psycopg2.OperationalError:
@@ -220,7 +220,7 @@ class Postgres(Component):
         return True
 
     def initialise(self, report: StepReport) -> None:
-        """Create the database with the files of docker/init_sql, or bring an older one up to date."""
+        """Create the database with the files of docker/init_sql, or migrate an existing one."""
         is_new = self._create_database()
         files = (file for file in INIT_FOLDER.iterdir() if is_new or file.name not in TABLE_FILES)
         apply_init_files(self.url(), self._install / "bin", files, report)
@@ -229,9 +229,9 @@ class Postgres(Component):
             log.warning("%s", migration)
 
     def _create_database(self) -> bool:
-        """Tell whether it was missing."""
+        """Create a database if it is missing; returns True when it was."""
         connection = psycopg2.connect(self.url("postgres"), connect_timeout=5)
-        connection.autocommit = True  # CREATE DATABASE cannot be part of a transaction
+        connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
@@ -244,13 +244,13 @@ class Postgres(Component):
 
 
 def apply_init_files(url: str, programs: Path, files: Iterable[Path], report: StepReport) -> None:
-    """Apply `.sql` and `.sh` files in alphabetical order, as the official PostgreSQL image does.
+    """Apply `.sql` and `.sh` files in alphabetical order, like the official PostgreSQL image.
 
     Args:
-        url: the database, as its superuser.
+        url: URL of the database, with its superuser.
         programs: folder with psql.
-        files: the files, in any order.
-        report: told each file's name.
+        files: files in any order.
+        report: receives each file's name.
 
     Raises:
         StackError: a file failed; the text holds its name and the error.
@@ -291,7 +291,7 @@ def _environment() -> dict[str, str]:
 
 
 def _make_readable(folder: Path) -> None:
-    """Let every user read what is in a folder and run what its owner may run, whatever root's umask was."""
+    """Make a folder readable and its programs executable for every user, independent of root's umask."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
@@ -299,6 +299,6 @@ def _make_readable(folder: Path) -> None:
 
 
 def _build_mark(install: Path) -> str:
-    """Changes with the wheel's version, so that an upgrade is copied anew."""
+    """Name that changes with the wheel's version, so that an upgrade is copied again."""
     server = (install / "bin" / "postgres").stat()
     return f"{server.st_size:x}"

@@ -1,4 +1,4 @@
-"""Progress of longer operations of a stack, for any display."""
+"""Progress of long operations of a stack, independent of the display."""
 
 import logging
 import time
@@ -9,11 +9,11 @@ from typing import Protocol
 log = logging.getLogger(__name__)
 
 StepReport = Callable[[str], None]
-"""Takes a short text that says how far the current step is."""
+"""Takes a short text about the state of the current step."""
 
 
 class StepProgress(Protocol):
-    """Receives the named steps of a longer operation."""
+    """Receives the named steps of a long operation."""
 
     def step(self, title: str) -> AbstractContextManager[StepReport]:
         """Open a step; leaving the context ends it."""

@@ -11,10 +11,10 @@ from gourmetgram_tools.local.progress import StepReport
 
 
 class Redis(Component):
-    """The store of rolling windows.
+    """Redis as a part of the stack.
 
     Args:
-        layout: the stack's places.
+        layout: paths of the stack.
         port: TCP port on the loopback address.
     """
 
@@ -27,7 +27,7 @@ class Redis(Component):
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """The only port."""
+        """Its only port."""
         return {"Redis": self._port}
 
     @property
@@ -36,30 +36,30 @@ class Redis(Component):
         return f"redis://127.0.0.1:{self._port}/0"
 
     def prepare(self, report: StepReport) -> None:
-        """Create the data folder; the server fills it and repairs a cut-off append-only file by itself.
+        """Create the data folder; the server fills it, and repairs a truncated append-only file.
 
-        It also takes over the single append-only file that the Redis 6.2 of earlier versions wrote.
+        It also takes over the single append-only file of Redis 6.2, which earlier versions wrote.
         """
         self._data.mkdir(parents=True, exist_ok=True)
 
     def program(self) -> Program:
-        """The server in the foreground, settings on its command line."""
+        """Server in the foreground, with its settings on the command line."""
         return Program(
             command=(
                 str(toolchain.valkey_server()),
                 *("--bind", self.host, "--port", str(self._port), "--dir", str(self._data)),
                 *("--appendonly", "yes", "--daemonize", "no"),
-                # Many databases, so that tests can take one each; an unused one costs nothing to speak of.
+                # Many databases, so that each test module gets one; an unused one costs almost nothing.
                 *("--databases", "1024"),
-                # A container's or a laptop's kernel settings are not ours to change: it must start anyway.
+                # The kernel settings of a container or a laptop cannot be changed here; the server must start anyway.
                 *("--ignore-warnings", "ARM64-COW-BUG"),
             ),
             directory=Path("/"),
         )
 
     def healthy(self) -> bool:
-        """Tell whether it answers PING, which it does not while it loads its data."""
-        # Here: redis takes a third of a second to import, and most commands do not need it.
+        """Probe that it answers PING, which it refuses while it loads its data."""
+        # Imported here: redis takes a third of a second to import, and most commands do not need it.
         from redis import RedisError
 
         from gourmetgram.clients import redis

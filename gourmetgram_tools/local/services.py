@@ -1,4 +1,4 @@
-"""The platform's own services as programs of a stack, and the variables they are given."""
+"""Services of the platform as programs of a stack, with their variables."""
 
 import sys
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from risk_scoring_service.settings import ScorerSettings
 from stream_consumer.settings import ConsumerSettings
 
 API_SERVICES: Final = ("api_v1", "api_v2")
-"""Two versions of the API, of which one at a time holds the API's port."""
+"""Versions of the API; one at a time holds the API's port."""
 WORKERS: Final = ("stream_consumer", "risk_scoring_service", "data_generator")
 SERVICES: Final = (*API_SERVICES, *WORKERS)
 
@@ -39,7 +39,7 @@ _TITLES = {
     "data_generator": "Data generator",
 }
 
-# What differs from the services' own defaults: the values of the lab's compose file.
+# Differences from the services' own defaults: values of the lab's compose file.
 _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "api_v1": {},
     "api_v2": {},
@@ -71,19 +71,19 @@ _SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, Score
 
 
 def is_address(variable: str) -> bool:
-    """Tell whether a variable says where something is; a service gets it from its stack only."""
+    """Return whether a variable is an address; a service gets those from its stack only."""
     return variable in _ADDRESSES or variable.startswith(_ADDRESS_PREFIXES)
 
 
 def is_switch(variable: str) -> bool:
-    """Tell whether a variable of the caller's environment changes how services work, and is passed on to them."""
+    """Return whether a variable of the caller's environment is a switch that services inherit."""
     return variable in _SETTINGS and not is_address(variable)
 
 
 def inherited_environment() -> dict[str, str]:
-    """The caller's environment without anything that a service would read as a setting."""
+    """The caller's environment without the settings of services."""
     inherited = process_environment()
-    # A process that may not keep what it compiled compiles some 600 modules at each start, which takes seconds.
+    # Without stored bytecode, a process compiles some 600 modules at each start, which takes seconds.
     inherited.pop("PYTHONDONTWRITEBYTECODE", None)
     return {name: value for name, value in inherited.items() if not is_switch(name) and not is_address(name)}
 
@@ -91,13 +91,13 @@ def inherited_environment() -> dict[str, str]:
 def service_environment(
     name: str | None, addresses: Mapping[str, str], health_port: int | None, overrides_file: Path
 ) -> dict[str, str]:
-    """All variables of a service; the later wins: defaults, the caller's switches, addresses, the overrides file.
+    """Variables of a service, the later overriding: defaults, the caller's switches, addresses, the overrides file.
 
     Args:
-        name: the service; None = a program beside the services, such as a test or a script.
-        addresses: the stack's addresses and credentials.
-        health_port: where a worker serves `/health`.
-        overrides_file: optional file with NAME=VALUE lines.
+        name: name of the service; None = another program, such as a test or a script.
+        addresses: addresses and credentials of the stack.
+        health_port: port on which a worker serves `/health`.
+        overrides_file: path of an optional file of NAME=VALUE lines.
     """
     variables = dict(_DEFAULTS[name]) if name else {}
     if name:
@@ -112,12 +112,12 @@ def service_environment(
 
 
 class Service(Component):
-    """One of the platform's services.
+    """A service of the platform as a part of the stack.
 
     Args:
         name: one of `SERVICES`.
-        port: the API's port, or a worker's health port.
-        environment: all its variables.
+        port: port of the API, or a worker's health port.
+        environment: variables of the service.
         host: address on which the API listens.
     """
 
@@ -132,11 +132,11 @@ class Service(Component):
 
     @property
     def ports(self) -> Mapping[str, int]:
-        """The API's port, or the health port."""
+        """Port of the API, or the health port."""
         return {"the API" if self.name in API_SERVICES else f"{self.title.lower()}'s health page": self._port}
 
     def program(self) -> Program:
-        """The service's entry point, with this interpreter."""
+        """Entry point of the service, with this interpreter."""
         return Program(
             command=(sys.executable, *self._arguments()),
             directory=PROJECT_ROOT,
@@ -150,12 +150,12 @@ class Service(Component):
             *("-m", "uvicorn", f"{self.name}.main:app"),
             *("--host", self.host, "--port", str(self._port)),
             *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "4"),
-            # Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own default), so that the client closes
-            # it: the other way round, a request may be sent into a connection that is just being closed.
+            # Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own default), so that the client
+            # closes it. Otherwise, a request may go into a connection that the server is just closing.
             *("--timeout-keep-alive", "75"),
         )
 
     def healthy(self) -> bool:
-        """Ask its health page."""
+        """Probe its health page."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
         return answers(f"http://{host}:{self._port}/health")

@@ -15,7 +15,7 @@ class LocalSettings(Settings):
     gourmetgram_stack_home: Path = PROJECT_ROOT / ".stack"
     """Folder that holds one folder per stack."""
     gourmetgram_system_home: Path = Path("/var/lib/gourmetgram")
-    """As root: PostgreSQL's programs and the data of every stack's PostgreSQL, where its user can read them."""
+    """As root: folder of PostgreSQL's programs and data of all stacks, which PostgreSQL's user can read."""
     gourmetgram_cache: Path | None = None
     """Folder for programs that are fetched or built once; None = the user's cache folder."""
     ui_bind: str = "127.0.0.1"

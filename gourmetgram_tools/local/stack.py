@@ -1,4 +1,4 @@
-"""A stack: the platform's servers and services on this machine, with a name, a folder and ports of its own."""
+"""A stack: servers and services of the platform on this machine, with a name, a folder and ports of its own."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ from gourmetgram_tools.local.supervision import Supervisor, kill_tree, process_t
 
 log = logging.getLogger(__name__)
 
-# Four servers start in five seconds on two free cores; on a machine with ten times the work they take ten times that.
+# Four servers start in five seconds on two free cores; ten times the load makes that ten times longer.
 _READY_DEADLINE_S = 180.0
 _STOP_DEADLINE_S = 60.0
 _CRASHING_DEADLINE_S = 15.0
@@ -44,11 +44,11 @@ class ComponentStatus:
 
     Attributes:
         name: its name in commands.
-        state: supervisord's word (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED. A part that answers
+        state: state in supervisord (RUNNING, STARTING, BACKOFF, STOPPED, EXITED, FATAL), or PAUSED. A part that answers
             is RUNNING.
-        pid: its process id while it runs.
-        port: its main port; None when it listens on none.
-        healthy: whether it answered its health check just now.
+        pid: process id while it runs.
+        port: main port; None when it listens on none.
+        healthy: True when it just answered its health check.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ComponentStatus:
 
 
 class Stack:
-    """One stack. Creating the object starts and changes nothing on disk.
+    """One stack. The constructor starts nothing and changes nothing on disk.
 
     Args:
         name: name of the stack; `default` uses the lab's ports, any other gets free ones on its first use.
@@ -74,14 +74,14 @@ class Stack:
 
     @classmethod
     def load(cls, name: str | None = None, home: Path | None = None) -> Self:
-        """An existing stack, or `default`.
+        """Load an existing stack, or `default`.
 
         Args:
-            name: its name; None = the setting GOURMETGRAM_STACK.
-            home: as in the constructor.
+            name: name of the stack; None = the setting GOURMETGRAM_STACK.
+            home: like in the constructor.
 
         Raises:
-            StackError: no stack of this name has been brought up before.
+            StackError: there is no stack of this name.
         """
         stack = cls(name or LocalSettings.load().gourmetgram_stack, home)
         if stack.name != DEFAULT_NAME and not stack._layout.plan_file.exists():
@@ -93,26 +93,26 @@ class Stack:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the stack."""
         return self._layout.name
 
     @property
     def folder(self) -> Path:
-        """Folder of its data and logs."""
+        """Folder of the stack's data and logs."""
         return self._layout.folder
 
     @property
     def plan(self) -> StackPlan:
-        """Its ports; chosen and remembered on first use."""
+        """Ports and listening address of the stack; chosen and stored on first use."""
         return layouts.load_or_create_plan(self._layout, self._settings.ui_bind)
 
     @property
     def ports(self) -> Ports:
-        """Its ports."""
+        """Ports of the stack."""
         return self.plan.ports
 
     def use_port(self, name: str, port: int) -> None:
-        """Remember another port for one purpose.
+        """Store another port for one purpose.
 
         Args:
             name: a field of `Ports`.
@@ -129,21 +129,21 @@ class Stack:
         layouts.save_plan(self._layout, replace(self.plan, ports=changed))
 
     def use_host(self, ui_bind: str) -> None:
-        """Remember the address on which the API and the console listen, from the next start on."""
+        """Store the address on which the API and the console listen from the next start on."""
         layouts.save_plan(self._layout, replace(self.plan, ui_bind=ui_bind))
 
     def override(self, variable: str, value: str) -> None:
-        """Remember a variable for all services of this stack, from each one's next start on.
+        """Store a variable for all services of this stack; it counts from each one's next start on.
 
         Args:
-            variable: a setting that is a switch, such as INFERENCE_MODE; it gets a line in `overrides.env`.
-            value: its value.
+            variable: name of a switch, such as INFERENCE_MODE; it gets a line in `overrides.env`.
+            value: value of the variable.
         """
         self._layout.folder.mkdir(parents=True, exist_ok=True)
         set_key(self._layout.overrides_file, variable, value, quote_mode="auto")
 
     def log_file(self, name: str) -> Path:
-        """The log file of a component."""
+        """Log file of a component."""
         return self._layout.logs / f"{self._component(name).name}.log"
 
     @property
@@ -152,14 +152,14 @@ class Stack:
 
     @property
     def postgres(self) -> Postgres:
-        """Its database server."""
+        """Database server of the stack."""
         return self._blueprint.postgres
 
     def environment(self, service: str | None = None) -> dict[str, str]:
-        """The variables with which a program reaches this stack, by their names in the lab.
+        """Variables with which a program reaches this stack, by their names in the lab.
 
         Args:
-            service: one of the services, for all its variables; None = only what every program may use.
+            service: service whose variables are all included; None = only those for any program.
         """
         return self._blueprint.environment(service)
 
@@ -170,31 +170,31 @@ class Stack:
         return components[name]
 
     def command(self, words: str) -> str:
-        """A command line that acts on this stack, as a sentence shows it."""
+        """Command line that acts on this stack, quoted for a sentence."""
         option = "" if self.name == DEFAULT_NAME else f"--stack {self.name} "
         return f"`gourmetgram {option}{words}`"
 
     def is_up(self) -> bool:
-        """Tell whether the stack was brought up; single parts of it may be stopped."""
+        """Return whether the stack is up; single parts of it may be stopped."""
         return self._supervisor.running()
 
     def require_up(self) -> None:
-        """Make sure that the stack is up, see `is_up`.
+        """Check that the stack is up, see `is_up`.
 
         Raises:
-            StackError: it is not.
+            StackError: the stack is not up.
         """
         if not self.is_up():
             raise StackError(f"The stack '{self.name}' is not up: run {self.command('up')} first.")
 
-    # --- all of it -------------------------------------------------------------------------------------------------
+    # --- the whole stack ------------------------------------------------------------------------------------------
 
     def up(self, services: Sequence[str] | None = None, progress: StepProgress | None = None) -> None:
-        """Bring the servers and services up and wait until all are healthy; what runs unchanged is left alone.
+        """Start the servers and services, and wait until all are healthy; unchanged running parts stay as they are.
 
         Args:
-            services: services to run beside the servers; None = the usual ones, () = servers only.
-            progress: told each step; None = the log.
+            services: services beside the servers; None = the usual ones, () = servers only.
+            progress: receives each step; None = the log.
 
         Raises:
             StackError: a port is taken, a program did not start, or a step failed.
@@ -204,7 +204,7 @@ class Stack:
             blueprint = self._blueprint
             servers = blueprint.servers
             own = [self._component(name) for name in self._services_to_start(services)]
-            # Airflow sets its database up before it starts, so PostgreSQL comes first.
+            # Airflow sets up its database before it starts, so PostgreSQL comes first.
             late = [component for component in own if component.name in AIRFLOW]
             own = [component for component in own if component not in late]
             self._end_survivors()
@@ -213,7 +213,7 @@ class Stack:
                 with steps.step(f"{component.title}: programs") as report:
                     component.obtain(report)
             self._launch_supervisor()
-            # Services wait for a broker that is still starting. Only the very first time its topics must come first.
+            # Services wait for a broker that is still starting, but they need its topics, created at the first start.
             early = own if blueprint.kafka.has_topics else []
             for component in (*servers, *early):
                 self._start(component, steps)
@@ -226,11 +226,11 @@ class Stack:
                     self.wait_healthy(service.name)
 
     def down(self, wipe: bool = False, progress: StepProgress | None = None) -> None:
-        """Stop everything.
+        """Stop all parts.
 
         Args:
-            wipe: delete all data, logs and the port plan too.
-            progress: told each step; None = the log.
+            wipe: also delete all data, logs and the port plan.
+            progress: receives each step; None = the log.
         """
         steps = progress or LogProgress()
         with self._exclusive():
@@ -246,11 +246,11 @@ class Stack:
                         shutil.rmtree(self._layout.folder)
 
     def wipe(self) -> None:
-        """Stop everything and delete all data."""
+        """Stop all parts and delete all data."""
         self.down(wipe=True)
 
     def status(self) -> list[ComponentStatus]:
-        """State and health of every component, asked now and at the same time."""
+        """Probe state and health of all components, at the same time."""
         states = self._supervisor.states()
         components = self._blueprint.components().values()
 
@@ -260,21 +260,21 @@ class Stack:
             if pid is not None and _is_paused(pid):
                 state = "PAUSED"
             healthy = state in ("STARTING", "RUNNING") and component.healthy()
-            if healthy:  # supervisord says STARTING for a second or two, however quick the program is
+            if healthy:  # supervisord reports STARTING for a second or two, however fast the program is
                 state = "RUNNING"
             return ComponentStatus(component.name, state, pid, next(iter(component.ports.values()), None), healthy)
 
         with ThreadPoolExecutor(len(components)) as pool:
             return list(pool.map(look, components))
 
-    # --- one of it -------------------------------------------------------------------------------------------------
+    # --- one part -------------------------------------------------------------------------------------------------
 
     def start(self, name: str, wait: bool = True) -> None:
-        """Start one component with its current settings; a running one is left alone unless they changed.
+        """Start one component with its current settings; a running one is restarted only when they changed.
 
         Args:
-            name: server or service.
-            wait: return when it is healthy, not at once.
+            name: name of a server or service.
+            wait: True = return when it is healthy; False = at once.
         """
         with self._exclusive():
             component = self._component(name)
@@ -299,16 +299,16 @@ class Stack:
         self.start(name, wait)
 
     def kill(self, name: str) -> None:
-        """SIGKILL one component with all its processes; it comes back by itself (see `wait_healthy`)."""
+        """SIGKILL one component with all its processes; the supervisor starts it again (see `wait_healthy`)."""
         kill_tree(self._pid(name))
 
     def pause(self, name: str) -> None:
-        """Freeze one component (SIGSTOP): it keeps its connections and ports, and answers nothing."""
+        """Freeze one component (SIGSTOP): it keeps its connections and ports, but does not answer."""
         self._pid(name)
         self._signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """Let a frozen component go on (SIGCONT)."""
+        """Resume a frozen component (SIGCONT)."""
         self._pid(name)
         self._signal(name, signal.SIGCONT)
 
@@ -316,7 +316,7 @@ class Stack:
         """Wait until a component runs and is healthy.
 
         Raises:
-            StackError: it gave up starting, or the deadline passed; the text holds its last log lines.
+            StackError: its start failed for good, or the deadline passed; the text holds its last log lines.
         """
         component = self._component(name)
 
@@ -338,7 +338,7 @@ class Stack:
             state, deadline_s=deadline_s, every_s=_POLL_S, late=failed, done=lambda now: now in {*ended, "BACKOFF"}
         )
         if found == "BACKOFF":
-            # It ended right after its start. Some more tries are worth waiting for, the whole time is not.
+            # It ended right after its start. A few more attempts are worth a wait, the whole deadline is not.
             left_s = min(deadline_s, _CRASHING_DEADLINE_S)
             found = wait_for(state, deadline_s=left_s, every_s=_POLL_S, late=failed, done=lambda now: now in ended)
         if found == "FATAL":
@@ -348,14 +348,14 @@ class Stack:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """One command at a time changes the stack; a second one waits."""
+        """Lock of the stack: one command at a time changes it, a second one waits."""
         with toolchain.exclusive(self._layout.lock_file):
             yield
 
     def _services_to_start(self, services: Sequence[str] | None) -> Sequence[str]:
         if services is not None:
             return services
-        if self._runs("api_v1"):  # the user switched to it, and both cannot have the port
+        if self._runs("api_v1"):  # the user switched to it, and only one can have the port
             return ("api_v1", *WORKERS)
         return DEFAULT_SERVICES
 
@@ -364,7 +364,7 @@ class Stack:
         return known is not None and known.pid is not None
 
     def _end_survivors(self) -> None:
-        """End processes whose supervisord was killed: nothing else would restart or stop them."""
+        """End processes that outlived a killed supervisord, since no supervisor would restart or stop them."""
         if self._supervisor.running():
             return
         for pid, name in survivors(self._layout).items():
@@ -406,7 +406,7 @@ class Stack:
         self._supervisor.write_config(render_config(self._layout, programs, os.geteuid() == 0))
 
     def _finish_server(self, server: Component, steps: StepProgress) -> None:
-        """Wait until a server is healthy, then make sure that clients find in it what they expect."""
+        """Wait until a server is healthy, then create the contents that clients expect."""
         with steps.step(f"{server.title}: healthy"):
             self.wait_healthy(server.name)
         if server.contents:
@@ -414,11 +414,11 @@ class Stack:
                 server.initialise(report)
 
     def _start(self, component: Component, steps: StepProgress) -> None:
-        """Start a component with the settings just written; a running one only when they changed."""
+        """Start a component with the settings just written; a running one is restarted only when they changed."""
         with steps.step(f"{component.title}: data folder and start") as report:
             self._supervisor.apply(component.name)
             if not self._runs(component.name):
-                self._supervisor.stop(component.name)  # it may be about to be tried again by itself
+                self._supervisor.stop(component.name)  # supervisord may be about to try again
                 component.prepare(report)
             self._supervisor.start(component.name)
 

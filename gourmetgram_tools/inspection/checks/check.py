@@ -1,4 +1,4 @@
-"""The form of a check: a statement, and the SQL that finds what contradicts it."""
+"""Form of a check: a statement, and the SQL that finds contradictions to it."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,9 +12,9 @@ class Check:
 
     Attributes:
         name: short and stable; JSON readers and tests rely on it.
-        proves: the statement that holds when there is no difference.
-        expected: number of things that must exist.
-        actual: number of them that exist.
+        proves: statement that holds without a difference.
+        expected: number of items that must exist.
+        actual: number of those that exist.
         differences: one sentence for each contradiction.
     """
 
@@ -26,13 +26,13 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """The statement holds."""
+        """True when the statement holds."""
         return not self.differences
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something worth knowing that is no difference."""
+    """An observation for people that is no difference."""
 
     name: str
     count: int
@@ -41,7 +41,7 @@ class Note:
 
 @dataclass(frozen=True)
 class CheckQuery:
-    """A check to run on the stores' tables.
+    """A check to run on the tables of the stores.
 
     Attributes:
         name: see `Check`.
@@ -60,14 +60,14 @@ class CheckQuery:
     parameters: dict[str, TableValue] = field(default_factory=dict)
 
     def run(self, tables: StoreTables) -> Check:
-        """Compare the stores."""
+        """Run the check on the tables."""
         ((expected, actual),) = tables.rows(self.given + self.numbers, self.parameters)
         found = tables.rows(self.given + self.differences, self.parameters)
         return Check(self.name, self.proves, int(expected or 0), int(actual or 0), tuple(text for (text,) in found))
 
 
 class NoteQuery(NamedTuple):
-    """A note to take: query of its examples, and of how many things each example stands for."""
+    """A note to take: query of its examples, each with the number of items it stands for."""
 
     name: str
     examples: str

@@ -1,4 +1,4 @@
-"""Rows, events and pictures: each row has its event, each event its row, each image its picture, and back."""
+"""Checks of rows, events and pictures: each row has its event, each image its picture, and back."""
 
 from typing import Final
 
@@ -40,7 +40,7 @@ def _rows_and_events(name: str, kind: str, noun: str) -> CheckQuery:
     )
 
 
-# Simulated views move no counter, and an image of API v1's time may have been viewed before there were events.
+# Simulated views change no counter, and an image from API v1 may have views without events.
 _VIEWS: Final = CheckQuery(
     "views",
     "images.views = distinct API view events",
@@ -68,7 +68,7 @@ _KNOWN_IMAGES: Final = CheckQuery(
     """,
 )
 
-# Co-partitioning, on which the order of an image's events rests.
+# Check co-partitioning, on which the order of an image's events depends.
 _PARTITIONS: Final = CheckQuery(
     "partitions",
     "an image has one partition, in every topic",
@@ -79,7 +79,7 @@ _PARTITIONS: Final = CheckQuery(
     """,
 )
 
-# Dead letters of records that retention has removed are not compared.
+# Compare dead letters, except those of records that retention has removed.
 _BAD_MESSAGES: Final = CheckQuery(
     "bad messages",
     "each unreadable event has a dead letter",

@@ -1,11 +1,11 @@
-"""Iceberg: the tables say what Kafka and PostgreSQL say, up to the offsets that `events` stands for."""
+"""Checks of Iceberg: the tables agree with Kafka and PostgreSQL, up to the offsets in the snapshot of `events`."""
 
 from typing import Final
 
 from gourmetgram_tools.inspection.checks.check import CheckQuery
 
-# Each record or row with a fault. Neighbours with the same fault become one sentence: of surplus rows by their offsets,
-# else by their place among the records of the partition.
+# Each record or row with a fault. Neighbours with the same fault become one sentence: surplus rows by their offsets,
+# all others by their position among the records of the partition.
 _FAULTS: Final = """
     WITH compared AS (
             SELECT topic, partition, "offset", due.kind IS NULL AS surplus, lake_events.topic IS NULL AS missing,
@@ -127,7 +127,7 @@ _ROWS: Final = CheckQuery(
     """,
 )
 
-# A flag makes the label. Users and images that changed after the extract cannot show in its rows.
+# A flag sets the label. Changes of users and images after the extract do not appear in its rows.
 _TRAINING: Final = CheckQuery(
     "training rows",
     "one row an image and anchor, all usable",

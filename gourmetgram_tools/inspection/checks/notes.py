@@ -1,4 +1,4 @@
-"""Notes: worth knowing about the platform's data without being a difference."""
+"""Notes: observations on the platform's data that are no differences."""
 
 from typing import Final
 
@@ -55,7 +55,7 @@ _NOTES: Final = (
 
 
 def take_notes(tables: StoreTables) -> list[Note]:
-    """All notes that have something to say."""
+    """Take all notes that have an example."""
     notes = []
     for name, query in _NOTES:
         things = f"({query}) AS things(example, number)"

@@ -1,4 +1,4 @@
-"""Redis: totals, windows and metadata are those that the events demand."""
+"""Checks of Redis: totals, windows and metadata are those that follow from the events."""
 
 from typing import Final
 
@@ -28,7 +28,7 @@ _TOTALS: Final = CheckQuery(
     """,
 )
 
-# An expired set is missing for a good reason.
+# A missing set is no difference after its TTL.
 _WINDOWS: Final = CheckQuery(
     "windows",
     "1hr windows hold just their hour's events",

@@ -1,10 +1,10 @@
-"""Requests, alerts, milestones and decisions: exactly those that the rules demand of the events."""
+"""Checks of requests, alerts, milestones and decisions: exactly those that follow from the events by the rules."""
 
 from typing import Final
 
 from gourmetgram_tools.inspection.checks.check import CheckQuery
 
-# A right upload or anchor request may have been made while the setting for it was on, or its time just came.
+# A correct upload or anchor request may come from an earlier setting, or have just become due.
 _REQUESTS: Final = CheckQuery(
     "requests",
     "requests are those the rules demand",
@@ -37,7 +37,7 @@ _REQUESTS: Final = CheckQuery(
     """,
 )
 
-# A count of a context: events below `read_to`, in (t - width, t]. A topic that `read_to` does not name counts nothing.
+# Counts of a context: events below `read_to`, in (t - width, t]; 0 for a topic that `read_to` does not name.
 _CONTEXTS: Final = CheckQuery(
     "contexts",
     "requests carry the counts of what they read",
@@ -125,7 +125,7 @@ _ALERTS: Final = CheckQuery(
     """,
 )
 
-# The counter starts again after it has expired: the longest run of views decides.
+# The counter restarts after its expiry, so the longest run of views counts.
 _MILESTONES: Final = CheckQuery(
     "milestones",
     "10th, 100th, 1000th view of each image",
@@ -154,7 +154,7 @@ _MILESTONES: Final = CheckQuery(
     """,
 )
 
-# A request needs no decision when it was dead-lettered, or its image was deleted at or before its time.
+# A request needs no decision after a dead letter, or when its image was deleted at or before its time.
 _DECISIONS: Final = CheckQuery(
     "decisions",
     "one decision per request (or a reason)",
