@@ -226,3 +226,10 @@ def test_tables_that_statements_name_exist(document: Path) -> None:
     known = set(metadata.tables) | {"moderation_decisions"}
     named = set(re.findall(r"\bFROM ([a-z_]+)\b", _code(document)))
     assert named <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_identifier)
+def test_a_row_of_a_table_is_one_line(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    rows = [line for line in text.splitlines() if line.lstrip().startswith("|")]
+    assert [row for row in rows if not row.rstrip().endswith("|")] == []
