@@ -1,9 +1,9 @@
 """Token of the lab's running Jupyter."""
 
 import re
-import shutil
-import subprocess
 from typing import Final
+
+from gourmetgram_tools.programs import ask
 
 _TIMEOUT_S: Final = 20.0
 _TOKEN: Final = re.compile(r"[?&]token=([^\s&]+)")
@@ -11,20 +11,8 @@ _TOKEN: Final = re.compile(r"[?&]token=([^\s&]+)")
 
 def running_token() -> str:
     """Read the token in the container; empty without Docker or a running Jupyter."""
-    docker = shutil.which("docker")
-    if docker is None:
-        return ""
-    try:
-        answer = subprocess.run(  # noqa: S603 - a fixed command
-            [docker, "exec", "jupyter", "jupyter", "server", "list"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return token_in(answer.stdout) if answer.returncode == 0 else ""
+    answer = ask("docker", "exec", "jupyter", "jupyter", "server", "list", timeout_s=_TIMEOUT_S)
+    return token_in(answer.output) if answer is not None and answer.succeeded else ""
 
 
 def token_in(server_list: str) -> str:

@@ -19,6 +19,7 @@ from gourmetgram.events import parse_uuid
 from gourmetgram.moments import now_us
 from gourmetgram.redis_keys import IMAGE_ALERT, score_us
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram.waiting import wait_for
 from gourmetgram.windows import COOL_DOWN_US, COUNTED_WINDOWS, CountedKind, TriggerSettings
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.redis_state import connected
@@ -225,15 +226,16 @@ def _decisions(engine: Engine, image_id: str) -> list[Decided]:
 def _wait_for_decisions(
     engine: Engine, image_id: str, triggers: list[str], known: set[str], deadline_s: float
 ) -> list[Decided]:
-    deadline = time.monotonic() + deadline_s
-    while True:
-        found = [decided for decided in _decisions(engine, image_id) if decided.request_id not in known]
-        missing = [trigger for trigger in triggers if trigger not in {decided.trigger for decided in found}]
-        if not missing:
-            return found
-        if time.monotonic() > deadline:
-            raise NoDecisionError(
-                f"No decision for {' and '.join(missing)} of image {image_id} within {deadline_s:g} s: "
-                f"`gourmetgram trace {image_id}` shows how far it came, `gourmetgram status` what runs."
-            )
-        time.sleep(_POLL_S)
+    def found() -> list[Decided]:
+        return [decided for decided in _decisions(engine, image_id) if decided.request_id not in known]
+
+    def missing(decisions: list[Decided]) -> list[str]:
+        return [trigger for trigger in triggers if trigger not in {decided.trigger for decided in decisions}]
+
+    def late(decisions: list[Decided]) -> NoDecisionError:
+        return NoDecisionError(
+            f"No decision for {' and '.join(missing(decisions))} of image {image_id} within {deadline_s:g} s: "
+            f"`gourmetgram trace {image_id}` shows how far it came, `gourmetgram status` what runs."
+        )
+
+    return wait_for(found, deadline_s=deadline_s, every_s=_POLL_S, late=late, done=lambda answer: not missing(answer))
