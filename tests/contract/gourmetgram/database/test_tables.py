@@ -53,7 +53,7 @@ def test_indexes_are_the_same(engine: Engine, table: str) -> None:
     """)
     with engine.connect() as connection:
         found: dict[str, dict[str, str]] = {
-            schema: dict(connection.execute(query, {"schema": schema, "table": table}).tuples().all())
+            schema: dict(connection.execute(query, {"schema": schema, "table": table}).all())
             for schema in ("public", "from_code")
         }
     assert found["public"] == found["from_code"]

@@ -116,10 +116,10 @@ def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(
     publisher.publish(package(1))
     write, steps = publisher._write, iter(range(100))
 
-    def dying(name: str, content: bytes, **options: Any) -> None:
+    def dying(name: str, content: bytes, **options: Any) -> bool:
         if next(steps) == step:
             raise DiedError
-        write(name, content, **options)
+        return write(name, content, **options)
 
     monkeypatch.setattr(publisher, "_write", dying)
     with pytest.raises(DiedError):
