@@ -277,7 +277,7 @@ def test_nothing_more_is_read_while_postgresql_is_away(scorer: Scorer) -> None:
     assert scorer.source.committed.get(FIRST, 5) == 5
     scorer.handler.away = False
     scorer.wait_out_pause()
-    # What waits is decided first; then reading goes on.
+    # Pending requests are decided first; then reading goes on.
     scorer.rounds(2)
     assert scorer.handler.decided == [5, 6]
     assert scorer.worker.postgres_healthy()

@@ -16,7 +16,7 @@ IMAGES = {"images": [(IMAGE, None, "user_upload", T0_US, None, 0, True)]}
 
 
 def wrong_counts(seconds: float, read_to: dict[str, int], **claimed: object) -> list[str]:
-    """What a context of these counts (else 0) gets wrong, when there were flags after 0, 100, 301 and 310 s."""
+    """Faults of a context with these counts (else 0), when there were flags after 0, 100, 301 and 310 s."""
     request = {
         "request_id": str(uuid.UUID(int=1, version=4)),
         "image_id": IMAGE,
