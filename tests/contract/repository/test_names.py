@@ -5,9 +5,6 @@ from collections import defaultdict
 
 from tests.support.sources import parse, source_files
 
-SAME_EVERYWHERE = {"Configuration", "Service"}
-"""Names that each service gives to the same part; CONTRIBUTING.md lists them."""
-
 
 def _aliases(node: ast.stmt) -> list[str]:
     """Names that a statement gives to a type, such as `Row = dict[str, int]` or `Row: TypeAlias = ...`."""
@@ -31,4 +28,4 @@ def test_every_type_name_is_defined_once() -> None:
     for path in source_files():
         for name in _defined(parse(path)):
             places[name].append(str(path))
-    assert {name: where for name, where in places.items() if len(where) > 1 and name not in SAME_EVERYWHERE} == {}
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
