@@ -1,7 +1,6 @@
 """What each command says when the platform that it needs is not up."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,16 @@ import typer
 from gourmetgram.models.artifacts import ARTIFACT_NAMES
 from gourmetgram.models.package import ModelPackage, write_package
 from gourmetgram_tools.cli import running
-from gourmetgram_tools.cli.main import app, main
+from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.cli.target import Target, compose_settings
 from gourmetgram_tools.compose.commands import COMPOSE_FILE
 from gourmetgram_tools.local import ports
 from gourmetgram_tools.local.stack import Stack
+from tests.support.command import Run
 
 IMAGE = "00000000-0000-4000-8000-000000000000"
 NOT_UP = "The stack 'default' is not up"
 
-Run = Callable[..., tuple[int, str, str]]
 
 NEED_THE_STACK = [
     ("start", "redis"),
@@ -57,20 +56,10 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(name="run")
-def run_fixture(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command on stacks in an empty folder, without Docker: gives exit code, output and errors."""
-    monkeypatch.setenv("GOURMETGRAM_STACK_HOME", str(tmp_path))
+def run_without_docker(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run the command on stacks in an empty folder, without Docker."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("GOURMETGRAM_STACK", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gourmetgram", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
+    return run
 
 
 def commands(group: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -4,36 +4,18 @@ import io
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from gourmetgram_tools.cli.main import main
 from gourmetgram_tools.local.airflow import AIRFLOW
 from gourmetgram_tools.local.blueprint import SERVERS
 from gourmetgram_tools.local.services import SERVICES
 from gourmetgram_tools.local.stack import Stack
+from tests.support.command import Run
 
 # Runs the command: exit code, output, errors.
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command on stacks in an empty folder: gives exit code, output and errors."""
-    monkeypatch.setenv("GOURMETGRAM_STACK_HOME", str(tmp_path))
-    monkeypatch.delenv("GOURMETGRAM_STACK", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gourmetgram", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 def test_without_arguments_it_lists_its_subcommands(run: Run) -> None:
