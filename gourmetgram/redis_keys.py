@@ -98,15 +98,6 @@ def event_member(kind: CountedKind, time_us: int, event_id: str) -> str:
     return f"{kind}:{unix_text(time_us)}:{event_id[:8]}"
 
 
-def member_time_us(member: str) -> int | None:
-    """Event time in a member, or None when the text is no member."""
-    parts = member.split(":")
-    try:
-        return score_us(parts[1])
-    except (IndexError, ValueError, OverflowError):
-        return None
-
-
 def score_us(score: str | float) -> int:
     """Microseconds of a score or of a stored time.
 

@@ -10,7 +10,6 @@ from gourmetgram.redis_keys import (
     ImageKey,
     event_member,
     longest_window,
-    member_time_us,
     parse_image_key,
     score_us,
     window_bounds,
@@ -56,13 +55,7 @@ def test_the_longest_window_answers_all_counts_of_a_kind() -> None:
 def test_a_member_carries_its_time_to_the_microsecond(time_us: int) -> None:
     member = event_member("view", time_us, IMAGE)
     assert member.endswith(":0a1b2c3d")
-    assert member_time_us(member) == time_us
     assert score_us(member.split(":")[1]) == time_us
-
-
-@pytest.mark.parametrize("member", ["", "view", "view:soon:0a1b2c3d", "view:inf:0a1b2c3d"])
-def test_a_text_that_is_no_member_has_no_time(member: str) -> None:
-    assert member_time_us(member) is None
 
 
 def test_the_bounds_of_a_window_leave_its_first_moment_out() -> None:
