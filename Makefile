@@ -24,7 +24,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab-pull lab-build
+.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,9 @@ up: setup ## start the local stack with all services
 
 down: ## stop the local stack; its data stays
 	@test ! -x $(BIN)/gourmetgram || $(BIN)/gourmetgram down
+
+lab: setup ## make the notebooks of the lab from chameleon/source
+	@$(BIN)/python chameleon/build.py
 
 COMPOSE := docker compose -f docker/docker-compose.yaml --profile '*'
 # Set when MINIO_IMAGE names another publisher's image, which is fetched and not built.
