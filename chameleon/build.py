@@ -7,13 +7,13 @@ jupytext's header is a page of the site and has no notebook.
 
 import argparse
 import hashlib
+import json
 import re
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jupytext
-import nbformat
 
 from gourmetgram.errors import PlatformError
 
@@ -52,20 +52,22 @@ def build(source: Path) -> str:
     Raises:
         StaleExcerptError: a file, or a marker in it, does not exist.
     """
-    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="md:myst")
-    cells = []
-    for cell in notebook.cells:
+    cells: list[dict[str, Any]] = []
+    for cell in jupytext.reads(source.read_text(encoding="utf-8"), fmt="md:myst").cells:
         if cell.cell_type == "code":
-            cells.append(nbformat.v4.new_code_cell(cell.source))
+            cells.append({"cell_type": "code", "execution_count": None, "outputs": [], "source": cell.source})
         else:
-            cells += [nbformat.v4.new_markdown_cell(part) for part in _sections(plain(cell.source, source.parent))]
+            parts = _sections(plain(cell.source, source.parent))
+            cells += [{"cell_type": "markdown", "source": part} for part in parts]
     for number, cell in enumerate(cells):
         # An id that is the same at each build, and unique.
-        cell.id = hashlib.sha256(f"{source.stem}/{number}".encode()).hexdigest()[:8]
+        cell["id"] = hashlib.sha256(f"{source.stem}/{number}".encode()).hexdigest()[:8]
+        cell["metadata"] = {}
+        cell["source"] = cell["source"].splitlines(keepends=True)
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
-    nbformat.validate(made)
-    return str(nbformat.writes(made)) + "\n"
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    made = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(made, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def plain(text: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from gourmetgram import buckets
 from tests.lab import stores
+from tests.lab.book import compose
 from tests.lab.commands import run
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
@@ -189,8 +190,8 @@ STAGE = Stage(
         LabStep(
             "DC up -d api_v1, while api_v2 runs", "refused, with a line that says why; api_v2 is untouched", _both_apis
         ),
-        *(stop(service) for service in _STOPPED),
-        up(" ".join(_STOPPED), healthy=_STOPPED),
+        *(stop(compose(f"stop {service}")) for service in _STOPPED),
+        up(compose(" ".join(("up -d", *_STOPPED))), healthy=_STOPPED),
         *(_kill(service) for service in _KILLED),
         LabStep("gourmetgram audit --target compose", "no difference after all that", audit),
         LabStep("DC down; DC up -d …", "every store's data is kept; healthy within 3 min", _down_and_up),

@@ -3,9 +3,12 @@
 from gourmetgram import buckets
 from gourmetgram_tools.compose.pages import nimtable_form
 from tests.lab import pages, stores
+from tests.lab.book import notebook
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import LabStep, Stage, up
+from tests.lab.steps import LabStep, Stage, listed, up
+
+_BOOK = notebook("2_application")
 
 
 def _tables(lab: Lab) -> str:
@@ -36,12 +39,13 @@ STAGE = Stage(
     "2",
     "2 Application data",
     (
-        up("postgres adminer", healthy=["postgres", "adminer"]),
+        up(_BOOK.command("up -d postgres adminer"), healthy=["postgres", "adminer"]),
+        listed(_BOOK.command("docker ps"), ["postgres", "adminer"]),
         LabStep("Adminer :5050, login, each table", "structure and data of the five tables; all empty", _tables),
         LabStep(
             "PostgreSQL: databases nimtable, iceberg_catalog", "made by the init files, with their logins", _logins
         ),
-        up("minio minio-init", healthy=["minio"], done=["minio-init"]),
+        up(_BOOK.command("up -d minio minio-init"), healthy=["minio"], done=["minio-init"]),
         LabStep(
             "MinIO console :9001, login", "Object Browser lists both buckets; gourmetgram-images is empty", _buckets
         ),

@@ -3,19 +3,23 @@
 import re
 
 from tests.lab import pages, stores
+from tests.lab.book import notebook
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import LabStep, Stage, growing, up
+from tests.lab.steps import LabStep, Stage, growing, listed, logged, shell, up
+
+_BOOK = notebook("3_endpoints")
+_DATASET_LOGS = _BOOK.command("docker logs extract; docker logs transform")
 
 _PATHS = ("/health", "/images/", "/users/", "/upload/", "/images/{image_id}/view", "/comments/", "/flags/")
 
 
 def _dataset(lab: Lab) -> str:
-    extract, transform = lab.logs("extract-data"), lab.logs("transform-data")
-    source = re.search(r"^Source: .*", extract, re.MULTILINE)
-    expect(source, f"the source is not named: {extract[-300:]}")
-    splits = [name for name in ("training", "validation", "evaluation") if name in transform]
-    expect(len(splits) == 3, f"counts of the splits are missing: {transform[-300:]}")
+    text = shell(lab, _DATASET_LOGS)
+    source = re.search(r"^Source: .*", text, re.MULTILINE)
+    expect(source, f"the source is not named: {text[-300:]}")
+    splits = [name for name in ("training", "validation", "evaluation") if name in text]
+    expect(len(splits) == 3, f"counts of the splits are missing: {text[-300:]}")
     return f"{source.group(0) if source else ''}; counts of {', '.join(splits)}"
 
 
@@ -51,17 +55,14 @@ STAGE = Stage(
     "3",
     "3 Data set, API, traffic",
     (
-        up("extract-data transform-data", done=["extract-data", "transform-data"], deadline_s=600),
-        LabStep("docker logs extract; docker logs transform", "source and counts per split and class", _dataset),
-        up("api_v1", healthy=["api_v1"], done=["migrate"]),
+        up(_BOOK.command("up -d extract-data transform-data"), done=["extract-data", "transform-data"], deadline_s=600),
+        LabStep(_DATASET_LOGS.text, "source and counts per split and class", _dataset, typed=(_DATASET_LOGS,)),
+        up(_BOOK.command("up -d api_v1"), healthy=["api_v1"], done=["migrate"]),
+        listed(_BOOK.command("docker ps"), ["api_v1"]),
         LabStep("API docs :8000/docs", "the endpoints are listed", _docs),
         LabStep("GET /health in the docs page", '{"status": "healthy"}', _health_v1),
-        up("data_generator", healthy=["data_generator"]),
-        LabStep(
-            "docker logs -f generator",
-            "lines for users, uploads, comments, flags",
-            lambda lab: lab.wait_log("data_generator", ("user", "upload", "comment", "flag"), 120),
-        ),
+        up(_BOOK.command("up -d data_generator"), healthy=["data_generator"]),
+        logged(_BOOK.command("docker logs -f generator"), "data_generator", ("user", "upload", "comment", "flag"), 120),
         LabStep("docker logs generator", "no download", _no_download),
         LabStep(
             "Adminer: the tables again",

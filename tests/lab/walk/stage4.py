@@ -5,19 +5,18 @@ import re
 import time
 
 from tests.lab import pages, stores
+from tests.lab.book import notebook
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import LabStep, Stage, growing, stop, up
+from tests.lab.steps import LabStep, Stage, growing, listed, logged, shell, stop, up
 
-BURST = (
-    "run --rm --no-deps -e GENERATOR_MODE=simulate_viral -e GENERATOR_BURST_VIEWS=110 -e GENERATOR_BURST_COMMENTS=8 "
-    "-e GENERATOR_BURST_FLAGS=2 data_generator"
-)
-_STREAMING = "api_v2 redpanda redpanda-console redis redisinsight stream_consumer risk_scoring_service"
-_DECISIONS = (
-    "SELECT trigger_type, risk_score, recommendation, inference_mode FROM moderation WHERE target_id = %s "
-    "ORDER BY created_at"
-)
+_BOOK = notebook("4_realtime")
+BURST = _BOOK.command("-e GENERATOR_BURST_FLAGS=2 data_generator")
+"""Command that makes an image go viral."""
+_STREAMING = _BOOK.command("redisinsight stream_consumer risk_scoring_service")
+_STREAMING_SERVICES = [word for word in _STREAMING.compose.split() if word not in ("up", "-d")]
+_DOCS = _BOOK.command("curl -s http://127.0.0.1:8000/docs")
+_DECISIONS = _BOOK.query("moderation").replace("'IMAGE_ID'", "%s")
 _ROWS_V1 = [("viral", 0.0, "SAFE", "heuristic"), ("flagged", 0.6, "REVIEW", "heuristic")]
 _TOTALS = {"views": 110, "comments": 8, "flags": 2}
 
@@ -38,6 +37,12 @@ def _health_v2(lab: Lab) -> str:
     return until(probe, 30)
 
 
+def _docs(lab: Lab) -> str:
+    page = shell(lab, _DOCS)
+    expect("swagger-ui" in page, f"no docs page: {page[:300]}")
+    return f"{len(page)} characters of HTML"
+
+
 def _message_counts(lab: Lab) -> dict[str, int]:
     return {topic: len(stores.messages(topic)) for topic in stores.EVENT_TOPICS}
 
@@ -53,7 +58,7 @@ def burst(lab: Lab) -> str:
         NotSeenError: the command failed, names no image, or its decisions are late.
     """
     started = time.time()
-    output = lab.do(BURST, timeout=180)
+    output = lab.do(BURST.compose, timeout=180)
     found = re.search(r"Simulating viral burst for image: ([0-9a-f-]{36})", output)
     expect(found, f"no image named: {output[-500:]}")
     image = found.group(1) if found else ""
@@ -127,7 +132,9 @@ def _scorer_lines(lab: Lab) -> str:
 
 def _rows(lab: Lab) -> str:
     rows = stores.sql(lab, _DECISIONS, (lab.notes["image"],))
-    rounded = [(trigger, round(float(score), 6), *rest) for trigger, score, *rest in rows]
+    rounded = [
+        (trigger, round(float(score), 6), recommendation, mode) for _, mode, score, recommendation, trigger, *_ in rows
+    ]
     expect(rounded == _ROWS_V1, f"rows {rounded}")
     return "; ".join(f"{trigger} {score} {recommendation}" for trigger, score, recommendation, _mode in rounded)
 
@@ -136,24 +143,25 @@ STAGE = Stage(
     "4",
     "4 Real-time pipeline",
     (
-        stop("data_generator"),
-        stop("api_v1"),
-        up(_STREAMING, healthy=_STREAMING.split(), done=["redpanda-init"]),
+        stop(_BOOK.command("stop data_generator")),
+        stop(_BOOK.command("stop api_v1")),
+        up(_STREAMING, healthy=_STREAMING_SERVICES, done=["redpanda-init"]),
+        listed(_BOOK.command("docker ps"), _STREAMING_SERVICES),
+        LabStep(_DOCS.text, "HTML of the docs page", _docs, typed=(_DOCS,)),
         LabStep("topics, before any traffic", "six topics with four partitions", _topics),
         LabStep("GET /health in the docs page", '"kafka_enabled": true', _health_v2),
-        up("data_generator", healthy=["data_generator"]),
+        up(_BOOK.command("up -d data_generator"), healthy=["data_generator"]),
         LabStep(
             "Console :8090 -> Topics (read from the broker)",
             "messages in .views, .comments, .flags, .uploads",
             growing(_message_counts, stores.EVENT_TOPICS, 150),
         ),
         LabStep("Redis Insight :8081 (read from Redis)", "keys image:*", growing(_image_keys, ("image:*",), 60)),
-        LabStep(
-            "docker logs -f stream-consumer",
-            "progress lines",
-            lambda lab: lab.wait_log("stream_consumer", ("views", "1m", "total"), 90),
+        logged(_BOOK.command("docker logs -f stream-consumer"), "stream_consumer", ("views", "1m", "total"), 90),
+        LabStep(BURST.short, "names its image; within 5 s a request and a row", burst, typed=(BURST,)),
+        logged(
+            _BOOK.command("docker logs -f risk-scoring-service"), "risk_scoring_service", ("Stored moderation",), 15
         ),
-        LabStep(f"DC {BURST}", "names its image; within 5 s a request and a row", burst),
         LabStep("Console: search IMAGE_ID in gourmetgram.views", "the burst's 110 view events", _views_of_burst),
         LabStep(
             "Redis Insight: image:IMAGE_ID*",

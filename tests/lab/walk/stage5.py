@@ -2,14 +2,15 @@
 
 import json
 import re
+import time
 from contextlib import AbstractContextManager
 
 from gourmetgram_tools.orchestration import AirflowClient
 from tests.lab import pages, stores
-from tests.lab.commands import run
+from tests.lab.book import notebook
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
-from tests.lab.steps import LabStep, Stage, up
+from tests.lab.steps import LabStep, Stage, shell, up
 
 _AGGREGATION = "redpanda_event_aggregation"
 TRAINING = "moderation_training"
@@ -26,15 +27,12 @@ _TASKS = {
 _WINDOWS = tuple(f"event_aggregations.{kind}_windows_5min" for kind in ("view", "comment", "flag"))
 _RUN_S = 600
 # With a backfill the later stages take minutes: labels need a day, and a model needs some hundred images.
-PAST = {
-    "GENERATOR_BACKFILL_DAYS": "7",
-    "GENERATOR_BACKFILL_IMAGES": "600",
-    "GENERATOR_BACKFILL_EVENTS": "40000",
-}
-_PAST = (
-    "run --rm --no-deps -e GENERATOR_MODE=backfill "
-    f"{' '.join(f'-e {name}={value}' for name, value in PAST.items())} data_generator"
-)
+_BOOK = notebook("5_iceberg")
+_PAST = _BOOK.command("-e GENERATOR_BACKFILL_EVENTS=40000 data_generator")
+PAST = {name: value for name, value in _PAST.variables.items() if name != "GENERATOR_MODE"}
+"""Size of the backfill."""
+_CHECKPOINT = _BOOK.command("airflow variables get redpanda_event_aggregation_checkpoint")
+_VERIFY = _BOOK.command("verify_pipeline.py")
 
 
 def _session(lab: Lab) -> AbstractContextManager[AirflowClient]:
@@ -71,9 +69,12 @@ def _run(dag: str) -> LabStep:
 
 def _past(lab: Lab) -> str:
     before = stores.counts(lab)
-    output = lab.do(_PAST, timeout=600)
+    output = lab.do(_PAST.compose, timeout=600)
     after = stores.counts(lab)
-    expect(after["images"] >= before["images"] + 600, f"images {before['images']} -> {after['images']}")
+    expect(
+        after["images"] >= before["images"] + int(PAST["GENERATOR_BACKFILL_IMAGES"]),
+        f"images {before['images']} -> {after['images']}",
+    )
     return f"{output.splitlines()[-1]}; {until(lambda: stores.in_outbox(lab, 99), 180)}"
 
 
@@ -100,8 +101,7 @@ def _folders(table: str) -> LabStep:
 
 
 def _checkpoint(lab: Lab) -> str:
-    command = ("docker", "exec", "airflow-webserver", "airflow", "variables", "get", f"{_AGGREGATION}_checkpoint")
-    content = json.loads(run(*command).must_succeed().stdout)
+    content = json.loads(shell(lab, _CHECKPOINT, stdout_only=True))
     keys = ["version", "offsets", "updated_at", "last_run_id", "bootstrap"]
     expect(sorted(content) == sorted(keys), f"keys {sorted(content)}")
     expect(set(content["offsets"]) == set(stores.EVENT_TOPICS), f"topics {sorted(content['offsets'])}")
@@ -126,19 +126,21 @@ def _training_rows(lab: Lab) -> str:
 
 
 def _verify(lab: Lab) -> str:
-    answer = run("docker", "exec", "airflow-scheduler", "python", "/opt/airflow/dags/verify_pipeline.py").must_succeed()
+    started = time.monotonic()
+    output = shell(lab, _VERIFY)
+    seconds = time.monotonic() - started
     for piece in ("Table: moderation.training_data", "Row count: ", "Sample rows:"):
-        expect(piece in answer.output, f"no line {piece!r}: {answer.tail}")
-    expect(answer.seconds < 10, f"it took {answer.seconds:.1f} s")
-    count = re.search(r"Row count: \d+", answer.output)
-    return f"exit 0 after {answer.seconds:.1f} s, {count.group(0) if count else ''}"
+        expect(piece in output, f"no line {piece!r}: {output[-300:]}")
+    expect(seconds < 10, f"it took {seconds:.1f} s")
+    count = re.search(r"Row count: \d+", output)
+    return f"exit 0 after {seconds:.1f} s, {count.group(0) if count else ''}"
 
 
 def steps(filled: LabStep) -> tuple[LabStep, ...]:
     """Steps of the stage; `filled` gives the platform enough images before the aggregation."""
     return (
         up(
-            "airflow-init airflow-webserver airflow-scheduler nimtable nimtable-web",
+            _BOOK.command("up -d airflow-init airflow-webserver airflow-scheduler nimtable nimtable-web"),
             healthy=["airflow-webserver", "airflow-scheduler", "airflow-dag-processor", "nimtable", "nimtable-web"],
             done=["airflow-init"],
             deadline_s=420,
@@ -148,23 +150,17 @@ def steps(filled: LabStep) -> tuple[LabStep, ...]:
         _run(_AGGREGATION),
         LabStep("Nimtable :3000 (read with PyIceberg)", "the three window tables and events", _windows),
         _folders(_WINDOWS[0]),
-        LabStep(
-            f"docker exec airflow-webserver airflow variables get {_AGGREGATION}_checkpoint",
-            "clean JSON with the five keys",
-            _checkpoint,
-        ),
+        LabStep(_CHECKPOINT.text, "clean JSON with the five keys", _checkpoint, typed=(_CHECKPOINT,)),
         LabStep("Adminer: database airflow, table variable", "is_encrypted true, val encrypted", _encrypted),
         _run(TRAINING),
         LabStep("Nimtable: moderation.training_data (read with PyIceberg)", "schema and rows", _training_rows),
         _folders("moderation.training_data"),
-        LabStep(
-            "docker exec airflow-scheduler python /opt/airflow/dags/verify_pipeline.py",
-            "table, schema, row count, sample rows; exit 0 in < 10 s",
-            _verify,
-        ),
+        LabStep(_VERIFY.text, "table, schema, row count, sample rows; exit 0 in < 10 s", _verify, typed=(_VERIFY,)),
     )
 
 
 STAGE = Stage(
-    "5", "5 Lakehouse", steps(LabStep(f"DC {_PAST}", "600 images of a past week, their events published", _past))
+    "5",
+    "5 Lakehouse",
+    steps(LabStep(_PAST.short, "600 images of a past week, their events published", _past, typed=(_PAST,))),
 )

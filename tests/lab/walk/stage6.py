@@ -5,27 +5,29 @@ import re
 from typing import Any
 
 from tests.lab import checkout, pages, stores
+from tests.lab.book import notebook
 from tests.lab.commands import run
 from tests.lab.expectations import expect, until
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT
-from tests.lab.steps import LabStep, Stage, up
-from tests.lab.walk.stage4 import burst
+from tests.lab.steps import LabStep, Stage, shell, up
+from tests.lab.walk.stage4 import BURST, burst
 
 _ARTIFACTS = ("model.joblib", "scaler.joblib", "encoder.joblib", "metadata.json")
 NOTEBOOK = (
     "docker exec jupyter jupyter nbconvert --to notebook --execute --ExecutePreprocessor.timeout=600 "
     "--output-dir /tmp --output executed training.ipynb"
 )
-_COMPARISON = (
-    "SELECT inference_mode, COUNT(*), AVG(moderation_probability), COUNT(*) FILTER (WHERE recommendation = 'FLAG') "
-    "AS flagged, COUNT(*) FILTER (WHERE recommendation = 'REVIEW') AS review, "
-    "COUNT(*) FILTER (WHERE recommendation = 'SAFE') AS safe FROM moderation_decisions GROUP BY inference_mode"
-)
+_BOOK = notebook("6_training")
+_ADDRESS = _BOOK.command("docker exec jupyter jupyter server list")
+_SWITCH = _BOOK.command("up -d risk_scoring_service")
+_SCORER_LOG = _BOOK.command("docker logs risk-scoring-service")
+_BURST = _BOOK.command(BURST.text)
+_COMPARISON = _BOOK.query("moderation_decisions")
 
 
 def _address(lab: Lab) -> str:
-    output = run("docker", "exec", "jupyter", "jupyter", "server", "list").must_succeed().output
+    output = shell(lab, _ADDRESS)
     found = re.search(r"http://localhost:8888/\?token=(\w+)", output)
     expect(found, f"no address with a token: {output}")
     token = found.group(1) if found else ""
@@ -90,7 +92,7 @@ def _deployed(lab: Lab) -> str:
 
 def _switch(lab: Lab) -> str:
     checkout.write_setting("INFERENCE_MODE", "model")
-    lab.do("up -d risk_scoring_service")
+    lab.do(_SWITCH.compose)
     lab.wait_healthy(["risk_scoring_service"], 60)
     pieces = (
         "Checking MinIO for new model artifacts...",
@@ -123,13 +125,18 @@ def _comparison(lab: Lab) -> str:
 def steps(trained: LabStep) -> tuple[LabStep, ...]:
     """Steps of the stage; `trained` runs the notebook."""
     return (
-        up("--build jupyter", healthy=["jupyter"], deadline_s=900),
-        LabStep("docker exec jupyter jupyter server list", "an address with a token, which opens", _address),
+        up(_BOOK.command("up -d --build jupyter"), healthy=["jupyter"], deadline_s=900),
+        LabStep(_ADDRESS.text, "an address with a token, which opens", _address, typed=(_ADDRESS,)),
         trained,
         LabStep("ls models/", "model, scaler, encoder, metadata.json with snapshot_id", _artifacts),
         LabStep("MinIO: models/moderation/", "the four objects of the last cell", _deployed),
-        LabStep("INFERENCE_MODE=model in docker/.env; DC up -d risk_scoring_service", "the three load lines", _switch),
-        LabStep("burst again; rows of IMAGE_ID", "inference_mode = model, model_version", _model_rows),
+        LabStep(
+            f"INFERENCE_MODE=model in docker/.env; {_SWITCH.short}; {_SCORER_LOG.text}",
+            "the three load lines",
+            _switch,
+            typed=(_SWITCH, _SCORER_LOG),
+        ),
+        LabStep("burst again; rows of IMAGE_ID", "inference_mode = model, model_version", _model_rows, typed=(_BURST,)),
         LabStep("SQL: comparison by inference_mode", "one row per mode", _comparison),
     )
 
