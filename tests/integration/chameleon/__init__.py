@@ -1,0 +1,1 @@
+"""The lab's text, run against real servers."""
