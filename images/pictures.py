@@ -11,6 +11,7 @@ import yaml
 FOLDER: Final = Path(__file__).resolve().parent
 SOURCES: Final = FOLDER / "source"
 STYLE: Final = SOURCES / "style.d2"
+LEGEND: Final = SOURCES / "legend.d2"
 PNG_KEY: Final = "source-sha256"
 """Name of the text chunk of a PNG file, and of the comment of an SVG file, with the hash of the sources."""
 
@@ -49,10 +50,9 @@ class Picture:
         return FOLDER / f"{self.name}.png"
 
     def source_hash(self) -> str:
-        """Hash of all that decides its look: source, style, and the program of a timeline."""
-        files = [STYLE, self.source]
-        if self.source.suffix == ".yaml":
-            files.append(FOLDER / "timeline.py")
+        """Hash of all that decides its look: source, style, legend, and the program that draws it."""
+        program = "timeline.py" if self.source.suffix == ".yaml" else "d2.py"
+        files = (self.source, STYLE, LEGEND, FOLDER / program)
         return hashlib.sha256("\0".join(each.read_text() for each in files).encode()).hexdigest()
 
 

@@ -16,8 +16,11 @@ from images.pictures import colours
 
 _LEFT, _START, _BREAK, _DAY, _RIGHT = -20.0, -9.0, 36.0, 44.0, 46.0
 """Horizontal places in minutes: margin, begin of the axis, its break, the place of "24 h" behind the break, end."""
+_BOTTOM, _TOP = -9.5, 3.7
 _TEXT: Final = 11.5
-_WIDTH_IN: Final = 10.0
+"""Size of the letters in points; the picture is 720 points wide."""
+_LETTER: Final = 0.55
+"""Width of a letter in minutes of the axis, with some air."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Story:
     def label(self, anchor: float) -> str:
         """Text of the label: whether a flag comes after the anchor."""
         later = [time for time in self.flags if time > anchor]
-        return f"flag at {later[0]:g} min: label 1" if later else "no flag: label 0"
+        return f"label 1: flag at {later[0]:g} min" if later else "label 0: no flag after t"
 
 
 def draw(source: Path, fonts: Path, svg: Path) -> None:
@@ -53,21 +56,22 @@ def draw(source: Path, fonts: Path, svg: Path) -> None:
         font_manager.fontManager.addfont(fonts / file)
     story = Story(**yaml.safe_load(source.read_text()))
     with mpl.rc_context({"font.family": "Source Sans Pro", "svg.hashsalt": "gourmetgram", "font.size": _TEXT}):
-        figure = Figure(figsize=(_WIDTH_IN, 5.6))
+        figure = Figure(figsize=(10, 5.6))
         figure.patch.set_alpha(0)
         axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(_LEFT, _RIGHT), ylim=(-9.3, 3.7))
+        axes.set(xlim=(_LEFT, _RIGHT), ylim=(_BOTTOM, _TOP))
         axes.axis("off")
-        _panel(axes, colours())
+        _panel(axes)
         _events(axes, story, colours())
         for number, anchor in enumerate(story.anchors):
             _anchor(axes, story, anchor, -2.0 - 2.6 * number, colours())
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _panel(axes: Axes, colour: Mapping[str, str]) -> None:
-    box = FancyBboxPatch((_LEFT + 0.4, -9.1), _RIGHT - _LEFT - 0.8, 12.6, boxstyle="round,pad=0.2", fc="#ffffff", ec="none")
-    axes.add_patch(box)
+def _panel(axes: Axes) -> None:
+    """Draw the white ground, which keeps the picture legible on a dark page."""
+    corner, size = (_LEFT + 0.3, _BOTTOM + 0.3), (_RIGHT - _LEFT - 0.6, _TOP - _BOTTOM - 0.6)
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle="round,pad=0.3", fc="#ffffff", ec="none", zorder=0))
 
 
 def _axis(axes: Axes, colour: Mapping[str, str]) -> None:
@@ -88,35 +92,36 @@ def _axis(axes: Axes, colour: Mapping[str, str]) -> None:
 def _events(axes: Axes, story: Story, colour: Mapping[str, str]) -> None:
     _axis(axes, colour)
     rows = (
-        ("upload", [0.0], "D", colour["outside-line"], 2.9),
-        ("views", story.views, "|", colour["service-line"], 2.2),
-        ("comment", story.comments, "o", colour["store-line"], 1.5),
-        ("flag", story.flags, "^", colour["page-line"], 0.8),
+        ("upload", [0.0], "D", 2.9),
+        ("views", story.views, "|", 2.2),
+        ("comment", story.comments, "o", 1.5),
+        ("flag", story.flags, "^", 0.8),
     )
-    for name, times, marker, tint, height in rows:
+    for name, times, marker, height in rows:
         axes.text(_LEFT + 1, height, name, va="center", color=colour["ink"], weight="bold")
         axes.plot([_START, _BREAK], [height, height], color=colour["zone-line"], lw=0.6)
-        axes.plot(times, [height] * len(times), marker, color=tint, ms=10, mew=2.2, ls="none")
+        axes.plot(times, [height] * len(times), marker, color=colour["ink"], ms=10, mew=2.2, ls="none")
 
 
 def _anchor(axes: Axes, story: Story, anchor: float, top: float, colour: Mapping[str, str]) -> None:
-    axes.plot([anchor, anchor], [top - 1.65, 3.3], color=colour["line"], lw=1.1, ls=(0, (4, 3)), zorder=0.9)
+    """Draw one decision point: its line, its two windows with their counts, its label."""
+    axes.plot([anchor, anchor], [top - 1.8, 3.3], color=colour["line"], lw=1.1, ls=(0, (4, 3)), zorder=1)
     axes.text(_LEFT + 1, top + 0.35, f"t = {anchor:g} min" if anchor else "t = 0", color=colour["ink"], weight="bold")
     for name, width, height in (("(t-5min, t]", 5.0, top - 0.3), ("(t-1h, t]", 60.0, top - 1.2)):
         begin = max(anchor - width, _START)
-        bar = (colour["service-fill"], colour["service-line"])
-        _bar(axes, (begin, anchor), height, 0.7, bar)
+        _bar(axes, (begin, anchor), (height - 0.35, height + 0.35), (colour["service-fill"], colour["service-line"]))
+        if anchor - width < _START:
+            axes.plot(_START - 0.5, height, "<", color=colour["service-line"], ms=8)
         axes.text(_LEFT + 1, height, name, va="center", color=colour["ink"])
         words = story.counts(anchor, width)
-        inside = anchor - begin > 0.75 * len(words)
-        place, side = ((begin + anchor) / 2, "center") if inside else (begin - 0.5, "right")
+        fits = anchor - begin > len(words) * _LETTER
+        place, side = ((begin + anchor) / 2, "center") if fits else (begin - 0.5, "right")
         axes.text(place, height, words, ha=side, va="center", color=colour["ink"])
-    _bar(axes, (anchor, _DAY), top - 0.75, 1.6, (colour["page-fill"], colour["page-line"]))
-    axes.text((anchor + _DAY) / 2, top - 0.75, story.label(anchor), ha="center", va="center", color=colour["ink"])
+    _bar(axes, (anchor, _DAY), (top - 1.55, top + 0.05), (colour["page-fill"], colour["page-line"]))
+    words = f"(t, 24 h after the upload]\n{story.label(anchor)}"
+    axes.text((anchor + _DAY) / 2, top - 0.75, words, ha="center", va="center", color=colour["ink"])
 
 
-def _bar(axes: Axes, span: tuple[float, float], middle: float, height: float, tints: tuple[str, str]) -> None:
-    fill, line = tints
-    axes.add_patch(
-        Rectangle((span[0], middle - height / 2), span[1] - span[0], height, fc=fill, ec=line, lw=1.2, zorder=1.5)
-    )
+def _bar(axes: Axes, span: tuple[float, float], heights: tuple[float, float], tints: tuple[str, str]) -> None:
+    (begin, end), (low, high), (fill, line) = span, heights, tints
+    axes.add_patch(Rectangle((begin, low), end - begin, high - low, fc=fill, ec=line, lw=1.2, zorder=1.5))
