@@ -24,7 +24,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build
+.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +85,9 @@ rehearse: setup ## walk the Compose lab with stand-in images on this Debian mach
 
 rehearse-quick: setup ## the same for stages 2 to 4, without Airflow and Jupyter
 	@$(BIN)/python -m tests.lab --quick $(ARGS)
+
+pictures: setup ## draw the pictures of images/ again (needs Chromium; the first time, D2 is compiled for some minutes)
+	@$(BIN)/python -m images.draw $(ARGS)
 
 up: setup ## start the local stack with all services
 	@$(BIN)/gourmetgram up

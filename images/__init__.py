@@ -1,0 +1,1 @@
+"""Pictures of the lab, and the programs that draw them from their sources."""
