@@ -1,0 +1,61 @@
+"""Adaptation of the repository's Markdown to the site: links to folders, the README's drawing, lists of pages."""
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Final
+
+from sphinx.application import Sphinx
+
+INDEX_PAGES: Final = ("docs/decisions/README", "docs/reference/README")
+"""Pages of folders whose other pages stand below them in the site's navigation."""
+
+ARCHITECTURE: Final = "images/architecture.svg"
+"""Picture that stands for the README's Mermaid source: a browser cannot draw that source without a script of its own."""
+
+_ALTERNATIVE: Final = "Services and stores of the platform, and the data between them"
+_LINK: Final = re.compile(r"\[([^\]\[]+)\]\(([^)#\s:]+)\)")
+_MERMAID: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TOCTREE: Final = "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
+
+
+def adapt(app: Sphinx, name: str, source: list[str]) -> None:
+    """Change the text of a Markdown page before it is parsed (Sphinx's event `source-read`)."""
+    if Path(app.env.doc2path(name)).suffix != ".md":
+        return
+    root = Path(app.srcdir)
+    text = with_links_to_folders(source[0], root / posixpath.dirname(name))
+    text = with_picture(text, root, posixpath.dirname(name))
+    source[0] = text + (_TOCTREE if name in INDEX_PAGES else "")
+
+
+def with_links_to_folders(text: str, folder: Path) -> str:
+    """Replace a link to a folder by one to its README, or by its text when there is none.
+
+    Args:
+        text: Markdown of a page.
+        folder: the page's own folder.
+    """
+
+    def link(match: re.Match[str]) -> str:
+        label, target = match.groups()
+        if not (folder / target).is_dir():
+            return match[0]
+        readme = posixpath.join(target, "README.md")
+        return f"[{label}]({readme})" if (folder / readme).exists() else label
+
+    return _LINK.sub(link, text)
+
+
+def with_picture(text: str, root: Path, folder: str) -> str:
+    """Replace Mermaid sources by the picture of the architecture, or show them as text until it exists.
+
+    Args:
+        text: Markdown of a page.
+        root: the repository's root.
+        folder: the page's folder below the root, with `/`.
+    """
+    if not (root / ARCHITECTURE).exists():
+        return _MERMAID.sub(r"```text\n\1```", text)
+    address = posixpath.relpath(ARCHITECTURE, folder or ".")
+    return _MERMAID.sub(f"![{_ALTERNATIVE}]({address})", text)
