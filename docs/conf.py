@@ -1,6 +1,6 @@
 """Settings of the site that `make docs` builds from the repository's Markdown files, docstrings and descriptions.
 
-The source folder is the repository's root, so links between Markdown files lead to the same pages here and in an editor.
+The source folder is the repository's root: links between Markdown files lead to the same pages here and in an editor.
 """
 
 import sys

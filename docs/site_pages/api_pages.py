@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
-from site_pages import command_line, http_api
 from sphinx.application import Sphinx
+
+from site_pages import command_line, http_api
 
 GENERATED: Final[dict[str, Callable[[], str]]] = {
     "<!-- here: the HTTP API -->": lambda: http_api.page(http_api.description()),

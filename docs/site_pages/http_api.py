@@ -36,23 +36,22 @@ def description() -> Description:
 def page(document: Description) -> str:
     """Overview of all routes, then one section a route."""
     routes = [
-        (method.upper(), path, route) for path, methods in document["paths"].items() for method, route in methods.items()
+        (f"{method.upper()} {path}", route)
+        for path, methods in document["paths"].items()
+        for method, route in methods.items()
     ]
-    rows = [
-        (f"`{method} {path}`", route["summary"], ", ".join(sorted(route["responses"]))) for method, path, route in routes
-    ]
-    parts = [_table(("Route", "Purpose", "Statuses"), rows)]
-    parts += [_section(method, path, route, document) for method, path, route in routes]
-    return "\n\n".join(parts)
+    rows = [(f"`{name}`", route["summary"], ", ".join(sorted(route["responses"]))) for name, route in routes]
+    overview = _table(("Route", "Purpose", "Statuses"), rows)
+    return "\n\n".join([overview, *(_section(name, route, document) for name, route in routes)])
 
 
-def _section(method: str, path: str, route: Description, document: Description) -> str:
-    parts = [f"## {method} {path}", f"**{route['summary']}**", route.get("description", "")]
+def _section(name: str, route: Description, document: Description) -> str:
+    parts = [f"## {name}", f"**{route['summary']}**", route.get("description", "")]
     inputs = [*_parameters(route), *_body(route)]
     if inputs:
         parts.append(_table(("Input", "Where", "Type", "Meaning and limits"), inputs))
-    answers = [(f"{status} {_phrase(status)}", *_answer(answer)) for status, answer in sorted(route["responses"].items())]
-    parts.append(_table(("Status", "Meaning", "Body"), answers))
+    answers = sorted(route["responses"].items())
+    parts.append(_table(("Status", "Meaning", "Body"), [_answer(status, answer) for status, answer in answers]))
     fields = list(_answer_fields(route, document))
     if fields:
         parts.append(_table(("Field of the answer", "Type", "Meaning and limits"), fields))
@@ -76,11 +75,11 @@ def _input(name: str, where: str, required: bool, schema: Description) -> tuple[
     return f"`{name}`", where, _type(schema), "; ".join([*(["required"] if required else []), *_details(schema)])
 
 
-def _answer(answer: Description) -> tuple[str, str]:
+def _answer(status: str, answer: Description) -> tuple[str, str, str]:
     schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
     # FastAPI's own words for a plain success say nothing.
     meaning = answer["description"].replace("Successful Response", "success")
-    return meaning, _type(schema) if schema else "text"
+    return f"{status} {HTTPStatus(int(status)).phrase}", meaning, _type(schema) if schema else "text"
 
 
 def _answer_fields(route: Description, document: Description) -> Iterator[tuple[str, ...]]:
@@ -114,10 +113,6 @@ def _details(schema: Description) -> Iterator[str]:
 
 def _number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _phrase(status: str) -> str:
-    return HTTPStatus(int(status)).phrase
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -11,7 +11,7 @@ INDEX_PAGES: Final = ("docs/decisions/README", "docs/reference/README")
 """Pages of folders whose other pages stand below them in the site's navigation."""
 
 ARCHITECTURE: Final = "images/architecture.svg"
-"""Picture that stands for the README's Mermaid source: a browser cannot draw that source without a script of its own."""
+"""Picture in place of the README's Mermaid source, which a browser cannot draw without a further script."""
 
 _ALTERNATIVE: Final = "Services and stores of the platform, and the data between them"
 _LINK: Final = re.compile(r"\[([^\]\[]+)\]\(([^)#\s:]+)\)")
