@@ -1,4 +1,4 @@
-"""Adaptation of the repository's Markdown to the site: links to folders, the README's drawing, lists of pages."""
+"""Adaptation of the repository's Markdown to the site: links to folders, drawings, excerpts, lists of pages."""
 
 import posixpath
 import re
@@ -16,6 +16,8 @@ ARCHITECTURE: Final = "images/architecture.svg"
 _ALTERNATIVE: Final = "Services and stores of the platform, and the data between them"
 _LINK: Final = re.compile(r"\[([^\]\[]+)\]\(([^)#\s:]+)\)")
 _MERMAID: Final = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_EXCERPT: Final = re.compile(r"^```\{literalinclude\}[^\n]*\n(?::[^\n]*\n)*```$", re.MULTILINE)
+_OPTION: Final = re.compile(r"^(:[a-z-]+:) +(.+)$", re.MULTILINE)
 _TOCTREE: Final = "\n```{toctree}\n:hidden:\n:glob:\n\n*\n```\n"
 
 
@@ -25,7 +27,7 @@ def adapt(app: Sphinx, name: str, source: list[str]) -> None:
         return
     root = Path(app.srcdir)
     text = with_links_to_folders(source[0], root / posixpath.dirname(name))
-    text = with_picture(text, root, posixpath.dirname(name))
+    text = with_literal_options(with_picture(text, root, posixpath.dirname(name)))
     source[0] = text + (_TOCTREE if name in INDEX_PAGES else "")
 
 
@@ -59,3 +61,13 @@ def with_picture(text: str, root: Path, folder: str) -> str:
         return _MERMAID.sub(r"```text\n\1```", text)
     address = posixpath.relpath(ARCHITECTURE, folder or ".")
     return _MERMAID.sub(f"![{_ALTERNATIVE}]({address})", text)
+
+
+def with_literal_options(text: str) -> str:
+    """Quote the options of excerpts: a marker is the rest of its line, and never YAML."""
+
+    def quoted(option: re.Match[str]) -> str:
+        value = option[2].replace("'", "''")
+        return f"{option[1]} '{value}'"
+
+    return _EXCERPT.sub(lambda excerpt: _OPTION.sub(quoted, excerpt[0]), text)

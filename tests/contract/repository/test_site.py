@@ -22,6 +22,7 @@ LAB: Final = (
     "5_iceberg",
     "6_training",
     "7_delete",
+    "extended",
     "differences",
 )
 """Pages of the lab, in their order."""
@@ -117,7 +118,9 @@ def test_every_document_is_in_a_list_of_the_landing_page() -> None:
 
 
 def test_the_lab_is_listed_in_the_order_of_its_stages() -> None:
-    found = [path.name for path in listed(PROJECT_ROOT / "docs" / "index.md") if path.parts[0] == "chameleon"]
+    found = [
+        path.name for path in listed(PROJECT_ROOT / "docs" / "index.md") if path.parts[:2] == ("chameleon", "source")
+    ]
     assert found == list(LAB)
 
 
