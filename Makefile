@@ -78,6 +78,8 @@ lint: setup ## style, types, layering
 	@$(BIN)/lint-imports
 
 docs: setup ## build the site of the lab and its documents into build/docs, without a network
+	@# From nothing each time: parts of pages come from code and pictures, whose changes Sphinx does not see.
+	@rm -rf build/docs build/doctrees
 	@$(BIN)/sphinx-build -W --keep-going --quiet -c docs -d build/doctrees . build/docs
 	@echo "The site is built: open build/docs/index.html in a browser."
 

@@ -58,6 +58,7 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True

@@ -8,9 +8,22 @@ from sphinx.application import Sphinx
 _CODE: Final = re.compile(r"(?<![`:\w])`((?:[^`\n]|\n(?!\s*\n))+)`(?![`_])")
 
 
+_TYPE: Final = ":type: "
+"""Field in which napoleon puts the words before the first colon of an attribute's docstring."""
+
+
 def adapt(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
     """Change the lines of a docstring in place (autodoc's event `autodoc-process-docstring`)."""
-    lines[:] = with_literals("\n".join(lines)).split("\n")
+    lines[:] = with_literals("\n".join(without_type(lines))).split("\n")
+
+
+def without_type(lines: list[str]) -> list[str]:
+    """Give an attribute's docstring its first words back: types stand in annotations only."""
+    types = [line for line in lines if line.startswith(_TYPE)]
+    if not types:
+        return lines
+    rest = [line for line in lines if line not in types]
+    return [f"{types[0].removeprefix(_TYPE)}: {rest[0]}", *rest[1:]]
 
 
 def with_literals(text: str) -> str:

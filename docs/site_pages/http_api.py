@@ -116,5 +116,8 @@ def _number(value: object) -> object:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table without the columns that are empty in every row."""
+    rows = list(rows)
+    filled = [number for number in range(len(head)) if any(row[number] for row in rows)]
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line[number].replace("|", "\\|") for number in filled) + " |" for line in lines)
