@@ -93,4 +93,5 @@ def setup(app: Sphinx) -> None:
     """Connect the parts of `site_pages` with the events of a build."""
     app.connect("source-read", api_pages.insert)
     app.connect("source-read", markdown.adapt)
-    app.connect("autodoc-process-docstring", docstrings.adapt)
+    app.connect("autodoc-process-docstring", docstrings.before_napoleon, priority=400)
+    app.connect("autodoc-process-docstring", docstrings.after_napoleon, priority=600)

@@ -12,9 +12,14 @@ _TYPE: Final = ":type: "
 """Field in which napoleon puts the words before the first colon of an attribute's docstring."""
 
 
-def adapt(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
-    """Change the lines of a docstring in place (autodoc's event `autodoc-process-docstring`)."""
-    lines[:] = with_literals("\n".join(without_type(lines))).split("\n")
+def before_napoleon(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Mark code in the lines of a docstring, before napoleon looks for types (`autodoc-process-docstring`)."""
+    lines[:] = with_literals("\n".join(lines)).split("\n")
+
+
+def after_napoleon(_app: Sphinx, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Correct what napoleon takes for a type (`autodoc-process-docstring`)."""
+    lines[:] = without_type(lines)
 
 
 def without_type(lines: list[str]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Adaptation of the repository's Markdown to the site: links to folders, drawings, excerpts, lists of pages."""
+"""Adaptation of the repository's Markdown to the site: links, drawings, excerpts, lists of pages."""
 
 import posixpath
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from sphinx.application import Sphinx
@@ -26,13 +26,16 @@ def adapt(app: Sphinx, name: str, source: list[str]) -> None:
     if Path(app.env.doc2path(name)).suffix != ".md":
         return
     root = Path(app.srcdir)
-    text = with_links_to_folders(source[0], root / posixpath.dirname(name))
+    text = with_links_to_pages(source[0], root / posixpath.dirname(name))
     text = with_literal_options(with_picture(text, root, posixpath.dirname(name)))
     source[0] = text + (_TOCTREE if name in INDEX_PAGES else "")
 
 
-def with_links_to_folders(text: str, folder: Path) -> str:
-    """Replace a link to a folder by one to its README, or by its text when there is none.
+def with_links_to_pages(text: str, folder: Path) -> str:
+    """Let each link lead to a page of the site, or to a file.
+
+    A link to a folder leads to its README; without one, its text remains. A link to a notebook of the lab leads to its
+    source, which is a page.
 
     Args:
         text: Markdown of a page.
@@ -41,6 +44,9 @@ def with_links_to_folders(text: str, folder: Path) -> str:
 
     def link(match: re.Match[str]) -> str:
         label, target = match.groups()
+        source = posixpath.join(posixpath.dirname(target), "source", f"{PurePosixPath(target).stem}.md")
+        if target.endswith(".ipynb") and (folder / source).exists():
+            return f"[{label}]({source})"
         if not (folder / target).is_dir():
             return match[0]
         readme = posixpath.join(target, "README.md")
