@@ -1,7 +1,7 @@
 """The command `gourmetgram` as Markdown, from the help texts of its subcommands."""
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import typer
 from typer.cli import get_docs_for_click
@@ -25,12 +25,12 @@ def page() -> str:
     return _overview(command) + "\n\n" + _LABEL.sub(r"**\1**", _USAGE.sub(r"```text\n\1\n```", text))
 
 
-def _overview(command: Any) -> str:
+def _overview(command: object) -> str:
     rows = [f"| `{NAME} {name}` | {sentence} |" for name, sentence in _purposes(command, "")]
     return "\n".join(["| Command | Purpose |", "|---|---|", *rows])
 
 
-def _purposes(command: Any, prefix: str) -> list[tuple[str, str]]:
+def _purposes(command: object, prefix: str) -> list[tuple[str, str]]:
     """Name and first paragraph of the help of each command below a group."""
     found = []
     for name, each in getattr(command, "commands", {}).items():
