@@ -24,7 +24,7 @@ SHELL := bash
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
 
-.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures
+.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,12 @@ lint: setup ## style, types, layering
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: setup ## build the site of the lab and its documents into build/docs, without a network
+	@# From nothing each time: parts of pages come from code and pictures, whose changes Sphinx does not see.
+	@rm -rf build/docs build/doctrees
+	@$(BIN)/sphinx-build -W --keep-going --quiet -c docs -d build/doctrees . build/docs
+	@echo "The site is built: open build/docs/index.html in a browser."
 
 bench: setup ## measure the platform on this machine (about 20 minutes)
 	@$(BIN)/python -m bench $(ARGS)

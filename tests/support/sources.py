@@ -22,6 +22,7 @@ SOURCE_FOLDERS: Final = (
     "airflow",
     "model_training",
     "scripts",
+    "docs",
 )
 """Folders of the platform's own code; tests and bench are not among them."""
 

@@ -1,0 +1,1 @@
+"""Parts of the site that no file of the repository holds as they are shown."""
