@@ -12,9 +12,9 @@ from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.models.artifacts import ServingModel
 from gourmetgram.policy.heuristic import PolicyVersion, judge
-from gourmetgram.policy.recommendation import SCORE_DECIMALS
+from gourmetgram.policy.recommendation import FLAG_ABOVE, REVIEW_FROM, SCORE_DECIMALS, Recommendation, recommend
 from gourmetgram.training.dataset import TrainingRows
-from gourmetgram.training.horizon import Integers
+from gourmetgram.training.horizon import Flags, Integers
 from gourmetgram.training.split import Split
 from gourmetgram.training.trainer import Balance
 
@@ -98,6 +98,34 @@ class Metrics(NamedTuple):
         return {**self._asdict(), "calibration": [found._asdict() for found in self.calibration]}
 
 
+class Confusion(NamedTuple):
+    """Numbers of rows by label and decision, for a decision that selects some of the rows.
+
+    Attributes:
+        caught: flagged rows that were selected (true positives).
+        false_alarms: unflagged rows that were selected (false positives).
+        missed: flagged rows that were not selected (false negatives).
+        left_alone: unflagged rows that were not selected (true negatives).
+    """
+
+    caught: int
+    false_alarms: int
+    missed: int
+    left_alone: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the selected rows that were flagged; None without a selected row."""
+        selected = self.caught + self.false_alarms
+        return self.caught / selected if selected else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the flagged rows that were selected; None without a flagged row."""
+        flagged = self.caught + self.missed
+        return self.caught / flagged if flagged else None
+
+
 def score_held_out(rows: TrainingRows, split: Split, model: ServingModel) -> HeldOutScores:
     """Score the held-out rows by the model, exactly as it would be served, and by the rules."""
     ids: list[pa.Array] = []
@@ -146,6 +174,31 @@ def measure(labels: Integers, scores: Scores) -> Metrics:
         calibration_error=distances / len(labels),
         calibration=bins,
         undefined=undefined,
+    )
+
+
+def confusions(labels: Integers, scores: Scores) -> dict[str, Confusion]:
+    """Confusion at both thresholds of the recommendation, by a name for people.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        scores: in [0, 1], shape (n,).
+    """
+    found: list[Recommendation] = [recommend(score) for score in scores.tolist()]
+    recommended = np.array(found, dtype=np.str_)
+    return {
+        f"REVIEW or FLAG (from {REVIEW_FROM})": _confusion(labels, recommended != "SAFE"),
+        f"FLAG (above {FLAG_ABOVE})": _confusion(labels, recommended == "FLAG"),
+    }
+
+
+def _confusion(labels: Integers, selected: Flags) -> Confusion:
+    flagged = labels == 1
+    return Confusion(
+        caught=int((selected & flagged).sum()),
+        false_alarms=int((selected & ~flagged).sum()),
+        missed=int((~selected & flagged).sum()),
+        left_alone=int((~selected & ~flagged).sum()),
     )
 
 

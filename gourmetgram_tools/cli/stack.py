@@ -15,8 +15,7 @@ from gourmetgram_tools.cli.target import StackOption, Target, compose_settings, 
 from gourmetgram_tools.compose.jupyter import running_token
 from gourmetgram_tools.compose.pages import compose_pages, nimtable_form
 from gourmetgram_tools.local import logs as log_files
-from gourmetgram_tools.local.airflow import AIRFLOW
-from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES
+from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, EXTRAS
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.links import Page, pages
 from gourmetgram_tools.local.services import SERVICES
@@ -39,7 +38,12 @@ def up(
         bool, typer.Option("--servers-only", help="Start PostgreSQL, Redis, Kafka and MinIO, no service.")
     ] = False,
     with_: Annotated[
-        list[str] | None, typer.Option("--with", metavar="airflow", help="Also start Airflow, for the batch half.")
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="airflow|jupyter",
+            help="Also start Airflow, for the batch half, or Jupyter, for the notebooks. May be repeated.",
+        ),
     ] = None,
     port: Annotated[
         list[str] | None,
@@ -70,10 +74,11 @@ def _services(no_traffic: bool, servers_only: bool) -> tuple[str, ...] | None:
 
 
 def _with_extras(services: tuple[str, ...] | None, extras: list[str]) -> tuple[str, ...] | None:
-    unknown = set(extras) - {"airflow"}
+    unknown = set(extras) - EXTRAS.keys()
     if unknown:
-        raise StackError(f"--with takes airflow, not '{sorted(unknown)[0]}'.")
-    return (*(DEFAULT_SERVICES if services is None else services), *AIRFLOW) if extras else services
+        raise StackError(f"--with takes {' or '.join(EXTRAS)}, not '{sorted(unknown)[0]}'.")
+    added = (name for extra, names in EXTRAS.items() if extra in extras for name in names)
+    return (*(DEFAULT_SERVICES if services is None else services), *added) if extras else services
 
 
 def _port(assignment: str) -> tuple[str, int]:
@@ -187,7 +192,8 @@ def _running_target(context: typer.Context, stack: str | None) -> Target:
 
 def _pages(context: typer.Context, host: str, stack: str | None, target: Target) -> list[Page]:
     if target is Target.LOCAL:
-        return pages(local_stack(context, stack, target).ports, host)
+        chosen = local_stack(context, stack, target)
+        return pages(chosen.ports, host, chosen.jupyter_token)
     lab = compose_settings()
     if lab.ui_bind in ("127.0.0.1", "localhost") and host != "localhost":
         errors.print("The pages listen on 127.0.0.1 only (UI_BIND): reach them through an SSH tunnel.", style="yellow")

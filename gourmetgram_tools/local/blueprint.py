@@ -1,5 +1,6 @@
 """Parts of a stack: its servers and services with their addresses, derived from its port plan."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +9,7 @@ from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.local import minio
 from gourmetgram_tools.local.airflow import AIRFLOW, Airflow
 from gourmetgram_tools.local.component import Component
+from gourmetgram_tools.local.jupyter import JUPYTER, Jupyter
 from gourmetgram_tools.local.kafka import Kafka
 from gourmetgram_tools.local.layout import Layout, StackPlan
 from gourmetgram_tools.local.minio import Minio
@@ -18,6 +20,8 @@ from gourmetgram_tools.local.services import API_SERVICES, SERVICES, WORKERS, Se
 SERVERS: Final = ("postgres", "redis", "kafka", "minio")
 DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
 """Services that `up` starts beside the servers."""
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {"airflow": AIRFLOW, "jupyter": (JUPYTER,)}
+"""Parts that `up --with` adds, by the word of the option. They start when the servers are healthy."""
 
 
 class Blueprint:
@@ -47,7 +51,8 @@ class Blueprint:
         """Servers and services by name, in the order of their start."""
         services = (self._service(name) for name in SERVICES)
         airflow = (self._airflow(name) for name in AIRFLOW)
-        return {component.name: component for component in (*self.servers, *services, *airflow)}
+        jupyter = Jupyter(self._layout, self._plan.ports.jupyter, self.environment(JUPYTER))
+        return {component.name: component for component in (*self.servers, *services, *airflow, jupyter)}
 
     def _service(self, name: str) -> Service:
         environment = self.environment(name)

@@ -15,12 +15,13 @@ class Page:
     login: str = ""
 
 
-def pages(ports: Ports, host: str = "localhost") -> list[Page]:
+def pages(ports: Ports, host: str = "localhost", jupyter_token: str = "") -> list[Page]:
     """Every page that a stack serves.
 
     Args:
         ports: ports of the stack.
         host: name or address under which the browser reaches this machine.
+        jupyter_token: token of Jupyter's pages; empty before the stack's first start.
     """
     workers = {
         "Stream consumer": ports.stream_consumer,
@@ -40,8 +41,15 @@ def pages(ports: Ports, host: str = "localhost") -> list[Page]:
             airflow_login,
         ),
         Page("MinIO console: buckets and objects", f"http://{host}:{ports.minio_console}", console_login),
+        _jupyter(ports.jupyter, jupyter_token),
     ]
     for title, port in workers.items():
         result.append(Page(f"{title}: health", f"http://{host}:{port}/health"))
         result.append(Page(f"{title}: metrics", f"http://{host}:{port}/metrics"))
     return result
+
+
+def _jupyter(port: int, token: str) -> Page:
+    """Page of the notebooks, which listens on the loopback address only."""
+    query = f"?token={token}" if token else ""
+    return Page("Jupyter (after `up --with jupyter`)", f"http://localhost:{port}/tree{query}")

@@ -30,6 +30,7 @@ class Ports:
     data_generator: int = 9103
     airflow: int = 8080
     airflow_scheduler: int = 8974
+    jupyter: int = 8888
 
 
 @dataclass(frozen=True)

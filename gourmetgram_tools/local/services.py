@@ -49,6 +49,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
         "MODEL_BUCKET": "gourmetgram-datalake",
         "MODEL_PREFIX": "models/moderation/",
     },
+    "jupyter": {"MODEL_BUCKET": "gourmetgram-datalake", "MODEL_PREFIX": "models/moderation/"},
     "data_generator": {
         "GENERATOR_ARRIVAL_RATE": "3000.0",
         "GENERATOR_INITIAL_USERS": "10",
@@ -67,7 +68,9 @@ _ADDRESS_PREFIXES = ("AWS_", "KAFKA_", "PYICEBERG_")
 _ADDRESSES = _variables(
     PostgresSettings, KafkaSettings, RedisSettings, ObjectStoreSettings, IcebergSettings, WorkerSettings
 )
-_SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, ScorerSettings)
+# By name, because the import of the class that reads it takes seconds.
+_TRAINING: Final = frozenset({"LABEL_HORIZON_MINUTES"})
+_SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, ScorerSettings) | _TRAINING
 
 
 def is_address(variable: str) -> bool:

@@ -15,12 +15,12 @@ import psutil
 from dotenv import set_key
 
 from gourmetgram.waiting import wait_for
+from gourmetgram_tools.local import jupyter, logs, ports, toolchain
 from gourmetgram_tools.local import layout as layouts
-from gourmetgram_tools.local import logs, ports, toolchain
-from gourmetgram_tools.local.airflow import AIRFLOW
-from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, Blueprint
+from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, EXTRAS, Blueprint
 from gourmetgram_tools.local.component import Component
 from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.jupyter import JUPYTER
 from gourmetgram_tools.local.layout import DEFAULT_NAME, Layout, StackPlan
 from gourmetgram_tools.local.ports import Ports
 from gourmetgram_tools.local.postgres import Postgres
@@ -151,6 +151,12 @@ class Stack:
         return Blueprint(self._layout, self.plan, self._settings.cache)
 
     @property
+    def jupyter_token(self) -> str:
+        """Token of Jupyter's pages; empty before the stack's first start."""
+        home = self.folder / JUPYTER
+        return jupyter.token(home) if (home / "token").exists() else ""
+
+    @property
     def postgres(self) -> Postgres:
         """Database server of the stack."""
         return self._blueprint.postgres
@@ -205,7 +211,8 @@ class Stack:
             servers = blueprint.servers
             own = [self._component(name) for name in self._services_to_start(services)]
             # Airflow sets up its database before it starts, so PostgreSQL comes first.
-            late = [component for component in own if component.name in AIRFLOW]
+            extras = {name for names in EXTRAS.values() for name in names}
+            late = [component for component in own if component.name in extras]
             own = [component for component in own if component not in late]
             self._end_survivors()
             self._check_ports([*servers, *own, *late])

