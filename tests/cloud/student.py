@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jupytext
+import jupytext  # type: ignore[import-untyped]
 import nbformat
-import paramiko
+import paramiko  # type: ignore[import-untyped]
 from nbclient import NotebookClient
 
 from gourmetgram.settings import PROJECT_ROOT, process_environment
@@ -89,7 +89,9 @@ class Student:
         content = notebook(name)
         code = [cell for cell in content.cells if cell.cell_type == "code"]
         content.cells = [nbformat.from_dict(dict(cell)) for cell in code for _ in range(repeats)]  # type: ignore[no-untyped-call]
-        hook = {"on_cell_start": lambda cell, cell_index: before(cell_index // repeats + 1)} if before else {}
+        hook: dict[str, Any] = (
+            {"on_cell_start": lambda cell, cell_index: before(cell_index // repeats + 1)} if before else {}
+        )
         client = NotebookClient(
             content, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(self.home)}}, **hook
         )
@@ -102,10 +104,17 @@ class Student:
         own = {name: value for name, value in process_environment().items() if not name.startswith("OS_")}
         return {
             **own,
-            **{"HOME": str(self.home), "USER": self.name, "IPYTHONDIR": str(self.home / ".ipython")},
-            **{"CHI_RESOURCE_API_URL": self.cloud.address, "OS_REGION_NAME": SITE, "OS_AUTH_TYPE": "v3password"},
-            **{"OS_AUTH_URL": f"{self.cloud.address}/site:5000/v3", "OS_USERNAME": self.name, "OS_PASSWORD": "x"},
-            **{"OS_USER_DOMAIN_NAME": "default", "OS_PROJECT_NAME": "CHI-250000"},
+            "HOME": str(self.home),
+            "USER": self.name,
+            "IPYTHONDIR": str(self.home / ".ipython"),
+            "CHI_RESOURCE_API_URL": self.cloud.address,
+            "OS_REGION_NAME": SITE,
+            "OS_AUTH_TYPE": "v3password",
+            "OS_AUTH_URL": f"{self.cloud.address}/site:5000/v3",
+            "OS_USERNAME": self.name,
+            "OS_PASSWORD": "x",
+            "OS_USER_DOMAIN_NAME": "default",
+            "OS_PROJECT_NAME": "CHI-250000",
             "OS_PROJECT_DOMAIN_NAME": "chameleon",
             "OS_KEYPAIR_PRIVATE_KEY": str(self.home / ".ssh" / "id_rsa"),
             "OS_KEYPAIR_PUBLIC_KEY": str(self.home / ".ssh" / "id_rsa.pub"),

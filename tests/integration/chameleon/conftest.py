@@ -18,9 +18,7 @@ _GIT_USER = ("-c", "user.name=Course", "-c", "user.email=course@example.org")
 
 def commit(repository: Path, title: str) -> None:
     """Empty commit on the branch main."""
-    subprocess.run(
-        ["git", "-C", str(repository), *_GIT_USER, "commit", "-q", "--allow-empty", "-m", title], check=True
-    )
+    subprocess.run(["git", "-C", str(repository), *_GIT_USER, "commit", "-q", "--allow-empty", "-m", title], check=True)
 
 
 @pytest.fixture
@@ -44,8 +42,11 @@ def machine(tmp_path: Path, repository: Path) -> Iterator[Machine]:
     """A virtual machine whose git reads the copy of the platform from the disk instead of from the network."""
     (tmp_path / "machine").mkdir()
     environment = {
-        **{"PATH": os.defpath, "HOME": str(tmp_path / "machine"), "GIT_CONFIG_COUNT": "1"},
-        **{"GIT_CONFIG_KEY_0": f"url.{repository}.insteadOf", "GIT_CONFIG_VALUE_0": address_of_the_copy()},
+        "PATH": os.defpath,
+        "HOME": str(tmp_path / "machine"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address_of_the_copy(),
     }
     machine = Machine(tmp_path / "machine", new_key(), environment)
     with reachable(machine):

@@ -12,8 +12,15 @@ from tests.integration.chameleon.conftest import MakeStudent, commit
 
 CREATE, DELETE = "1_create_server", "7_delete"
 PORTS = {
-    **{"allow-ssh": [22], "allow-8888": [8888], "allow-8000": [8000], "allow-8080": [8080], "allow-5050": [5050]},
-    **{"allow-8090": [8090], "allow-8081": [8081], "allow-9001": [9001], "allow-3000": [3000]},
+    "allow-ssh": [22],
+    "allow-8888": [8888],
+    "allow-8000": [8000],
+    "allow-8080": [8080],
+    "allow-5050": [5050],
+    "allow-8090": [8090],
+    "allow-8081": [8081],
+    "allow-9001": [9001],
+    "allow-3000": [3000],
 }
 
 
