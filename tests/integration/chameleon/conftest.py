@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gourmetgram.settings import process_environment
 from tests.cloud.app import serving
+from tests.cloud.kernel import Kernel, started
 from tests.cloud.ssh import Machine, reachable
 from tests.cloud.state import Cloud
 from tests.cloud.student import Student, code_cells, new_key
@@ -61,9 +63,20 @@ def address_of_the_copy() -> str:
     return line.split('"')[1]
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with started(tmp_path_factory.mktemp("kernel"), kernel_environment()) as kernel:
+        yield kernel
+
+
+def kernel_environment() -> dict[str, str]:
+    """This process's variables, without those of a cloud."""
+    return {name: value for name, value in process_environment().items() if not name.startswith("OS_")}
+
+
 @pytest.fixture
-def make_student(cloud: Cloud, machine: Machine, tmp_path: Path) -> MakeStudent:
-    return lambda name: Student(name, tmp_path / name, cloud, machine)
+def make_student(cloud: Cloud, machine: Machine, tmp_path: Path, kernel: Kernel) -> MakeStudent:
+    return lambda name: Student(name, tmp_path / name, cloud, machine, kernel)
 
 
 @pytest.fixture
