@@ -1,1 +1,1 @@
-"""A small stand-in of the cloud that the provisioning notebooks talk to: same addresses, same errors, state in memory."""
+"""A small stand-in of the cloud that the provisioning notebooks talk to; its state is in memory."""

@@ -38,9 +38,9 @@ def sites(cloud: CloudState) -> Resource:
 async def _check_token(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     cloud, path = cloud_of(request), request.url.path
     cloud.requests.append(f"{request.method} {path}")
-    if path not in _OPEN and path.rstrip("/") not in _VERSIONS:
-        if request.headers.get("x-auth-token") not in cloud.tokens:
-            return error_answer(request, keystone.UNAUTHORIZED)
+    public = path in _OPEN or path.rstrip("/") in _VERSIONS
+    if not public and request.headers.get("x-auth-token") not in cloud.tokens:
+        return error_answer(request, keystone.UNAUTHORIZED)
     return await call_next(request)
 
 

@@ -37,10 +37,17 @@ def create(cloud: CloudState, user: User, body: dict[str, Any]) -> Resource:
     end = datetime.strptime(body["end_date"], _SHORT).replace(tzinfo=UTC)
     assert timedelta(0) < end - now <= timedelta(days=7)
     reservations = [{**each, "id": new_id(), "status": "pending"} for each in body["reservations"]]
-    lease = {
-        **{"id": new_id(), "name": body["name"], "status": "PENDING", "user_id": user, "project_id": PROJECT["id"]},
-        **{"start_date": now.strftime(_LONG), "end_date": end.strftime(_LONG)},
-        **{"created_at": now.strftime("%Y-%m-%d %H:%M:%S"), "reservations": reservations, "events": []},
+    lease: Resource = {
+        "id": new_id(),
+        "name": body["name"],
+        "status": "PENDING",
+        "user_id": user,
+        "project_id": PROJECT["id"],
+        "start_date": now.strftime(_LONG),
+        "end_date": end.strftime(_LONG),
+        "created_at": now.strftime("%Y-%m-%d %H:%M:%S"),
+        "reservations": reservations,
+        "events": [],
     }
     cloud.leases[lease["id"]] = lease
     for each in reservations:

@@ -45,9 +45,14 @@ def allocate(cloud: CloudState, body: dict[str, Any]) -> Resource:
 
 def allocated(cloud: Cloud) -> Resource:
     """A new floating IP of the project, attached to nothing."""
-    floating_ip = {
-        **{"id": new_id(), "floating_ip_address": f"203.0.113.{next(cloud.numbers)}", "description": ""},
-        **{"port_id": None, "fixed_ip_address": None, "project_id": PROJECT["id"], "tags": []},
+    floating_ip: Resource = {
+        "id": new_id(),
+        "floating_ip_address": f"203.0.113.{next(cloud.numbers)}",
+        "description": "",
+        "port_id": None,
+        "fixed_ip_address": None,
+        "project_id": PROJECT["id"],
+        "tags": [],
     }
     cloud.floating_ips[floating_ip["id"]] = floating_ip
     return floating_ip

@@ -86,10 +86,19 @@ def create(cloud: CloudState, user: User, body: dict[str, Any]) -> Resource:
         raise CloudError(403, "This flavor needs a reservation.")
     if (user, wanted["key_name"]) not in cloud.keypairs:
         raise CloudError(400, "Invalid key_name provided.")
-    server = {
-        **{"id": new_id(), "name": wanted["name"], "status": "BUILD", "key_name": wanted["key_name"]},
-        **{"image": {"id": wanted["imageRef"]}, "hostId": "f" * 56, "created": "2026-01-01T00:00:00Z", "locked": False},
-        **{"tenant_id": PROJECT["id"], "user_id": user, "OS-EXT-SRV-ATTR:host": None, "host_status": "UP"},
+    server: Resource = {
+        "id": new_id(),
+        "name": wanted["name"],
+        "status": "BUILD",
+        "key_name": wanted["key_name"],
+        "image": {"id": wanted["imageRef"]},
+        "hostId": "f" * 56,
+        "created": "2026-01-01T00:00:00Z",
+        "locked": False,
+        "tenant_id": PROJECT["id"],
+        "user_id": user,
+        "OS-EXT-SRV-ATTR:host": None,
+        "host_status": "UP",
         "flavor": {"id": reserved["id"], "original_name": reserved["name"], "vcpus": 8, "ram": 16384, "disk": 40},
     }
     cloud.servers[server["id"]] = server
@@ -108,9 +117,14 @@ def server(cloud: CloudState, server_id: str) -> Resource:
 
 def _plug(cloud: Cloud, server_id: str) -> None:
     address = f"10.56.0.{next(cloud.numbers)}"
-    port = {
-        **{"id": new_id(), "name": "", "device_id": server_id, "security_groups": [], "mac_address": "fa:16:3e:0:0:1"},
-        **{"network_id": cloud.networks["sharednet1"]["id"], "fixed_ips": [{"ip_address": address}]},
+    port: Resource = {
+        "id": new_id(),
+        "name": "",
+        "device_id": server_id,
+        "security_groups": [],
+        "mac_address": "fa:16:3e:0:0:1",
+        "network_id": cloud.networks["sharednet1"]["id"],
+        "fixed_ips": [{"ip_address": address}],
     }
     cloud.ports[port["id"]] = port
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import paramiko
+import paramiko  # type: ignore[import-untyped]
 
 HOME = "/home/cc"
 
@@ -40,7 +40,7 @@ class Machine:
         return result.returncode, result.stdout, result.stderr
 
 
-class _Session(paramiko.ServerInterface):
+class _Session(paramiko.ServerInterface):  # type: ignore[misc]
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
@@ -49,16 +49,18 @@ class _Session(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         known = username == "cc" and key == self.machine.key
-        return paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED
+        return int(paramiko.AUTH_SUCCESSFUL if known else paramiko.AUTH_FAILED)
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
+        return int(paramiko.OPEN_SUCCEEDED)
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         threading.Thread(target=self._answer, args=(channel, command.decode()), daemon=True).start()
         return True
 
     def _answer(self, channel: paramiko.Channel, command: str) -> None:
+        # An answer to this request shows that the one to the command has left; a channel closed before it is an error.
+        channel.get_transport().global_request("keepalive@openssh.com")
         code, output, errors = self.machine.run(command)
         with suppress(OSError):
             channel.sendall(output)

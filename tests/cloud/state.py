@@ -48,14 +48,14 @@ class Cloud:
 
     def __post_init__(self) -> None:
         """Resources that were there before the first student."""
-        self.networks = {name: {"id": new_id(), "name": name} for name in ("public", "sharednet1")}
+        self.networks: dict[str, Resource] = {name: {"id": new_id(), "name": name} for name in ("public", "sharednet1")}
         self.networks["public"]["router:external"] = True
         self.images = {IMAGE: {"id": new_id(), "name": IMAGE, "status": "active", "created_at": "2026-01-01T00:00:00Z"}}
         self.add_flavor(FLAVOR, {})
         self.numbers = itertools.count(11)
 
     def add_flavor(self, name: str, extras: dict[str, str]) -> Resource:
-        flavor = {"id": new_id(), "name": name, "vcpus": 8, "ram": 16384, "disk": 40, "extra_specs": extras}
+        flavor: Resource = {"id": new_id(), "name": name, "vcpus": 8, "ram": 16384, "disk": 40, "extra_specs": extras}
         flavor |= {"OS-FLV-EXT-DATA:ephemeral": 0, "swap": 0, "description": None, "os-flavor-access:is_public": True}
         self.flavors[flavor["id"]] = flavor
         return flavor

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gourmetgram.settings import process_environment
 from tests.cloud.app import serving
+from tests.cloud.kernel import Kernel, started
 from tests.cloud.ssh import Machine, reachable
 from tests.cloud.state import Cloud
 from tests.cloud.student import Student, code_cells, new_key
@@ -18,9 +20,7 @@ _GIT_USER = ("-c", "user.name=Course", "-c", "user.email=course@example.org")
 
 def commit(repository: Path, title: str) -> None:
     """Empty commit on the branch main."""
-    subprocess.run(
-        ["git", "-C", str(repository), *_GIT_USER, "commit", "-q", "--allow-empty", "-m", title], check=True
-    )
+    subprocess.run(["git", "-C", str(repository), *_GIT_USER, "commit", "-q", "--allow-empty", "-m", title], check=True)
 
 
 @pytest.fixture
@@ -44,8 +44,11 @@ def machine(tmp_path: Path, repository: Path) -> Iterator[Machine]:
     """A virtual machine whose git reads the copy of the platform from the disk instead of from the network."""
     (tmp_path / "machine").mkdir()
     environment = {
-        **{"PATH": os.defpath, "HOME": str(tmp_path / "machine"), "GIT_CONFIG_COUNT": "1"},
-        **{"GIT_CONFIG_KEY_0": f"url.{repository}.insteadOf", "GIT_CONFIG_VALUE_0": address_of_the_copy()},
+        "PATH": os.defpath,
+        "HOME": str(tmp_path / "machine"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{repository}.insteadOf",
+        "GIT_CONFIG_VALUE_0": address_of_the_copy(),
     }
     machine = Machine(tmp_path / "machine", new_key(), environment)
     with reachable(machine):
@@ -60,9 +63,20 @@ def address_of_the_copy() -> str:
     return line.split('"')[1]
 
 
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with started(tmp_path_factory.mktemp("kernel"), kernel_environment()) as kernel:
+        yield kernel
+
+
+def kernel_environment() -> dict[str, str]:
+    """This process's variables, without those of a cloud."""
+    return {name: value for name, value in process_environment().items() if not name.startswith("OS_")}
+
+
 @pytest.fixture
-def make_student(cloud: Cloud, machine: Machine, tmp_path: Path) -> MakeStudent:
-    return lambda name: Student(name, tmp_path / name, cloud, machine)
+def make_student(cloud: Cloud, machine: Machine, tmp_path: Path, kernel: Kernel) -> MakeStudent:
+    return lambda name: Student(name, tmp_path / name, cloud, machine, kernel)
 
 
 @pytest.fixture

@@ -4,16 +4,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.cloud.kernel import Kernel, started
 from tests.cloud.neutron import allocated
 from tests.cloud.ssh import Machine
 from tests.cloud.state import Cloud, named
 from tests.cloud.student import Student, code_cells
-from tests.integration.chameleon.conftest import MakeStudent, commit
+from tests.integration.chameleon.conftest import MakeStudent, commit, kernel_environment
 
 CREATE, DELETE = "1_create_server", "7_delete"
 PORTS = {
-    **{"allow-ssh": [22], "allow-8888": [8888], "allow-8000": [8000], "allow-8080": [8080], "allow-5050": [5050]},
-    **{"allow-8090": [8090], "allow-8081": [8081], "allow-9001": [9001], "allow-3000": [3000]},
+    "allow-ssh": [22],
+    "allow-8888": [8888],
+    "allow-8000": [8000],
+    "allow-8080": [8080],
+    "allow-5050": [5050],
+    "allow-8090": [8090],
+    "allow-8081": [8081],
+    "allow-9001": [9001],
+    "allow-3000": [3000],
 }
 
 
@@ -75,6 +83,20 @@ def test_both_notebooks_may_be_run_twice(cloud: Cloud, student: Student, machine
     for line in ("node-data-ada has no floating IP.", "no server node-data-ada.", "no lease lease-data-ada."):
         assert line in again
     assert "Nothing of ada is left." in again
+
+
+def test_a_fresh_kernel_finds_what_an_earlier_one_made(cloud: Cloud, student: Student, tmp_path: Path) -> None:
+    student.run(CREATE)
+    with started(tmp_path / "another", kernel_environment()) as another:
+        replace_kernel(student, another).run(CREATE)
+    assert_provisioned(cloud, student)
+    assert len(cloud.floating_ips) == 1
+
+
+def replace_kernel(student: Student, kernel: Kernel) -> Student:
+    """The same student, in another kernel."""
+    student.kernel = kernel
+    return student
 
 
 def test_each_cell_may_be_run_twice_at_once(cloud: Cloud, student: Student) -> None:
