@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from xml.sax.saxutils import escape
 
 from PIL import Image
@@ -79,7 +79,7 @@ def _first(svg: str) -> re.Match[str]:
 
 
 def write_png(browser: str, picture: Picture) -> None:
-    """Draw the SVG file as PNG, with transparent corners and the stamp of its sources."""
+    """Draw the SVG file as PNG, with few colours and the stamp of its sources."""
     width, height = size_of(picture.svg.read_text())
     pixels = math.ceil(PNG_WIDTH * height / width)
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def write_png(browser: str, picture: Picture) -> None:
         )
         subprocess.run(  # noqa: S603 - a fixed command, which shows a file of ours
             [
-                *(browser, "--headless", "--no-sandbox", "--hide-scrollbars", "--default-background-color=00000000"),
+                *(browser, "--headless", "--no-sandbox", "--hide-scrollbars"),
                 *(f"--window-size={PNG_WIDTH},{pixels}", f"--screenshot={shot}", page.as_uri()),
             ],
             check=True,
@@ -98,7 +98,16 @@ def write_png(browser: str, picture: Picture) -> None:
         notes = PngInfo()
         notes.add_text(PNG_KEY, picture.source_hash())
         with Image.open(shot) as image:
-            image.save(picture.png, optimize=True, pnginfo=notes)
+            few_colours(image).save(picture.png, optimize=True, pnginfo=notes)
+
+
+def few_colours(image: Image.Image) -> Image.Image:
+    """Image with its 256 most frequent colours, exactly; the shades of letters' edges go to the nearest of them."""
+    rgb = image.convert("RGB")
+    found = sorted(rgb.getcolors(rgb.width * rgb.height) or [], reverse=True, key=lambda each: each[0])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(bytes(value for _, colour in found[:256] for value in cast(tuple[int, int, int], colour)))
+    return rgb.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

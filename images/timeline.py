@@ -105,7 +105,8 @@ def _events(axes: Axes, story: Story, colour: Mapping[str, str]) -> None:
 
 def _anchor(axes: Axes, story: Story, anchor: float, top: float, colour: Mapping[str, str]) -> None:
     """Draw one decision point: its line, its two windows with their counts, its label."""
-    axes.plot([anchor, anchor], [top - 1.8, 3.3], color=colour["line"], lw=1.1, ls=(0, (4, 3)), zorder=1)
+    for ends in ((0, 3.3), (top - 1.8, -0.75)):  # it leaves out the number below the axis
+        axes.plot([anchor, anchor], ends, color=colour["line"], lw=1.1, ls=(0, (4, 3)), zorder=1)
     axes.text(_LEFT + 1, top + 0.35, f"t = {anchor:g} min" if anchor else "t = 0", color=colour["ink"], weight="bold")
     for name, width, height in (("(t-5min, t]", 5.0, top - 0.3), ("(t-1h, t]", 60.0, top - 1.2)):
         begin = max(anchor - width, _START)
