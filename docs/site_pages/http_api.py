@@ -77,18 +77,25 @@ def _input(name: str, where: str, required: bool, schema: Description) -> tuple[
 
 def _answer(status: str, answer: Description) -> tuple[str, str, str]:
     schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
-    # FastAPI's own words for a plain success say nothing.
-    meaning = answer["description"].replace("Successful Response", "success")
-    return f"{status} {HTTPStatus(int(status)).phrase}", meaning, _type(schema) if schema else "text"
+    phrase = HTTPStatus(int(status)).phrase
+    # FastAPI's own words say no more than the status.
+    meaning = "" if answer["description"] in ("Successful Response", phrase) else answer["description"]
+    return f"{status} {phrase}", meaning, _type(schema) if schema else "text"
 
 
 def _answer_fields(route: Description, document: Description) -> Iterator[tuple[str, ...]]:
     """Fields of the body of a success."""
     schema = route["responses"]["200"].get("content", {}).get("application/json", {}).get("schema", {})
-    name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
+    yield from _fields(schema.get("items", schema), document, "")
+
+
+def _fields(schema: Description, document: Description, prefix: str) -> Iterator[tuple[str, ...]]:
+    """Fields of a named schema; those of a schema inside it have its name and a dot before theirs."""
+    name = schema.get("$ref", "").rpartition("/")[2]
     if name:
         for field, described in document["components"]["schemas"][name]["properties"].items():
-            yield f"`{field}`", _type(described), "; ".join(_details(described))
+            yield f"`{prefix}{field}`", _type(described), "; ".join(_details(described))
+            yield from _fields(described, document, f"{prefix}{field}.")
 
 
 def _type(schema: Description) -> str:
