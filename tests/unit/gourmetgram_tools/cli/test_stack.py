@@ -11,6 +11,7 @@ import pytest
 
 from gourmetgram_tools.local.airflow import AIRFLOW
 from gourmetgram_tools.local.blueprint import SERVERS
+from gourmetgram_tools.local.jupyter import JUPYTER, token
 from gourmetgram_tools.local.services import SERVICES
 from gourmetgram_tools.local.stack import Stack
 from tests.support.command import Run
@@ -32,6 +33,7 @@ def test_without_arguments_it_lists_its_subcommands(run: Run) -> None:
         (["start", "redis"], "The stack 'default' is not up: run `gourmetgram up` first."),
         (["env", "nothing"], "There is no service 'nothing'"),
         (["up", "--port", "redis=x"], "--port wants NAME=NUMBER"),
+        (["up", "--with", "spark"], "--with takes airflow or jupyter, not 'spark'."),
         (["logs", "nothing"], "The stack has no 'nothing'"),
     ],
 )
@@ -54,6 +56,15 @@ def test_every_page_is_listed_in_one_piece_with_its_login(run: Run) -> None:
     _code, output, _errors = run("links", "--host", "a-host-with-a-rather-long-name.example.org")
     assert "http://a-host-with-a-rather-long-name.example.org:8000/docs" in output
     assert "http://a-host-with-a-rather-long-name.example.org:9001   login: admin / gourmetgram_minio" in output
+
+
+def test_jupyter_is_listed_under_the_loopback_address_with_its_token(run: Run, tmp_path: Path) -> None:
+    title = "Jupyter (after `up --with jupyter`)"
+    _code, output, _errors = run("links", "--host", "example.org", "--target", "local")
+    assert re.search(rf"^{re.escape(title)} +http://localhost:8888/tree$", output, re.MULTILINE)
+    made = token(tmp_path / "default" / JUPYTER)
+    _code, output, _errors = run("links", "--host", "example.org", "--target", "local")
+    assert re.search(rf"^{re.escape(title)} +http://localhost:8888/tree\?token={made}$", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +105,7 @@ def test_nimtable_has_no_details_on_the_local_stack(run: Run) -> None:
 def test_a_stopped_stack_has_a_status(run: Run) -> None:
     code, output, _errors = run("status")
     assert code == 0
-    assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW)
+    assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW) + len([JUPYTER])
 
 
 def test_down_of_a_stack_that_is_not_up_is_no_error(run: Run) -> None:
