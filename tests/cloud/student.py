@@ -5,7 +5,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-import jupytext  # type: ignore[import-untyped]
+import jupytext
 import paramiko  # type: ignore[import-untyped]
 
 from gourmetgram.settings import PROJECT_ROOT
