@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 from xml.sax.saxutils import escape
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -103,11 +104,15 @@ def write_png(browser: str, picture: Picture) -> None:
 
 def few_colours(image: Image.Image) -> Image.Image:
     """Image with its 256 most frequent colours, exactly; the shades of letters' edges go to the nearest of them."""
-    rgb = image.convert("RGB")
-    found = sorted(rgb.getcolors(rgb.width * rgb.height) or [], reverse=True, key=lambda each: each[0])
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(bytes(value for _, colour in found[:256] for value in cast(tuple[int, int, int], colour)))
-    return rgb.quantize(palette=palette, dither=Image.Dither.NONE)
+    pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    colours, places, counts = np.unique(pixels, axis=0, return_inverse=True, return_counts=True)
+    kept = colours[np.argsort(-counts)[:256]]
+    # Pillow's own choice of the nearest colour is rough: it makes white a light grey.
+    distances = ((colours[:, None].astype(int) - kept[None].astype(int)) ** 2).sum(axis=2)
+    indexes = distances.argmin(axis=1).astype(np.uint8)[places.ravel()]
+    drawn = Image.frombytes("P", image.size, indexes.tobytes())
+    drawn.putpalette(kept.tobytes())
+    return drawn
 
 
 if __name__ == "__main__":
