@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -46,6 +47,20 @@ def test_the_training_notebook_ends_with_a_published_model(
     assert local["version"] == active.metadata["version"] == 1
     assert local["snapshot_id"] == str(snapshot_id)
     assert local["updated_at"] == active.metadata["updated_at"]
+
+
+def test_the_training_notebook_runs_on_the_table_of_an_hour(
+    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+) -> None:
+    rows = synthetic_rows(images=120)
+    for row in rows:
+        row["label_observed_until"] = row["anchor_time"] + timedelta(minutes=60)
+        row["label_needs_moderation_24h"] = row["label_needs_moderation_24h"] or None
+    write_rows(catalog, rows)
+    text = notebooks.printed(notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment))
+    assert "100% of them flagged" in text
+    assert "flagged within 60 minutes:" in text
+    assert "models/moderation/metadata.json" in text
 
 
 def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
