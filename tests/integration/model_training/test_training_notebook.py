@@ -60,7 +60,7 @@ def test_the_training_notebook_runs_on_the_table_of_an_hour(
     text = notebooks.printed(notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment))
     assert "100% of them flagged" in text
     assert "flagged within 60 minutes:" in text
-    assert "models/moderation/metadata.json" in text
+    assert "/models/metadata.json" in text
 
 
 def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
