@@ -1,4 +1,4 @@
-"""What the stand-in's services share: the access to the state, and errors in the words of the cloud."""
+"""Common parts of the stand-in's services: access to the state, and errors in the words of the cloud."""
 
 from typing import Annotated, cast
 
