@@ -1,8 +1,8 @@
 """Make the notebooks of the lab from their sources: `python chameleon/build.py`, or `make lab`.
 
 A source is MyST Markdown (`chameleon/source/*.md`), which the site reads as it is. A notebook page knows plain Markdown
-only. So excerpts of files are copied in, admonitions become quotations, and pictures become PNG. A source without
-jupytext's header is a page of the site and has no notebook.
+only. So excerpts of files are copied in, admonitions become quotations, and pictures become PNG. A source whose name
+begins with no digit is a page of the site and has no notebook.
 """
 
 import argparse
@@ -28,8 +28,7 @@ _ADMONITION: Final = re.compile(
 _PICTURE: Final = re.compile(r"\]\(\.\./\.\./images/([a-z-]+)\.svg\)")
 _PAGE: Final = re.compile(r"\]\((?P<page>[0-9a-z_]+)\.md(?P<anchor>#[a-z0-9-]+)?\)")
 _REPOSITORY_FILE: Final = re.compile(r"\]\(\.\./\.\./")
-_LABEL: Final = re.compile(r"^\([a-z0-9-]+\)=\n", re.MULTILINE)
-_FENCE: Final = re.compile(r"^(`{3,})", re.MULTILINE)
+_FENCE: Final = re.compile(r"(`{3,})")
 
 
 class StaleExcerptError(PlatformError):
@@ -82,7 +81,6 @@ def plain(text: str, folder: Path) -> str:
     """
     text = _FENCED.sub(lambda found: _excerpt(found, folder), text)
     text = _ADMONITION.sub(_quotation, text)
-    text = _LABEL.sub("", text)
     text = _PICTURE.sub(r"](../images/\1.png)", text)
     text = _PAGE.sub(_link, text)
     return _REPOSITORY_FILE.sub("](../", text)
@@ -150,22 +148,17 @@ def _sections(text: str) -> list[str]:
     return [part for part in ("\n".join(lines).strip() for lines in parts) if part]
 
 
-def main() -> int:
-    """Write the notebooks that differ from their sources; with `--check`, name them and exit with 1."""
-    parser = argparse.ArgumentParser(description="Make the notebooks of the lab from chameleon/source.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a notebook is stale")
-    check = parser.parse_args().check
+def main() -> None:
+    """Write the notebooks that differ from their sources."""
+    argparse.ArgumentParser(description="Make the notebooks of the lab from chameleon/source.").parse_args()
     stale = []
     for source in notebook_sources():
         text, file = build(source), target(source)
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             stale.append(file.name)
-            if not check:
-                file.write_text(text, encoding="utf-8")
-    action = "stale, run `make lab`" if check else "written"
-    sys.stdout.write(f"{', '.join(stale)}: {action}\n" if stale else "Every notebook is up to date.\n")
-    return int(check and bool(stale))
+            file.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{', '.join(stale)}: written\n" if stale else "Every notebook is up to date.\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

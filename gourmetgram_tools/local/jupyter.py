@@ -92,6 +92,5 @@ def token(home: Path) -> str:
     path = home / "token"
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True)
-        replace_file(path, secrets.token_hex(24))
-        path.chmod(0o600)
+        replace_file(path, secrets.token_hex(24), mode=0o600)
     return path.read_text(encoding="utf-8").strip()

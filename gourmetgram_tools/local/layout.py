@@ -129,9 +129,17 @@ def save_plan(layout: Layout, plan: StackPlan) -> None:
     replace_file(layout.plan_file, text + "\n")
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file atomically: an interruption leaves the old or the new text."""
+def replace_file(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file atomically: an interruption leaves the old or the new text.
+
+    Args:
+        path: the file.
+        text: its new content.
+        mode: permissions, from the first byte on; the process's umask takes some away.
+    """
     fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode)
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
 

@@ -39,17 +39,14 @@ _TITLES = {
     "data_generator": "Data generator",
 }
 
+_MODEL_STORE: Final[Mapping[str, str]] = {"MODEL_BUCKET": "gourmetgram-datalake", "MODEL_PREFIX": "models/moderation/"}
 # Differences from the services' own defaults: values of the lab's compose file.
 _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "api_v1": {},
     "api_v2": {},
     "stream_consumer": {"KAFKA_CONSUMER_GROUP": "gourmetgram-stream-consumer"},
-    "risk_scoring_service": {
-        "KAFKA_CONSUMER_GROUP": "gourmetgram-moderation",
-        "MODEL_BUCKET": "gourmetgram-datalake",
-        "MODEL_PREFIX": "models/moderation/",
-    },
-    "jupyter": {"MODEL_BUCKET": "gourmetgram-datalake", "MODEL_PREFIX": "models/moderation/"},
+    "risk_scoring_service": {"KAFKA_CONSUMER_GROUP": "gourmetgram-moderation", **_MODEL_STORE},
+    "jupyter": _MODEL_STORE,
     "data_generator": {
         "GENERATOR_ARRIVAL_RATE": "3000.0",
         "GENERATOR_INITIAL_USERS": "10",

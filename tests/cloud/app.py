@@ -1,7 +1,6 @@
 """All services behind one address, and the server that answers there."""
 
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from tests.cloud import blazar, glance, keystone, neutron, nova
 from tests.cloud.http import CloudError, CloudState, cloud_of, error_answer
 from tests.cloud.state import SITE, Cloud, Resource
+from tests.support.waiting import wait_until
 
 _OPEN = ("/sites.json", "/site:5000/v3/auth/tokens")
 _VERSIONS = ("/site:5000/v3", "/compute", "/compute/v2.1", "/network", "/image")
@@ -50,10 +50,10 @@ def serving(cloud: Cloud) -> Iterator[None]:
     server = uvicorn.Server(uvicorn.Config(make_app(cloud), host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    cloud.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    yield
-    server.should_exit = True
-    thread.join()
+    try:
+        wait_until(lambda: server.started, what="the start of the stand-in")
+        cloud.address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -8,6 +8,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+from tests.support.notebooks import printed
+
 _DIVERSION = """\
 import os, socket
 
@@ -51,8 +53,7 @@ class Kernel:
             if before is not None:
                 before(index + 1)
             self.client.execute_cell(cell, index)
-        outputs = [output for cell in content.cells for output in cell.outputs]
-        return "".join(output["text"] for output in outputs if output["output_type"] == "stream")
+        return printed([output for cell in content.cells for output in cell.outputs])
 
 
 @contextmanager

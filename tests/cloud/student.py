@@ -8,12 +8,10 @@ from pathlib import Path
 import jupytext
 import paramiko  # type: ignore[import-untyped]
 
-from gourmetgram.settings import PROJECT_ROOT
+from chameleon.build import SOURCES
 from tests.cloud.kernel import BeforeCell, Kernel
 from tests.cloud.ssh import Machine
 from tests.cloud.state import PROJECT, SITE, Cloud
-
-SOURCES = PROJECT_ROOT / "chameleon" / "source"
 
 
 def code_cells(name: str) -> list[str]:

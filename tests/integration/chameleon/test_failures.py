@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from nbclient.exceptions import CellExecutionError
 
+from chameleon.build import SOURCES
 from tests.cloud.blazar import end
 from tests.cloud.state import Cloud, named
-from tests.cloud.student import SOURCES, Student, plain
+from tests.cloud.student import Student, plain
 from tests.integration.chameleon.conftest import MakeStudent
 from tests.integration.chameleon.test_provisioning import CREATE, DELETE, assert_gone, assert_provisioned
 
