@@ -23,8 +23,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # Airflow's own environment, for what is started with `gourmetgram up --with airflow`.
 AIRFLOW := .venv-airflow
+# MLflow's server, for `gourmetgram up --with mlflow`.
+MLFLOW := .venv-mlflow
 
-.PHONY: help setup setup-airflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
+.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,13 +61,23 @@ $(AIRFLOW)/.ready: $(READY) requirements/airflow.txt
 	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+setup-mlflow: $(MLFLOW)/.ready ## create .venv-mlflow, which only MLflow's server uses
+
+$(MLFLOW)/.ready: $(READY) requirements/mlflow.txt
+	@echo "Creating $(MLFLOW) ..."
+	@test -x $(MLFLOW)/bin/python || $(PYTHON) -m venv $(MLFLOW)
+	@set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(MLFLOW)/bin/python --no-deps -r requirements/mlflow.txt 2>&1 \
+		| sed -u '/^ [-+~] /d' \
+		|| $(MLFLOW)/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements/mlflow.txt
+	@touch $@
+
 demo: setup setup-airflow ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse
 	@$(BIN)/gourmetgram demo $(ARGS)
 
-test: setup setup-airflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
+test: setup setup-airflow setup-mlflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
 	@$(BIN)/pytest $(PYTEST) $(ARGS)
 
-coverage: setup setup-airflow ## the same, then the share of lines and branches that ran, services included; it has a floor
+coverage: setup setup-airflow setup-mlflow ## the same, then the share of lines and branches that ran, services included; it has a floor
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
 	@$(BIN)/coverage run -m pytest $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -116,5 +128,5 @@ lab-build: ## build the images of the Compose lab (about 10 minutes the first ti
 	@$(COMPOSE) build $$($(COMPOSE) config --services | grep -vx '$(if $(OTHER_MINIO),minio)')
 
 clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
-	rm -rf $(VENV) $(AIRFLOW) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(AIRFLOW) $(MLFLOW) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from gourmetgram.clients import s3
 from gourmetgram.collector import freeze_heap
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings, process_environment
 from gourmetgram.topics import ensure_topics
+from gourmetgram_tools.local.mlflow import MLFLOW
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database
 from tests.support.memory import files_in_memory, in_memory
@@ -74,6 +75,13 @@ def stack() -> Iterator[Stack]:
     home: Path = test_stack.folder.parent
     with shared_stack(test_stack, home / "test.in-use", _keep_servers(), wipe_after=in_memory(home)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def mlflow_stack(stack: Stack) -> Stack:
+    """The test stack with MLflow, which starts when the first test asks for it. Names keep tests apart."""
+    stack.start(MLFLOW)
+    return stack
 
 
 def _keep_servers() -> bool:

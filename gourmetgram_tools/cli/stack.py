@@ -41,7 +41,7 @@ def up(
         list[str] | None,
         typer.Option(
             "--with",
-            metavar="airflow|jupyter",
+            metavar="airflow|jupyter|mlflow",
             help="Also start Airflow, for the batch half, or Jupyter, for the notebooks. May be repeated.",
         ),
     ] = None,

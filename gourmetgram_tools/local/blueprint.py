@@ -13,6 +13,7 @@ from gourmetgram_tools.local.jupyter import JUPYTER, Jupyter
 from gourmetgram_tools.local.kafka import Kafka
 from gourmetgram_tools.local.layout import Layout, StackPlan
 from gourmetgram_tools.local.minio import Minio
+from gourmetgram_tools.local.mlflow import ARTIFACTS, MLFLOW, Mlflow
 from gourmetgram_tools.local.postgres import Postgres
 from gourmetgram_tools.local.redis import Redis
 from gourmetgram_tools.local.services import API_SERVICES, SERVICES, WORKERS, Service, service_environment
@@ -20,7 +21,7 @@ from gourmetgram_tools.local.services import API_SERVICES, SERVICES, WORKERS, Se
 SERVERS: Final = ("postgres", "redis", "kafka", "minio")
 DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
 """Services that `up` starts beside the servers."""
-EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {"airflow": AIRFLOW, "jupyter": (JUPYTER,)}
+EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {"airflow": AIRFLOW, "jupyter": (JUPYTER,), "mlflow": (MLFLOW,)}
 """Parts that `up --with` adds, by the word of the option. They start when the servers are healthy."""
 
 
@@ -52,7 +53,18 @@ class Blueprint:
         services = (self._service(name) for name in SERVICES)
         airflow = (self._airflow(name) for name in AIRFLOW)
         jupyter = Jupyter(self._layout, self._plan.ports.jupyter, self.environment(JUPYTER))
-        return {component.name: component for component in (*self.servers, *services, *airflow, jupyter)}
+        late = (*airflow, self._mlflow, jupyter)
+        return {component.name: component for component in (*self.servers, *services, *late)}
+
+    @property
+    def _mlflow(self) -> Mlflow:
+        return Mlflow(
+            self._layout,
+            self._plan.ports.mlflow,
+            database_url=self._sqlalchemy_url("mlflow"),
+            artifacts=f"s3://{buckets.DATALAKE}/{ARTIFACTS}",
+            environment=self.environment(None),
+        )
 
     def _service(self, name: str) -> Service:
         environment = self.environment(name)
@@ -100,6 +112,9 @@ class Blueprint:
             "S3_ENDPOINT_URL": self.minio.endpoint,
             "S3_BUCKET_NAME": buckets.IMAGES,
             "GENERATOR_API_URL": f"http://127.0.0.1:{self._plan.ports.api}",
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self._plan.ports.mlflow}",
+            # No usage data leaves the machine.
+            "MLFLOW_DISABLE_TELEMETRY": "true",
             **self._catalog(),
         }
 

@@ -41,6 +41,7 @@ def pages(ports: Ports, host: str = "localhost", jupyter_token: str = "") -> lis
             airflow_login,
         ),
         Page("MinIO console: buckets and objects", f"http://{host}:{ports.minio_console}", console_login),
+        Page("MLflow: runs and models (after `up --with mlflow`)", f"http://localhost:{ports.mlflow}"),
         _jupyter(ports.jupyter, jupyter_token),
     ]
     for title, port in workers.items():

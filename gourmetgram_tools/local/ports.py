@@ -31,6 +31,7 @@ class Ports:
     airflow: int = 8080
     airflow_scheduler: int = 8974
     jupyter: int = 8888
+    mlflow: int = 5000
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ PACKAGES = {
     "scorer": ("risk_scoring_service",),
     "generator": ("data_generator",),
     "setup": ("setup_jobs",),
+    "lifecycle": ("model_training/lifecycle",),
     "tools": ("gourmetgram_tools",),
 }
 PART_OF = {"botocore": "boto3", "pydantic_core": "pydantic", "starlette": "fastapi"}
 """Modules that another library brings along and offers as its own."""
 
-OURS = {"gourmetgram", *(name for names in PACKAGES.values() for name in names)}
+OURS = {"gourmetgram", "model_training", *(name for names in PACKAGES.values() for name in names)}
 
 
 def imported(package: str) -> set[str]:

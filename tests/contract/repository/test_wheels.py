@@ -1,4 +1,4 @@
-"""Both lock files install from wheels alone on every machine that the README names: asked of the package index.
+"""The lock files install from wheels alone on every machine that the README names: asked of the package index.
 
 Where this fails for want of an index, the message says so.
 """
@@ -14,7 +14,7 @@ import pytest
 
 from gourmetgram.settings import PROJECT_ROOT
 
-LOCKS = ("dev", "airflow")
+LOCKS = ("dev", "airflow", "mlflow")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 COMBINATIONS = list(itertools.product(LOCKS, PLATFORMS, PYTHONS))
@@ -63,4 +63,4 @@ def test_every_pin_has_a_wheel(resolutions: Resolutions, lock: str, platform: st
         )
     assert answer.returncode == 0, answer.stderr
     pins = {line.partition("==")[0] for line in answer.stdout.splitlines() if "==" in line}
-    assert len(pins) > 150
+    assert len(pins) > (80 if lock == "mlflow" else 150)

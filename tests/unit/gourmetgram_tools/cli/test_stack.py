@@ -12,6 +12,7 @@ import pytest
 from gourmetgram_tools.local.airflow import AIRFLOW
 from gourmetgram_tools.local.blueprint import SERVERS
 from gourmetgram_tools.local.jupyter import JUPYTER, token
+from gourmetgram_tools.local.mlflow import MLFLOW
 from gourmetgram_tools.local.services import SERVICES
 from gourmetgram_tools.local.stack import Stack
 from tests.support.command import Run
@@ -33,7 +34,7 @@ def test_without_arguments_it_lists_its_subcommands(run: Run) -> None:
         (["start", "redis"], "The stack 'default' is not up: run `gourmetgram up` first."),
         (["env", "nothing"], "There is no service 'nothing'"),
         (["up", "--port", "redis=x"], "--port wants NAME=NUMBER"),
-        (["up", "--with", "spark"], "--with takes airflow or jupyter, not 'spark'."),
+        (["up", "--with", "spark"], "--with takes airflow or jupyter or mlflow, not 'spark'."),
         (["logs", "nothing"], "The stack has no 'nothing'"),
     ],
 )
@@ -105,7 +106,7 @@ def test_nimtable_has_no_details_on_the_local_stack(run: Run) -> None:
 def test_a_stopped_stack_has_a_status(run: Run) -> None:
     code, output, _errors = run("status")
     assert code == 0
-    assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW) + len([JUPYTER])
+    assert output.count("STOPPED") == len(SERVERS) + len(SERVICES) + len(AIRFLOW) + len([JUPYTER, MLFLOW])
 
 
 def test_down_of_a_stack_that_is_not_up_is_no_error(run: Run) -> None:

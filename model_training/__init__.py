@@ -1,0 +1,1 @@
+"""Training outside of the platform's own commands: notebooks, the large table, and the model lifecycle with MLflow."""
