@@ -15,8 +15,9 @@ with warnings.catch_warnings():
     import mlflow
     import mlflow.pyfunc
     import mlflow.sklearn
+    from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-__all__ = ["mlflow", "without_own_warnings"]
+__all__ = ["PythonModel", "PythonModelContext", "mlflow", "without_own_warnings"]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.settings import PROJECT_ROOT

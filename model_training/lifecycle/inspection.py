@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 from mlflow.entities import DatasetInput, LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -105,8 +105,8 @@ def dataset_input(run_id: str, purpose: str) -> DatasetInput:
         TransientError: MLflow is away.
     """
     with named_failures(f"Run {run_id} could not be read"):
-        inputs = mlflow.get_run(run_id).inputs.dataset_inputs
-    for each in inputs:
+        inputs = mlflow.get_run(run_id).inputs
+    for each in inputs.dataset_inputs if inputs else ():
         if each.tags and each.tags[0].value == purpose:
             return each
     raise PermanentError(f"Run {run_id} has no dataset for {purpose}: it was not logged by BasicModel.")

@@ -52,7 +52,8 @@ def train_and_register(config: ProjectConfig, tags: Tags, root: Path) -> dict[st
         root: folder of `dist/`.
 
     Returns:
-        `model_version`, the version of the custom model behind the alias, and `model_updated`, 1 if it is new.
+        `model_version`, the version of the custom model behind the alias (empty without one), and `model_updated`,
+        1 for a new version, else 0.
 
     Raises:
         PermanentError: the data is unusable, the wheel does not fit, or MLflow refuses.
@@ -64,9 +65,9 @@ def train_and_register(config: ProjectConfig, tags: Tags, root: Path) -> dict[st
     model.prepare_features()
     model.train()
     model.log_model()
-    custom = aliased_version(config.model_name_custom)
-    if not model.model_improved() and custom is not None:
-        return {"model_version": str(custom.version), "model_updated": 0}
+    if not model.model_improved():
+        kept = aliased_version(config.model_name_custom)
+        return {"model_version": str(kept.version) if kept else "", "model_updated": 0}
     model.register_model()
     version = register_custom_model(config, tags, model.X_test.head(1), root)
     return {"model_version": version, "model_updated": 1}

@@ -142,9 +142,7 @@ def _uv(root: Path) -> str:
             return str(place / "uv")
     found = shutil.which("uv")
     if found is None:
-        raise PermanentError(
-            f"The platform's wheel cannot be built in {root}, because uv is missing: run `make setup`."
-        )
+        raise PermanentError(f"The platform's wheel cannot be built in {root} without uv: run `make setup`.")
     return found
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 
-from model_training.lifecycle.client import mlflow, without_own_warnings
+from model_training.lifecycle.client import PythonModel, PythonModelContext, mlflow, without_own_warnings
 
 if TYPE_CHECKING:
     from model_training.lifecycle.config import Tags
@@ -30,7 +30,7 @@ _NEEDED: Final = ("mlflow-skinny", "cloudpickle", "lightgbm", "numpy", "pandas",
 """Packages that the pipeline needs besides the platform's wheel."""
 
 
-class PipelineWrapper(mlflow.pyfunc.PythonModel):
+class PipelineWrapper(PythonModel):
     """A pipeline whose predictions become words; subclasses name the output and its two words."""
 
     output: ClassVar[str]
@@ -38,13 +38,11 @@ class PipelineWrapper(mlflow.pyfunc.PythonModel):
     words: ClassVar[tuple[str, str]]
     """Words for the predictions 0 and 1."""
 
-    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         """Load the wrapped pipeline; MLflow calls this when it loads the model."""
         self.model = mlflow.sklearn.load_model(context.artifacts[PIPELINE])
 
-    def predict(
-        self, context: mlflow.pyfunc.PythonModelContext | None, model_input: pd.DataFrame
-    ) -> dict[str, list[str]]:
+    def predict(self, context: PythonModelContext | None, model_input: pd.DataFrame) -> dict[str, list[str]]:
         """Predict a word for each row.
 
         Args:
@@ -117,7 +115,7 @@ class ModerationModelWrapper(PipelineWrapper):
 
 
 def conda_environment(code_paths: Sequence[str]) -> dict[str, Any]:
-    """Environment in which the model can be served elsewhere: the wheels that it carries, and what the pipeline needs."""
+    """Environment for serving the model elsewhere: the wheels that it carries, and the packages of the pipeline."""
     wheels = [f"code/{Path(path).name}" for path in code_paths if path.endswith(".whl")]
     packages = [f"{name}=={version(name)}" for name in _NEEDED]
     return {

@@ -4,10 +4,9 @@ import json
 import subprocess
 import sys
 import sysconfig
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from lightgbm import LGBMClassifier
 from sklearn.compose import ColumnTransformer
@@ -17,9 +16,10 @@ from sklearn.preprocessing import OrdinalEncoder
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.local.stack import Stack
 from model_training.lifecycle.client import mlflow
+from model_training.lifecycle.config import Tags
+from model_training.lifecycle.registration import ALIAS
 from model_training.lifecycle.wheels import code_paths, platform_wheel
 from model_training.lifecycle.wrappers import (
-    ALIAS,
     MarvelModelWrapper,
     ModerationModelWrapper,
     PipelineWrapper,
@@ -53,14 +53,6 @@ print(json.dumps(answer))
 """
 
 
-@dataclass(frozen=True)
-class RunTags:
-    git_sha: str
-
-    def to_dict(self) -> dict[str, str]:
-        return {"git_sha": self.git_sha, "branch": "main"}
-
-
 @pytest.fixture(name="server")
 def server_fixture(mlflow_stack: Stack) -> str:
     address = mlflow_stack.environment()["MLFLOW_TRACKING_URI"]
@@ -82,6 +74,18 @@ def pipeline_uri_fixture(server: str, unique_name: UniqueName) -> str:
     return f"models:/{logged.model_id}"
 
 
+def predict_elsewhere(uri: str, rows: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Load a model and predict in a process that has the packages of this environment, but not the platform."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", ELSEWHERE, sysconfig.get_path("purelib"), uri, rows],
+        env={**process_environment(), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("wrapper", [MarvelModelWrapper(), ModerationModelWrapper()])
 def test_a_wrapped_model_predicts_words_where_the_platform_is_not_installed(
     wrapper: PipelineWrapper, server: str, pipeline_uri: str, unique_name: UniqueName, tmp_path: Path
@@ -89,7 +93,9 @@ def test_a_wrapped_model_predicts_words_where_the_platform_is_not_installed(
     name, experiment, sha = unique_name("wrapped"), unique_name("wrapped-runs"), unique_name("sha")
     wheel = platform_wheel()
     paths = code_paths(wheel, tmp_path)
-    version = wrapper.log_register_model(pipeline_uri, name, experiment, ROWS[:1], RunTags(sha), paths)
+    version = wrapper.log_register_model(
+        pipeline_uri, name, experiment, ROWS[:1], Tags(git_sha=sha, branch="main"), paths
+    )
 
     registered = mlflow.MlflowClient().get_model_version_by_alias(name, ALIAS)
     assert (registered.version, registered.tags["git_sha"]) == (version, sha) == ("1", sha)
@@ -103,17 +109,7 @@ def test_a_wrapped_model_predicts_words_where_the_platform_is_not_installed(
 
     chosen = ROWS[3:8]
     expected = [wrapper.words[int(alive)] for alive in ALIVE[3:8]]
-    answer = subprocess.run(
-        [
-            *(sys.executable, "-I", "-S", "-c", ELSEWHERE, sysconfig.get_path("purelib"), f"models:/{name}@{ALIAS}"),
-            chosen.to_json(orient="records"),
-        ],
-        env={**process_environment(), "MLFLOW_TRACKING_URI": server},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = predict_elsewhere(f"models:/{name}@{ALIAS}", chosen.to_json(orient="records"), tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert json.loads(answer.stdout) == {wrapper.output: expected}
     assert answer.stderr == ""
@@ -125,17 +121,12 @@ def test_a_wheel_alone_is_stored_but_cannot_be_imported(
     """The reason of the unpacked package."""
     name = unique_name("wrapped")
     ModerationModelWrapper().log_register_model(
-        pipeline_uri, name, unique_name("runs"), ROWS[:1], RunTags("abcd12345"), [str(platform_wheel())]
+        pipeline_uri,
+        name,
+        unique_name("runs"),
+        ROWS[:1],
+        Tags(git_sha="abcd12345", branch="main"),
+        [str(platform_wheel())],
     )
-    answer = subprocess.run(
-        [
-            *(sys.executable, "-I", "-S", "-c", ELSEWHERE, sysconfig.get_path("purelib"), f"models:/{name}@{ALIAS}"),
-            "[]",
-        ],
-        env={**process_environment(), "MLFLOW_TRACKING_URI": server},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = predict_elsewhere(f"models:/{name}@{ALIAS}", "[]", tmp_path)
     assert "No module named 'model_training'" in answer.stderr

@@ -73,7 +73,7 @@ def test_a_build_that_fails_gives_its_last_lines(sources: Path) -> None:
 def test_a_build_without_uv_says_how_to_get_it(sources: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(sources / "python"))
     monkeypatch.setenv("PATH", str(sources))
-    with pytest.raises(PermanentError, match="because uv is missing: run `make setup`"):
+    with pytest.raises(PermanentError, match="without uv: run `make setup`"):
         platform_wheel(sources)
 
 
