@@ -42,7 +42,8 @@ class PipelineWrapper(PythonModel):
         """Load the wrapped pipeline; MLflow calls this when it loads the model."""
         self.model = mlflow.sklearn.load_model(context.artifacts[PIPELINE])
 
-    def predict(  # type: ignore[override] - without `params`, which the pipeline does not have
+    # Without MLflow's optional `params`: the pipeline has none.
+    def predict(  # type: ignore[override]
         self, context: PythonModelContext | None, model_input: pd.DataFrame
     ) -> dict[str, list[str]]:
         """Predict a word for each row.
