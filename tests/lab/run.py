@@ -54,7 +54,7 @@ QUICK: Final = ("config", "machine", "2", "3", "4", "audit")
 OWN_TRAFFIC: Final = ("config", "2", "3", "4", own_traffic.LAKEHOUSE.key, own_traffic.MODEL.key, "audit")
 """Stages of the rehearsal without a backfill."""
 # Services whose images take minutes to build.
-_NOT_QUICK: Final = ("airflow-init", "jupyter")
+_NOT_QUICK: Final = ("airflow-init", "jupyter", "mlflow")
 
 
 @dataclass(frozen=True)

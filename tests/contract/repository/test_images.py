@@ -27,6 +27,18 @@ def test_no_image_contains_the_tools(path: Path) -> None:
     assert not [line for line in copied if "gourmetgram_tools" in line or line.startswith(". ")]
 
 
+@pytest.mark.parametrize("path", ("airflow/Dockerfile", "model_training/Dockerfile"))
+def test_images_that_register_models_hold_the_lifecycle_its_wheel_and_lightgbm_s_library(path: str) -> None:
+    text = (PROJECT_ROOT / path).read_text()
+    image = text.rpartition("\nFROM ")[2]
+    assert "libgomp1" in image
+    copied = re.findall(r"^COPY (.*)$", image, re.MULTILINE)
+    assert "model_training/lifecycle /opt/gourmetgram/model_training/lifecycle" in copied
+    assert "--from=wheel /dist /opt/gourmetgram/dist" in copied
+    # Built without the package index, from what the image holds.
+    assert "pip wheel --quiet --no-deps --no-build-isolation" in text
+
+
 def test_the_build_context_leaves_the_tools_out() -> None:
     lines = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in lines
