@@ -19,6 +19,7 @@ from tests.lab.walk import (
     browser,
     checks,
     extended,
+    lifecycle,
     machine,
     operations,
     own_traffic,
@@ -40,6 +41,7 @@ STAGES: Final = (
     stage6.STAGE,
     own_traffic.LAKEHOUSE,
     own_traffic.MODEL,
+    lifecycle.STAGE,
     extended.STAGE,
     checks.AUDIT,
     target.STAGE,
@@ -47,7 +49,7 @@ STAGES: Final = (
     operations.STAGE,
     operations.ROUNDS,
 )
-USUAL: Final = ("config", "machine", "2", "3", "4", "5", "6", "extended", "audit", "target")
+USUAL: Final = ("config", "machine", "2", "3", "4", "5", "6", "lifecycle", "extended", "audit", "target")
 """Stages of a rehearsal without options."""
 QUICK: Final = ("config", "machine", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""

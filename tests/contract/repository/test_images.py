@@ -32,11 +32,11 @@ def test_images_that_register_models_hold_the_lifecycle_its_wheel_and_lightgbm_s
     text = (PROJECT_ROOT / path).read_text()
     image = text.rpartition("\nFROM ")[2]
     assert "libgomp1" in image
-    copied = re.findall(r"^COPY (.*)$", image, re.MULTILINE)
-    assert "model_training/lifecycle /opt/gourmetgram/model_training/lifecycle" in copied
-    assert "--from=wheel /dist /opt/gourmetgram/dist" in copied
-    # Built without the package index, from what the image holds.
-    assert "pip wheel --quiet --no-deps --no-build-isolation" in text
+    assert "COPY --from=wheel /opt/gourmetgram /opt/gourmetgram" in image
+    assert "COPY model_training/lifecycle model_training/lifecycle" in text
+    # Built without the package index. Its metadata comes along: MLflow looks for an entry point of ours.
+    assert "pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /opt/gourmetgram/dist ." in text
+    assert "python -m zipfile -e /opt/gourmetgram/dist/*.whl /opt/gourmetgram" in text
 
 
 def test_the_build_context_leaves_the_tools_out() -> None:
