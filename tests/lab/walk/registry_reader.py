@@ -17,10 +17,12 @@ from model_training.lifecycle.tracking import connect
 def main(name: str) -> dict[str, Any]:
     """The document; predictions are those for the rows of the run's test set."""
     connect()
-    basic, custom = (aliased_version(f"{name}_{kind}") for kind in ("basic", "custom"))
+    # MLflow's types allow None where a version that was registered from a run has a value.
+    basic: Any = aliased_version(f"{name}_basic")
+    custom: Any = aliased_version(f"{name}_custom")
     if basic is None or custom is None:
         sys.exit(f"{name}: without the alias {ALIAS}: basic {basic}, custom {custom}")
-    run = mlflow.get_run(basic.run_id)
+    run: Any = mlflow.get_run(basic.run_id)
     datasets: dict[str, Any] = {}
     for each in run.inputs.dataset_inputs:
         source, purpose = json.loads(each.dataset.source), each.tags[0].value
