@@ -46,6 +46,7 @@ STAGES: Final = (
     checks.AUDIT,
     target.STAGE,
     browser.STAGE,
+    browser.MLFLOW,
     operations.STAGE,
     operations.ROUNDS,
 )
