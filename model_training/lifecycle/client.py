@@ -1,13 +1,11 @@
-"""MLflow's client with its two flavours, without the warnings that its own modules give of themselves.
+"""MLflow's client with its two flavours, imported without the warning that its own modules give.
 
-    from model_training.lifecycle.client import mlflow, without_own_warnings
+    from model_training.lifecycle.client import mlflow
 
 The module imports nothing of the platform, because wrapped models carry it.
 """
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 with warnings.catch_warnings():
     # MLflow 3.17 warns of a type hint in its own classes while it is imported.
@@ -17,13 +15,4 @@ with warnings.catch_warnings():
     import mlflow.sklearn
     from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-__all__ = ["PythonModel", "PythonModelContext", "mlflow", "without_own_warnings"]
-
-
-@contextmanager
-def without_own_warnings() -> Iterator[None]:
-    """Silence what MLflow does in an outdated way itself while it logs a model with an example."""
-    with warnings.catch_warnings():
-        # The columns of the example are compared with a range, which pandas 4 will treat in another way.
-        warnings.filterwarnings("ignore", message="Operation with range is deprecated", module=r"mlflow\.")
-        yield
+__all__ = ["PythonModel", "PythonModelContext", "mlflow"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pandas as pd  # type: ignore[import-untyped]
 
-from model_training.lifecycle.client import PythonModel, PythonModelContext, mlflow, without_own_warnings
+from model_training.lifecycle.client import PythonModel, PythonModelContext, mlflow
 
 if TYPE_CHECKING:
     from model_training.lifecycle.config import Tags
@@ -42,7 +42,10 @@ class PipelineWrapper(PythonModel):
         """Load the wrapped pipeline; MLflow calls this when it loads the model."""
         self.model = mlflow.sklearn.load_model(context.artifacts[PIPELINE])
 
-    def predict(self, context: PythonModelContext | None, model_input: pd.DataFrame) -> dict[str, list[str]]:
+    # Without MLflow's optional `params`: the pipeline has none.
+    def predict(  # type: ignore[override]
+        self, context: PythonModelContext | None, model_input: pd.DataFrame
+    ) -> dict[str, list[str]]:
         """Predict a word for each row.
 
         Args:
@@ -79,10 +82,10 @@ class PipelineWrapper(PythonModel):
         """
         # Not at the top: where a wrapped model is loaded, the platform's core may be missing.
         from model_training.lifecycle.registration import register_version
-        from model_training.lifecycle.tracking import recorded_run
+        from model_training.lifecycle.tracking import quiet_mlflow, recorded_run
 
         run_name = f"wrapper-lightgbm-{datetime.now(UTC):%Y-%m-%d}"
-        with recorded_run(experiment_name, run_name, tags.to_dict()), without_own_warnings():
+        with recorded_run(experiment_name, run_name, tags.to_dict()), quiet_mlflow():
             logged = mlflow.pyfunc.log_model(
                 name=MODEL_NAME,
                 python_model=self,
