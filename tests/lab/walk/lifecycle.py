@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from tests.lab import stores
 from tests.lab.book import Typed, compose
-from tests.lab.commands import run
+from tests.lab.commands import Ended, run
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
-from tests.lab.steps import LabStep, Stage, shell, up
+from tests.lab.steps import LabStep, Stage, up
 
 _MLFLOW: Final = "http://127.0.0.1:5000"
+_SCRIPT_S: Final = 600
 _READER: Final = Path(__file__).with_name("registry_reader.py")
 _SCRIPTS: Final = "docker exec jupyter python -m model_training.lifecycle"
 _PROJECTS: Final = {
@@ -52,11 +53,16 @@ def _only_for_this_machine(_lab: Lab) -> str:
     return f"answers by name {codes}"
 
 
+def _scripted(command: Typed) -> Ended:
+    """Run a training script, which takes minutes on a busy machine."""
+    return run("bash", "-c", command.here, timeout=_SCRIPT_S).must_succeed()
+
+
 def _train_basic(project: str) -> LabStep:
     command, name = _basic_script(project), f"{_PROJECTS[project]}_basic"
 
-    def see(lab: Lab) -> str:
-        output = shell(lab, command)
+    def see(_lab: Lab) -> str:
+        output = _scripted(command).output
         last = output.splitlines()[-1]
         found = re.search(rf"{re.escape(name)} version 1 has the alias latest-model after .*", last)
         expect(found, f"the last line: {last}")
@@ -68,8 +74,8 @@ def _train_basic(project: str) -> LabStep:
 def _train_custom(project: str) -> LabStep:
     command = _custom_script(project)
 
-    def see(lab: Lab) -> str:
-        lines = shell(lab, command, stdout_only=True).splitlines()
+    def see(_lab: Lab) -> str:
+        lines = _scripted(command).stdout.splitlines()
         expect(lines[-2:] == ["model_version=1", "model_updated=1"], f"the last lines: {lines[-2:]}")
         return ", ".join(lines[-2:])
 
@@ -79,7 +85,7 @@ def _train_custom(project: str) -> LabStep:
 def _read(lab: Lab, project: str) -> dict[str, Any]:
     """What the registry and the tables say about a project, read by MLflow's client on this machine."""
     variables = stores.iceberg_variables(lab) | {"MLFLOW_TRACKING_URI": _MLFLOW, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    answer = run(sys.executable, _READER, _PROJECTS[project], timeout=300, environment=variables).must_succeed()
+    answer = run(sys.executable, _READER, _PROJECTS[project], timeout=_SCRIPT_S, environment=variables).must_succeed()
     document: dict[str, Any] = json.loads(answer.stdout)
     return document
 
@@ -109,7 +115,7 @@ def _plain_load(project: str) -> LabStep:
     def see(_lab: Lab) -> str:
         program = _PLAIN_LOAD.format(name=name)
         command = ("docker", "exec", "-e", "PYTHONPATH=", "-w", "/tmp", "jupyter", "python", "-c", program)  # noqa: S108
-        lines = run(*command).must_succeed().stdout.splitlines()
+        lines = run(*command, timeout=_SCRIPT_S).must_succeed().stdout.splitlines()
         expect("prediction" in lines[-2] and not lines[-1].startswith("/opt/"), f"the last lines: {lines[-2:]}")
         return f"{lines[-2]}, by the code that the model carries"
 
