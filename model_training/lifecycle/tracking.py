@@ -7,10 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import mlflow
 import requests
-from mlflow import MlflowClient
-from mlflow.entities import Run, RunStatus
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
@@ -22,6 +19,14 @@ from pandas.errors import Pandas4Warning  # type: ignore[import-untyped]
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.moments import to_us
 from gourmetgram.settings import Settings
+
+with warnings.catch_warnings():
+    # MLflow 3.17 warns of a type hint in its own classes while it is imported.
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+    import mlflow
+    import mlflow.pyfunc
+    from mlflow import MlflowClient
+    from mlflow.entities import Run, RunStatus
 
 log = logging.getLogger(__name__)
 
