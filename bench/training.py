@@ -18,6 +18,7 @@ from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.settings import IcebergSettings, process_environment
 from gourmetgram.training.dataset import FEATURE_COLUMNS, LABEL, vectors
+from gourmetgram.training.large_rows import LargeTablePlan
 from gourmetgram.training.large_table import LARGE_TABLE, replace_large_table
 from gourmetgram.training.trainer import CLASSES, model_columns
 
@@ -29,7 +30,7 @@ def run(rows: int) -> list[Row]:
     with bench_stack([]) as stack:
         variables = stack.environment()
         with open_catalog(IcebergSettings.load(variables)) as catalog:
-            replace_large_table(catalog, rows)
+            replace_large_table(catalog, LargeTablePlan(rows))
         found = {work: _in_process(work, variables) for work in ("arrow", "stream", "fit", "pandas")}
     arrow, stream, fit, pandas = (found[work] for work in ("arrow", "stream", "fit", "pandas"))
     limit = f"{rows / arrow['seconds']:,.0f} rows/s read as Arrow only"
