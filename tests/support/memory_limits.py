@@ -12,7 +12,7 @@ from gourmetgram.settings import PROJECT_ROOT
 
 _GROUPS = Path("/sys/fs/cgroup")
 DATA_LIMIT = "GOURMETGRAM_TEST_DATA_LIMIT"
-"""Variable that gives a program its limit of data, in bytes, where there are no control groups."""
+"""Variable with the bytes of data that a program may take after its start, where there are no control groups."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Limited:
         """Run `python -m MODULE` under the limit to its end, whatever its exit code."""
         command, variables = [sys.executable, "-m", module, *arguments], dict(environment)
         if self.group is None:
-            variables[DATA_LIMIT] = str(self.limit_bytes)
+            # Arrow's own allocator reserves a gigabyte in advance, which would hide the limit.
+            variables |= {DATA_LIMIT: str(self.limit_bytes), "ARROW_DEFAULT_MEMORY_POOL": "system"}
         else:
             # The shell enters the group, then becomes the program.
             enter = f'echo $$ > {self.group}/cgroup.procs && exec "$@"'

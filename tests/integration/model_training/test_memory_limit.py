@@ -6,6 +6,7 @@ the limit in both.
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.servers
 
 ROWS = 3_000_000
 LIMIT = 560_000_000
+FEWER_ROWS = 2_000_000
+DATA = 350_000_000
 FLAT_MB = 40
 PROGRAM = "tests.support.limited_training"
 
@@ -47,3 +50,19 @@ def test_a_whole_table_is_killed_and_a_stream_stays_flat(
     assert found["growth_mb"] < FLAT_MB
     assert found["limit"].startswith("Memory limit 560 MB")
     assert "killed at the limit so far: 1 (oom_kill in memory." in found["limit"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts mapped memory as data")
+def test_without_control_groups_a_limit_of_data_shows_the_same(
+    catalog: Catalog, lake_environment: dict[str, str]
+) -> None:
+    replace_large_table(catalog, LargeTablePlan(FEWER_ROWS))
+    environment, limited = {**process_environment(), **lake_environment}, Limited(None, DATA)
+    whole = limited.run(PROGRAM, "whole", environment=environment)
+    assert whole.returncode != 0
+    assert "MemoryError" in whole.stderr
+    streamed = limited.run(PROGRAM, "stream", environment=environment)
+    assert streamed.returncode == 0, streamed.stderr
+    found = json.loads(streamed.stdout)
+    assert found["rows"] == FEWER_ROWS
+    assert found["growth_mb"] < FLAT_MB
