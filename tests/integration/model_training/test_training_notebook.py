@@ -80,6 +80,8 @@ def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(
     )
     assert "LogisticRegression fitted on 180 rows" in text
     assert "120000 rows, memory in use" in text
+    assert "limit" in text
+    assert "growth from the first to the last third of the rows" in text
     assert re.search(r"120,000 rows in 1[2-5] batches", text)
     names = {path.name for path in (tmp_path / "models").iterdir()}
     assert names == {"moderation_model_demo.joblib", "scaler_demo.joblib", "encoder_demo.joblib"}
