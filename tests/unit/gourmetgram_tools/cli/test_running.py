@@ -41,6 +41,7 @@ NEED_A_PLATFORM = [
     ("models", "rollback"),
     ("compare",),
     ("skew",),
+    ("drift",),
     ("migrate",),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
