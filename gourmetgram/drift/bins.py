@@ -53,7 +53,7 @@ class FeatureBins(NamedTuple):
         """Texts for people, one a bin."""
         if self.name == "category":
             return [*CATEGORIES, UNKNOWN_CATEGORY]
-        cuts = [f"{cut:g}" for cut in self.cuts]
+        cuts = [f"{cut:.0f}" if cut == int(cut) else f"{cut:.3g}" for cut in self.cuts.tolist()]
         if self.by_value:
             return [*cuts, "other"]
         between = [f"{low} to {high}" for low, high in itertools.pairwise(cuts)]

@@ -189,7 +189,7 @@ def _compared(
     for batch in decisions.batches():
         if batch.minutes in training.rows:
             served.add(batch.minutes, compared_columns(batch.matrix))
-    report = report._replace(served=served.rows, training=training.rows)
+    report = report._replace(served=dict(sorted(served.rows.items())), training=dict(sorted(training.rows.items())))
     if not served.rows:
         return report._replace(missing=_too_few(report.window, 0))
     images = training.images(served.rows), served.images(served.rows)

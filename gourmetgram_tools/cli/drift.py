@@ -1,5 +1,7 @@
 """`gourmetgram drift`: served features compared with those that the model in use was trained on."""
 
+import contextlib
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,6 +83,7 @@ def _logged(variables: dict[str, str], report: "DriftReport") -> str:
     from model_training.lifecycle.tracking import TrackingSettings, connect, run_page
 
     connect(TrackingSettings.load(variables))
-    with errors.status("Storing in MLflow"):
+    # MLflow prints the address of the run, which would spoil a JSON document.
+    with errors.status("Storing in MLflow"), contextlib.redirect_stdout(io.StringIO()):
         logged = log_drift(report)
     return run_page(logged.run_id, logged.experiment_id)

@@ -42,7 +42,7 @@ def _table(report: DriftReport) -> Table:
     table.add_column("feature")
     table.add_column("index", justify="right")
     table.add_column("")
-    table.add_column("largest change: share of training rows → of decisions")
+    table.add_column("largest change of a share: training → decisions")
     for feature in report.ranked:
         verdict = Text(feature.verdict, style=_STYLES[feature.verdict])
         table.add_row(feature.name, f"{feature.psi:.3f}", verdict, _change(feature))
