@@ -11,7 +11,11 @@ import mlflow
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunStatus
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+)
 from mlflow.exceptions import MlflowException
 from pandas.errors import Pandas4Warning  # type: ignore[import-untyped]
 
@@ -78,6 +82,13 @@ def connect(settings: TrackingSettings | None = None) -> None:
             f"MLflow does not answer at {settings.tracking_uri}: start it (`gourmetgram up --with mlflow`, in Compose "
             "the service mlflow), or correct MLFLOW_TRACKING_URI."
         )
+
+
+def silence_client() -> None:
+    """Switch off what MLflow's client prints and logs besides errors: for programs that print lines of their own."""
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
 
 
 @contextmanager
