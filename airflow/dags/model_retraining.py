@@ -1,10 +1,10 @@
 """Daily DAG: a new model when the served images have drifted away from those that the model in use was trained on.
 
 `check_drift` compares the features of the last decisions with the training rows, and stores the result in MLflow
-(experiment `/Shared/gourmetgram-drift`). The other tasks run when a feature has drifted, when no model is in use, or when
-the run's parameter `force` is true. `train` logs a model of the newest snapshot. `register` runs only when no registered
-model is better on the same test rows. `publish` puts the model in use only when the gate finds it better than the served
-one on later images. `report` runs in any case, and says how it ended.
+(experiment `/Shared/gourmetgram-drift`). The next tasks run when a feature has drifted, when no model is in use, or
+when the parameter `force` is true. `train` logs a model of the newest snapshot. `register` runs only when no registered
+model is better on the same test rows. `publish` puts the model in use only when the gate finds it better than the
+served one on later images. `report` runs in any case, and says how it ended.
 
 The tasks hand each other ids. So a repeated task registers or publishes no model twice.
 """
@@ -87,9 +87,7 @@ def model_retraining() -> None:
         from model_training.lifecycle import retraining
 
         with no_retry_for_permanent_errors():
-            published = retraining.publish_trained(
-                retraining_stores(), retraining.TrainedModel(**trained), version
-            )
+            published = retraining.publish_trained(retraining_stores(), retraining.TrainedModel(**trained), version)
         return published.model_dump()
 
     @task(trigger_rule="none_failed")
@@ -105,7 +103,12 @@ def model_retraining() -> None:
         from model_training.lifecycle import retraining
 
         with no_retry_for_permanent_errors():
-            made = retraining.retraining_report(checked, trained, version, published)
+            made = retraining.retraining_report(
+                retraining.CheckedDrift(**checked),
+                retraining.TrainedModel(**trained) if trained else None,
+                version,
+                retraining.PublishOutcome(**published) if published else None,
+            )
             retraining.report_outcome(made)
         return made.model_dump()
 

@@ -8,10 +8,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from mlflow import MlflowClient
 from pydantic import BaseModel
+from pyiceberg.catalog import Catalog
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.drift.comparison import DriftReport, compare_features
@@ -232,6 +233,53 @@ def register_trained(trained: TrainedModel, tags: Tags) -> str:
     return str(version)
 
 
+def publish_trained(stores: Stores, trained: TrainedModel, version: str) -> PublishOutcome:
+    """Publish a registered version if the gate lets it pass, unless an earlier attempt published it.
+
+    Args:
+        stores: settings of the stores.
+        trained: the model.
+        version: its version in the registry.
+
+    Raises:
+        PermanentError: the scorer would refuse the model.
+        TransientError: a store or MLflow is away.
+    """
+    connect()
+    with stores.publisher() as publisher:
+        for found in publisher.versions():
+            if found.metadata.get("mlflow", {}).get("run_id") == trained.run_id:
+                return PublishOutcome(version=found.version, reason="An earlier attempt published it.")
+        uri = f"models:/{trained.model_name}/{version}"
+        with open_catalog(stores.iceberg) as catalog:
+            return _publish(publisher, catalog, uri)
+
+
+def _publish(publisher: ModelPublisher, catalog: Catalog, uri: str) -> PublishOutcome:
+    raise NotImplementedError
+
+
+def retraining_report(
+    drift: CheckedDrift,
+    trained: TrainedModel | None = None,
+    registered_version: str | None = None,
+    published: PublishOutcome | None = None,
+) -> RetrainingReport:
+    """Put the results of the steps together, with the outcome in a sentence; a step that was left out is None."""
+    if trained is None:
+        outcome = f"No training: {drift.reason}"
+    elif registered_version is None:
+        outcome = f"Trained, not registered: the registered model has a better F1 score than {trained.f1_score:.3f}."
+    elif published is None or published.version is None:
+        reason = published.reason if published else "The publication was left out."
+        outcome = f"Registered as version {registered_version}, not published: {reason}"
+    else:
+        outcome = f"Registered as version {registered_version}, in use as version {published.version}. {drift.reason}"
+    return RetrainingReport(
+        outcome=outcome, drift=drift, trained=trained, registered_version=registered_version, published=published
+    )
+
+
 def report_outcome(report: RetrainingReport) -> None:
     """Log the outcome, and note it at the drift check's run in MLflow.
 
@@ -242,3 +290,50 @@ def report_outcome(report: RetrainingReport) -> None:
     log.info("%s", report.outcome)
     with named_failures("The outcome of the retraining could not be stored"):
         MlflowClient().set_tag(report.drift.run_id, OUTCOME_TAG, report.outcome)
+
+
+def project_config(environment: str) -> ProjectConfig:
+    """Configuration of the moderation project in an environment.
+
+    Raises:
+        SettingsError: the environment is unknown.
+    """
+    return ProjectConfig.from_yaml(CONFIG_FILES["moderation"], environment)
+
+
+def job_tags(job_run_id: str) -> Tags:
+    """Tags of a model that a job trains. The job runs installed code, which does not know its commit."""
+    return Tags(git_sha="unknown", branch="unknown", run_id=job_run_id)
+
+
+def retrain(
+    stores: Stores,
+    config: ProjectConfig,
+    tags: Tags,
+    *,
+    hours: float = DEFAULT_HOURS,
+    force: bool = False,
+    experiment: str = EXPERIMENT,
+) -> RetrainingReport:
+    """Take all steps, one after the other; the DAG model_retraining takes the same as tasks.
+
+    Args:
+        stores: settings of the stores.
+        config: configuration of the moderation project.
+        tags: origin of the model.
+        hours: length of the window of decisions, which ends now.
+        force: True = train in any case; the gate still decides on the publication.
+        experiment: MLflow experiment of the drift checks.
+
+    Raises:
+        UnusableDataError: no model can be trained from the rows.
+        TransientError: a store or MLflow is away; steps that were taken stay.
+    """
+    report = retraining_report(check_drift(stores, hours=hours, force=force, experiment=experiment))
+    if report.drift.train:
+        trained = train_model(stores, config, tags)
+        version = register_trained(trained, tags) if trained.improved else None
+        published = publish_trained(stores, trained, version) if version else None
+        report = retraining_report(report.drift, trained, version, published)
+    report_outcome(report)
+    return report
