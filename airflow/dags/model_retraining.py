@@ -12,8 +12,8 @@ The tasks hand each other ids. So a repeated task registers or publishes no mode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.exceptions import AirflowSkipException
 from airflow.sdk import Param, dag, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 
 @dag(

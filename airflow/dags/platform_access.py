@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.exceptions import AirflowFailException
 from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowFailException
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.settings import IcebergSettings, PostgresSettings

@@ -5,14 +5,13 @@ its earlier attempt left: a version of the same run is not registered again, and
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mlflow import MlflowClient
 from pydantic import BaseModel
-from pyiceberg.catalog import Catalog
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.drift.comparison import DriftReport, compare_features
@@ -21,11 +20,13 @@ from gourmetgram.drift.served import DEFAULT_HOURS, TimeWindow
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.settings import ModelStoreSettings
+from gourmetgram.registry.publish import publish_registered
 from gourmetgram.settings import IcebergSettings, PostgresSettings
 from gourmetgram.training.dataset import open_training_table
 from model_training.lifecycle.basic_model import MODEL_NAME, BasicModel
 from model_training.lifecycle.config import CONFIG_FILES, ProjectConfig, Tags
 from model_training.lifecycle.drift_log import EXPERIMENT, log_drift
+from model_training.lifecycle.origin import current_branch, current_commit
 from model_training.lifecycle.registration import ALIAS, aliased_version, register_version
 from model_training.lifecycle.tracking import connect, named_failures, run_page
 
@@ -103,7 +104,7 @@ class PublishOutcome(BaseModel):
 
     Attributes:
         version: version that the scorer serves from now on; None when the gate refused the model.
-        reason: the gate's reason in a sentence.
+        reason: the gate's reason, as part of a sentence.
     """
 
     version: int | None
@@ -247,16 +248,20 @@ def publish_trained(stores: Stores, trained: TrainedModel, version: str) -> Publ
     """
     connect()
     with stores.publisher() as publisher:
-        for found in publisher.versions():
-            if found.metadata.get("mlflow", {}).get("run_id") == trained.run_id:
-                return PublishOutcome(version=found.version, reason="An earlier attempt published it.")
+        earlier = [each for each in publisher.versions() if _run_of(each.metadata) == trained.run_id]
+        # The gate is not asked again. When the earlier attempt's model is in use, `publish_registered` only tags it.
+        if earlier and not any(each.active for each in earlier):
+            return PublishOutcome(version=earlier[-1].version, reason="an earlier attempt published it")
         uri = f"models:/{trained.model_name}/{version}"
         with open_catalog(stores.iceberg) as catalog:
-            return _publish(publisher, catalog, uri)
+            found = publish_registered(MlflowClient(), publisher, catalog, uri)
+    reason = "an earlier attempt published it" if found.decision is None else found.decision.reason
+    return PublishOutcome(version=found.version, reason=reason)
 
 
-def _publish(publisher: ModelPublisher, catalog: Catalog, uri: str) -> PublishOutcome:
-    raise NotImplementedError
+def _run_of(metadata: Mapping[str, Any]) -> str | None:
+    lineage = metadata.get("mlflow")
+    return lineage.get("run_id") if isinstance(lineage, dict) else None
 
 
 def retraining_report(
@@ -271,10 +276,13 @@ def retraining_report(
     elif registered_version is None:
         outcome = f"Trained, not registered: the registered model has a better F1 score than {trained.f1_score:.3f}."
     elif published is None or published.version is None:
-        reason = published.reason if published else "The publication was left out."
-        outcome = f"Registered as version {registered_version}, not published: {reason}"
+        reason = published.reason if published else "the publication was left out"
+        outcome = f"Registered as version {registered_version}, not published: {reason}."
     else:
-        outcome = f"Registered as version {registered_version}, in use as version {published.version}. {drift.reason}"
+        outcome = (
+            f"Registered as version {registered_version}, in use as version {published.version}, because "
+            f"{published.reason}. The reason for the training: {drift.reason}"
+        )
     return RetrainingReport(
         outcome=outcome, drift=drift, trained=trained, registered_version=registered_version, published=published
     )
@@ -302,8 +310,8 @@ def project_config(environment: str) -> ProjectConfig:
 
 
 def job_tags(job_run_id: str) -> Tags:
-    """Tags of a model that a job trains. The job runs installed code, which does not know its commit."""
-    return Tags(git_sha="unknown", branch="unknown", run_id=job_run_id)
+    """Tags of a model that a job trains; the commit is `unknown` where the code is installed without its checkout."""
+    return Tags(git_sha=current_commit(), branch=current_branch(), run_id=job_run_id)
 
 
 def retrain(

@@ -16,8 +16,12 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import TransientError
 from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.models.artifacts import MODEL_NAME
+from gourmetgram.models.package import ModelPackage, digests
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.settings import ModelStoreSettings
+from gourmetgram.models.unpickling import load_artifact
+from gourmetgram.registry.publish import PUBLISHED_VERSION
 from gourmetgram.settings import IcebergSettings, ObjectStoreSettings, PostgresSettings
 from gourmetgram.training.run import train
 from gourmetgram_tools.local.airflow import AIRFLOW
@@ -28,6 +32,7 @@ from model_training.lifecycle.registration import ALIAS
 from model_training.lifecycle.retraining import OUTCOME_TAG, Stores, check_drift
 from tests.support.airflow_platform import AirflowPlatform
 from tests.support.drift import serve
+from tests.support.models import pickled
 from tests.support.own_stack import own_stack
 from tests.support.training_rows import synthetic_rows, write_rows
 from tests.support.waiting import wait_until
@@ -60,11 +65,11 @@ class Retraining:
         rows = [{**row, **values} for row in synthetic_rows(IMAGES, seed=7)]
         serve(self.variables["DATABASE_URL"], rows, datetime.now(UTC))
 
-    def run(self, **conf: Any) -> RunState:
-        """A run to its end, whatever it is."""
-        run_id, _done = self.airflow.run(DAG, "--conf", orjson.dumps(conf).decode())
+    def newest(self) -> RunState:
+        """The newest run, after the end of all."""
         self.airflow.wait_idle()
-        return self.airflow.client.state(DAG, run_id)
+        run = self.airflow.get(f"dags/{DAG}/dagRuns", order_by="-run_after", limit=1)["dag_runs"][0]
+        return self.airflow.client.state(DAG, run["dag_run_id"])
 
     def result(self, state: RunState, task_id: str) -> dict[str, Any]:
         """What a task left for the others."""
@@ -83,7 +88,7 @@ class Retraining:
 
 @pytest.fixture(scope="module", name="retraining")
 def retraining_fixture() -> Iterator[Retraining]:
-    """The lab's model is in use, trained on the only snapshot; nothing was decided yet; the scheduled run is over."""
+    """A poor model is in use, trained on the only snapshot; decisions on images of the same kind."""
     with own_stack("retraining-test") as stack:
         stack.up(services=(*AIRFLOW, MLFLOW))
         variables = stack.environment()
@@ -91,9 +96,19 @@ def retraining_fixture() -> Iterator[Retraining]:
         publisher = ModelPublisher(ObjectStoreSettings.load(variables), store.model_bucket, store.model_prefix)
         with AirflowPlatform.connect(stack) as airflow, open_catalog(IcebergSettings.load(variables)) as catalog:
             write_rows(catalog, synthetic_rows(IMAGES))
-            publisher.publish(train(catalog, version=1, passes=1).package)
-            yield Retraining(airflow, catalog, publisher)
+            publisher.publish(contrary(train(catalog, version=1, passes=1).package))
+            found = Retraining(airflow, catalog, publisher)
+            found.decide()
+            yield found
         publisher.close()
+
+
+def contrary(package: ModelPackage) -> ModelPackage:
+    """The same model, with the opposite opinion of each image: any other one is better."""
+    model = load_artifact(package.files[MODEL_NAME])
+    model.coef_ *= -1
+    files = {**package.files, MODEL_NAME: pickled(model)}
+    return ModelPackage(files, {**package.metadata, "sha256": digests(files)})
 
 
 def states(state: RunState) -> dict[str, str | None]:
@@ -115,14 +130,94 @@ def test_the_dag_is_paused_daily_and_explains_its_parameters(retraining: Retrain
 
 
 def test_without_drift_the_run_is_green_and_nothing_is_trained(retraining: Retraining) -> None:
-    retraining.decide()
-    state = retraining.run()
+    # Unpausing starts the newest scheduled run.
+    retraining.airflow.rest.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False}).raise_for_status()
+    wait_until(lambda: retraining.airflow.get(f"dags/{DAG}/dagRuns")["dag_runs"], 120, "the scheduled run")
+    state = retraining.newest()
     skipped = dict.fromkeys(("train", "register", "publish"), "skipped")
     assert (state.state, states(state)) == ("success", {"check_drift": "success", **skipped, "report": "success"})
     outcome = retraining.result(state, "report")["outcome"]
     assert outcome.startswith("No training: No feature drifted: ")
-    newest = retraining.checks()[0]
-    assert newest.data.tags[OUTCOME_TAG] == outcome
-    assert newest.data.metrics["psi_max"] < 0.2
-    assert retraining.versions() == []
-    assert retraining.publisher.active_version() == 1
+    (check,) = retraining.checks()
+    assert check.data.tags[OUTCOME_TAG] == outcome
+    assert check.data.metrics["psi_max"] < 0.2
+    assert (retraining.versions(), retraining.publisher.active_version()) == ([], 1)
+
+
+def test_drift_leads_to_a_model_that_is_registered_and_put_in_use(retraining: Retraining) -> None:
+    retraining.decide(category="Soup", caption_length=90)
+    later = [{**row, "category": "Soup", "caption_length": 90} for row in synthetic_rows(IMAGES, seed=5)]
+    snapshot = write_rows(retraining.catalog, [{**row, "image_id": f"1{row['image_id'][1:]}"} for row in later])
+    done = retraining.airflow.dags("trigger", DAG, "--wait", "--conf", '{"hours": 48}')
+    assert done.returncode == 0, done.stdout + done.stderr
+    state = retraining.newest()
+    assert states(state) == dict.fromkeys(TASKS, "success")
+    report = retraining.result(state, "report")
+    assert set(report["drift"]["drifted"]) == {"category", "caption_length"}
+    assert report["outcome"].startswith("Registered as version 1, in use as version 2, because average precision ")
+    assert (report["registered_version"], report["published"]["version"]) == ("1", 2)
+    served = retraining.publisher.read_active().metadata
+    run_id = report["trained"]["run_id"]
+    assert (served["version"], served["snapshot_id"], served["mlflow"]["run_id"]) == (2, str(snapshot), run_id)
+    version = retraining.client.get_model_version_by_alias(NAME, ALIAS)
+    assert (version.version, version.run_id, version.tags[PUBLISHED_VERSION]) == ("1", run_id, "2")
+    assert retraining.client.get_run(run_id).data.tags["run_id"] == state.run_id
+    assert retraining.checks()[0].data.tags[OUTCOME_TAG] == report["outcome"]
+
+
+def test_repeated_tasks_register_and_publish_nothing_twice(retraining: Retraining) -> None:
+    before = retraining.newest()
+    clear = {
+        "dry_run": False,
+        "dag_run_id": before.run_id,
+        "task_ids": ["register", "publish", "report"],
+        "only_failed": False,
+        "reset_dag_runs": True,
+    }
+    retraining.airflow.rest.post(f"/api/v2/dags/{DAG}/clearTaskInstances", json=clear).raise_for_status()
+    state = retraining.airflow.client.wait(DAG, before.run_id, 120)
+    assert states(state) == dict.fromkeys(TASKS, "success")
+    assert retraining.result(state, "publish") == {"version": 2, "reason": "an earlier attempt published it"}
+    assert retraining.versions() == ["1"]
+    assert [each.version for each in retraining.publisher.versions()] == [1, 2]
+
+
+def test_while_mlflow_is_away_a_task_waits_for_its_retry_and_the_gate_keeps_an_equal_model_out(
+    retraining: Retraining,
+) -> None:
+    stack = retraining.airflow.stack
+    stack.stop(MLFLOW)
+    try:
+        run_id = retraining.airflow.client.trigger(DAG, {"force": True})
+
+        def retries() -> bool:
+            return states(retraining.airflow.client.state(DAG, run_id)).get("check_drift") == "up_for_retry"
+
+        wait_until(retries, 120, "a failed attempt of check_drift")
+    finally:
+        stack.start(MLFLOW)
+    path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/check_drift/logs/1"
+    assert "MLflow does not answer at http://127.0.0.1:" in str(retraining.airflow.get(path))
+    state = retraining.airflow.client.wait(DAG, run_id, 240)
+    assert states(state) == dict.fromkeys(TASKS, "success")
+    report = retraining.result(state, "report")
+    # The same rows give the same model.
+    assert report["drift"]["reason"].startswith("The run asks for it (force). ")
+    assert report["outcome"].startswith("Registered as version 2, not published: average precision ")
+    assert "is equal, and log-loss " in report["outcome"]
+    assert (retraining.versions(), retraining.publisher.active_version()) == (["2", "1"], 2)
+
+
+def test_an_object_store_that_is_away_is_named(retraining: Retraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, stack = retraining.variables, retraining.airflow.stack
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", variables["MLFLOW_TRACKING_URI"])
+    settings = (PostgresSettings, IcebergSettings, ModelStoreSettings)
+    stores = Stores(*(each.load(variables) for each in settings))  # type: ignore[arg-type]
+    stack.stop("minio")
+    try:
+        with pytest.raises(
+            TransientError, match=r"s3://gourmetgram-datalake/models/moderation/metadata\.json could not"
+        ):
+            check_drift(stores)
+    finally:
+        stack.start("minio")
