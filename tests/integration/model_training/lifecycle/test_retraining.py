@@ -18,11 +18,13 @@ from model_training.lifecycle.drift_log import EXPERIMENT
 from model_training.lifecycle.registration import ALIAS
 from model_training.lifecycle.retraining import (
     OUTCOME_TAG,
+    PublishOutcome,
     Stores,
     TrainedModel,
     check_drift,
     job_tags,
     project_config,
+    publish_trained,
     register_trained,
     retrain,
     train_model,
@@ -174,3 +176,51 @@ def test_a_table_without_rows_and_an_mlflow_that_is_away_are_named(
     ):
         with pytest.raises(TransientError, match=r"MLflow does not answer at http://127\.0\.0\.1:1: start it"):
             step()
+
+
+def test_a_better_model_is_put_in_use_once_and_an_equal_one_is_not(
+    stores: Stores,
+    catalog: Catalog,
+    publisher: ModelPublisher,
+    config: ProjectConfig,
+    experiment: str,
+    client: MlflowClient,
+) -> None:
+    write_rows(catalog, synthetic_rows(IMAGES))
+    report = retrain(stores, config, TAGS, experiment=experiment)
+    assert report.drift.reason == "No model is in use."
+    assert report.trained is not None
+    assert report.outcome.startswith("Registered as version 1, in use as version 1, because average precision ")
+    assert publisher.read_active().metadata["mlflow"]["run_id"] == report.trained.run_id
+    assert client.get_run(report.drift.run_id).data.tags[OUTCOME_TAG] == report.outcome
+    # A repetition after a crash, also when people went back to another model since.
+    again = publish_trained(stores, report.trained, "1")
+    assert again == PublishOutcome(version=1, reason="an earlier attempt published it")
+    other = train(catalog, version=1, passes=1)
+    publisher.publish(other.package)
+    assert publish_trained(stores, report.trained, "1") == again
+    assert (publisher.active_version(), len(publisher.versions())) == (2, 2)
+    publisher.activate(1)
+
+    forced = retrain(stores, config, TAGS, force=True, experiment=experiment)
+    assert forced.outcome.startswith("Registered as version 2, not published: average precision ")
+    assert publisher.active_version() == 1
+    assert sorted(versions(client, config)) == ["1", "2"]
+
+
+# The poor model flags nothing.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@pytest.mark.usefixtures("in_use")
+def test_a_model_that_is_worse_than_the_registered_one_is_not_registered(
+    stores: Stores, config: ProjectConfig, experiment: str, client: MlflowClient
+) -> None:
+    good = train_model(stores, config, TAGS)
+    register_trained(good, TAGS)
+    poor = config.model_copy(update={"parameters": {"n_estimators": 1, "max_depth": 1, "learning_rate": 0.0001}})
+    report = retrain(stores, poor, TAGS, force=True, experiment=experiment)
+    assert report.trained is not None
+    assert not report.trained.improved
+    assert report.outcome == (
+        f"Trained, not registered: the registered model has a better F1 score than {report.trained.f1_score:.3f}."
+    )
+    assert versions(client, config) == ["1"]
