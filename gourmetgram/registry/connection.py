@@ -1,16 +1,27 @@
 """The connection to MLflow: its addresses, and its failures as sentences."""
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-import mlflow
 import requests
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+)
 from mlflow.exceptions import MlflowException
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import Settings
+
+with warnings.catch_warnings():
+    # MLflow 3.17 warns of a type hint in its own classes while it is imported.
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+    import mlflow
+    import mlflow.pyfunc
 
 _ANSWER_S: Final = 5
 # The waits between five attempts add up to about half a minute, in which a restarted server is back. MLflow's own
@@ -66,6 +77,24 @@ def connect(settings: TrackingSettings | None = None) -> None:
             f"MLflow does not answer at {settings.tracking_uri}: start it (`gourmetgram up --with mlflow`, in Compose "
             "the service mlflow), or correct MLFLOW_TRACKING_URI."
         )
+
+
+def silence_client() -> None:
+    """Switch off what MLflow's client prints and logs besides errors: for programs that print lines of their own."""
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+
+
+def run_page(run_id: str, experiment_id: str, address: str | None = None) -> str:
+    """Address of a run's page.
+
+    Args:
+        run_id: the run.
+        experiment_id: its experiment.
+        address: address of MLflow; None = the one of `connect`.
+    """
+    return f"{(address or mlflow.get_tracking_uri()).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 @contextmanager
