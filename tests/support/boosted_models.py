@@ -30,7 +30,7 @@ def labels(rows: pd.DataFrame, seed: int = 2) -> "pd.Series[int]":
 def fitted(rows: pd.DataFrame, target: "pd.Series[int]", **parameters: Any) -> Pipeline:
     """A fitted pipeline; parameters are LightGBM's."""
     encoder = ("cat", CatToIntTransformer(), ["category"])
-    settings = {"n_estimators": 50, "max_depth": 6, "verbose": -1, "random_state": 42, **parameters}
+    settings = {"n_estimators": 50, "max_depth": 6, "verbose": -1, "random_state": 42, "n_jobs": 1, **parameters}
     pipeline = Pipeline(
         [
             ("preprocessor", ColumnTransformer([encoder], remainder="passthrough")),

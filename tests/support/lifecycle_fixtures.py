@@ -17,8 +17,8 @@ TAGS = Tags(git_sha="abcd12345", branch="main")
 RegisterSgd = Callable[..., RegisteredRun]
 
 
-@pytest.fixture
-def registry(mlflow_stack: Stack) -> MlflowClient:
+@pytest.fixture(name="registry")
+def registry_fixture(mlflow_stack: Stack) -> MlflowClient:
     """A client of the test stack's registry, with which the process is connected."""
     silence_client()
     connect(TrackingSettings.load(mlflow_stack.environment()))
@@ -34,7 +34,7 @@ def moderation_config(unique_name: UniqueName) -> ProjectConfig:
         update={
             "catalog_name": own,
             "experiment_name_basic": f"/Shared/{own}-basic",
-            "parameters": {**config.parameters, "n_estimators": 60, "learning_rate": 0.1},
+            "parameters": {**config.parameters, "n_estimators": 60, "learning_rate": 0.1, "n_jobs": 1},
         }
     )
 

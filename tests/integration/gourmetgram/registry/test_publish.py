@@ -8,6 +8,7 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow.pyfunc.model import PythonModel
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError, TransientError
@@ -99,6 +100,7 @@ def test_the_sgd_model_is_registered_as_an_equal_pipeline_with_its_figures_and_d
     assert run.data.params["train_data_version"] == str(snapshot)
     assert run.data.metrics["average_precision"] == package.metadata["metrics"]["model"]["average_precision"]
     assert run.data.metrics["heuristic_log_loss"] == package.metadata["metrics"]["heuristic"]["log_loss"]
+    assert run.inputs is not None
     inputs = {each.tags[0].value: each.dataset for each in run.inputs.dataset_inputs}
     assert set(inputs) == {"training", "testing"}
     assert inputs["training"].digest.startswith(f"{snapshot}-")
@@ -177,9 +179,11 @@ def test_two_publications_at_once_get_numbers_of_their_own(
     settings = ObjectStoreSettings.load(lake_environment)
     others = [ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"]) for _ in uris]
     with ThreadPoolExecutor(2) as pool:
-        done = list(
-            pool.map(lambda pair: publish_registered(registry, pair[0], catalog, pair[1], "both"), zip(others, uris))
-        )
+        waiting = [
+            pool.submit(publish_registered, registry, other, catalog, uri, "both")
+            for other, uri in zip(others, uris, strict=True)
+        ]
+        done = [each.result() for each in waiting]
     assert sorted(each.version or 0 for each in done) == [1, 2]
     for each in done:
         assert publisher.read_version(each.version or 0).files == each.package.files
@@ -190,7 +194,7 @@ def test_two_publications_at_once_get_numbers_of_their_own(
         other.close()
 
 
-class Wrapper(mlflow.pyfunc.PythonModel):
+class Wrapper(PythonModel):  # type: ignore[misc]
     """A model that contains another one."""
 
     def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
@@ -239,7 +243,7 @@ def test_a_model_that_cannot_be_served_is_named_with_the_remedy(
 def test_a_registry_that_is_away_is_named(registry: MlflowClient) -> None:
     address = mlflow.get_tracking_uri()
     try:
-        with pytest.raises(TransientError, match="MLflow does not answer at http://127.0.0.1:1: start it"):
+        with pytest.raises(TransientError, match=r"MLflow does not answer at http://127\.0\.0\.1:1: start it"):
             connect(TrackingSettings(mlflow_tracking_uri="http://127.0.0.1:1"))
     finally:
         connect(TrackingSettings(mlflow_tracking_uri=address))
