@@ -5,9 +5,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from http.client import HTTPException
+from typing import Annotated, Final
+from urllib.request import urlopen
 
-import requests
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
@@ -15,6 +16,7 @@ from mlflow.environment_variables import (
 )
 from mlflow.exceptions import MlflowException
 from pandas.errors import Pandas4Warning  # type: ignore[import-untyped]
+from pydantic import Field
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.moments import to_us
@@ -52,7 +54,7 @@ _REFUSED: Final = {
 class TrackingSettings(Settings):
     """Addresses of MLflow."""
 
-    mlflow_tracking_uri: str = "http://localhost:5000"
+    mlflow_tracking_uri: Annotated[str, Field(pattern="^https?://")] = "http://localhost:5000"
     """URL of the tracking server and model registry."""
     profile: str | None = None
     """Profile of a Databricks workspace, which is then used instead."""
@@ -109,7 +111,7 @@ def named_failures(task: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, requests.RequestException) as error:
+    except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         code = getattr(error, "error_code", "")
         if code in _REFUSED:
@@ -191,7 +193,7 @@ def quiet_mlflow() -> Iterator[None]:
 def _fail(run_id: str) -> None:
     try:
         mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
-    except (MlflowException, requests.RequestException):
+    except (MlflowException, OSError):
         log.warning(
             "Run %s stays RUNNING, because MLflow is away: a training after %d minutes marks it as FAILED",
             run_id,
@@ -200,6 +202,9 @@ def _fail(run_id: str) -> None:
 
 
 def _answers(address: str) -> bool:
-    with suppress(requests.RequestException):
-        return requests.get(f"{address.rstrip('/')}/health", timeout=_ANSWER_S).ok
+    with (
+        suppress(OSError, HTTPException),
+        urlopen(f"{address.rstrip('/')}/health", timeout=_ANSWER_S) as answer,  # noqa: S310 - the settings allow HTTP only
+    ):
+        return bool(answer.status == 200)
     return False
