@@ -4,15 +4,17 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from http.client import HTTPException
+from typing import Annotated, Final
+from urllib.request import urlopen
 
-import requests
 from mlflow.environment_variables import (
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
 )
 from mlflow.exceptions import MlflowException
+from pydantic import Field
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import Settings
@@ -42,7 +44,7 @@ _REFUSED: Final = {
 class TrackingSettings(Settings):
     """Addresses of MLflow."""
 
-    mlflow_tracking_uri: str = "http://localhost:5000"
+    mlflow_tracking_uri: Annotated[str, Field(pattern="^https?://")] = "http://localhost:5000"
     """URL of the tracking server and model registry."""
     profile: str | None = None
     """Profile of a Databricks workspace, which is then used instead."""
@@ -110,7 +112,7 @@ def named_failures(task: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, requests.RequestException) as error:
+    except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         code = getattr(error, "error_code", "")
         if code in _REFUSED:
@@ -127,6 +129,9 @@ def named_failures(task: str) -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    with suppress(requests.RequestException):
-        return requests.get(f"{address.rstrip('/')}/health", timeout=_ANSWER_S).ok
+    with (
+        suppress(OSError, HTTPException),
+        urlopen(f"{address.rstrip('/')}/health", timeout=_ANSWER_S) as answer,  # noqa: S310 - the settings allow HTTP only
+    ):
+        return bool(answer.status == 200)
     return False

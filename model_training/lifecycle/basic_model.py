@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score
 from sklearn.pipeline import Pipeline
 
 from gourmetgram.errors import PermanentError
+from gourmetgram.features.definition import UNKNOWN_CATEGORY
 from gourmetgram.training.survey import HorizonChoice
 from model_training.lifecycle.config import ProjectConfig, Tags
 from model_training.lifecycle.data import TESTING, TRAINING, ProjectData, load_project
@@ -102,7 +103,9 @@ class BasicModel:
 
     def prepare_features(self) -> None:
         """Build the pipeline: codes for the text columns, which come first, then the numbers, then the classifier."""
-        encoder = ("cat", CatToIntTransformer(), self.config.cat_features)
+        # Unknown stands for every category that the scorer does not know, so it is no category of its own.
+        missing = UNKNOWN_CATEGORY if self.config.project == "moderation" else None
+        encoder = ("cat", CatToIntTransformer(missing), self.config.cat_features)
         self.pipeline = Pipeline(
             [
                 ("preprocessor", ColumnTransformer([encoder], remainder="passthrough")),
