@@ -18,12 +18,13 @@ MAX_DEPTH: Final = 64
 
 NO_NODE: Final = -1
 """In `left`, `right` and `feature` of a leaf."""
-UNKNOWN_CODE: Final = -1
+UNSEEN_CODE: Final = -1
 """Code of a category that the training rows did not have."""
 CATEGORY_INPUT: Final = len(NUMERIC_FEATURES)
 """Number of the category's code among the inputs of a node: 0-17 are the numeric features, 18 is the code."""
 
 _INPUTS: Final = CATEGORY_INPUT + 1
+_CODES: Final = len(CATEGORIES) + 1
 _KINDS: Final = {
     "feature": np.dtype(np.int32),
     "threshold": np.dtype(np.float64),
@@ -56,7 +57,8 @@ class TreeEnsemble:
         right: number of the right child, likewise.
         value: value of each leaf, in log-odds, shape (nodes,); 0 in an inner node.
         roots: number of each tree's root, shape (trees,).
-        category_codes: code of each of the eleven categories, shape (11,); -1 for an unseen one.
+        category_codes: code of each of the eleven categories and of none of them (`Unknown`), shape (12,); -1 for one
+            that the training rows did not have.
 
     Raises:
         TreeError: the arrays are no forest of trees, or larger than the limits of this module.
@@ -101,7 +103,8 @@ class TreeEnsemble:
         self._children = np.where(inner[:, None], children, numbers[:, None]).astype(np.intp).ravel()
         self._value = arrays["value"]
         self._roots = arrays["roots"].astype(np.intp)
-        self._code_offsets = arrays["category_codes"] - float(UNKNOWN_CODE)
+        self._unknown = float(arrays["category_codes"][-1])
+        self._code_offsets = arrays["category_codes"][:-1] - self._unknown
 
     @property
     def trees(self) -> int:
@@ -137,8 +140,8 @@ class TreeEnsemble:
     def _log_odds(self, columns: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         inputs = np.empty((len(columns), _INPUTS))
         inputs[:, :CATEGORY_INPUT] = columns[:, :CATEGORY_INPUT]
-        # One of eleven columns is 1, or none: the sum is the code, or the code of an unknown category.
-        inputs[:, CATEGORY_INPUT] = columns[:, CATEGORY_INPUT:] @ self._code_offsets + UNKNOWN_CODE
+        # One of eleven columns is 1, or none: the sum is the code of that category, or the code of none of them.
+        inputs[:, CATEGORY_INPUT] = columns[:, CATEGORY_INPUT:] @ self._code_offsets + self._unknown
         row_starts = np.arange(0, inputs.size, _INPUTS)[:, None]
         flat, nodes = inputs.ravel(), np.broadcast_to(self._roots, (len(columns), self.trees))
         for _ in range(self.depth):
@@ -162,8 +165,8 @@ def _copies(state: object) -> dict[str, NDArray[Any]]:
     for name in _OF_NODES:
         if len(state[name]) != nodes:
             raise TreeError(f"'{name}' has {len(state[name])} values for {nodes} nodes")
-    if len(state["category_codes"]) != len(CATEGORIES):
-        raise TreeError(f"'category_codes' has {len(state['category_codes'])} values, not {len(CATEGORIES)}")
+    if len(state["category_codes"]) != _CODES:
+        raise TreeError(f"'category_codes' has {len(state['category_codes'])} values, not {_CODES}")
     return {name: state[name].astype(kind, copy=True) for name, kind in _KINDS.items()}
 
 
@@ -172,7 +175,7 @@ def _check_nodes(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     for name in ("threshold", "value"):
         if not np.isfinite(arrays[name]).all():
             raise TreeError(f"'{name}' has a value that is not finite")
-    if arrays["category_codes"].min() < UNKNOWN_CODE or arrays["category_codes"].max() > MAX_NODES:
+    if arrays["category_codes"].min() < UNSEEN_CODE or arrays["category_codes"].max() > MAX_NODES:
         raise TreeError("'category_codes' has a code below -1, or one that is far too large")
     feature, left, right, roots = (arrays[name] for name in ("feature", "left", "right", "roots"))
     nodes = len(feature)

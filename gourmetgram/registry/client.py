@@ -5,21 +5,21 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import mlflow
 import orjson
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import get_model_info
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.models.artifacts import ARTIFACT_NAMES, METADATA_NAME
 from gourmetgram.models.package import ModelPackage, read_package
+from gourmetgram.registry.address import parse_address
 from gourmetgram.registry.connection import named_failures
 
 SERVING_FOLDER: Final = "serving"
 """Folder of a run's artifacts with the four files that the scorer reads."""
 
-_ADDRESS: Final = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 _LOGGED_MODEL: Final = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")
 _ABSENT: Final = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _INVALID: Final = "INVALID_PARAMETER_VALUE"
@@ -71,14 +71,13 @@ def resolve(client: MlflowClient, uri: str) -> RegisteredModel:
         PermanentError: the text is no such address, or the name, the alias or the version does not exist.
         TransientError: MLflow is away.
     """
-    parts = _ADDRESS.fullmatch(uri)
-    if parts is None:
-        raise PermanentError(f"'{uri}' is no address of a registered model: give models:/NAME@ALIAS or models:/NAME/3.")
-    name, alias, version = parts["name"], parts["alias"], parts["version"]
+    name, alias, version = parse_address(uri)
     with named_failures(f"{uri} could not be resolved"):
         try:
             found = (
-                client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
+                client.get_model_version_by_alias(name, alias)
+                if alias
+                else client.get_model_version(name, str(version))
             )
         except MlflowException as error:
             if error.error_code not in {*_ABSENT, _INVALID}:
@@ -150,7 +149,7 @@ def _no_files(client: MlflowClient, registered: RegisteredModel, missing: list[s
 
 def _base_of(client: MlflowClient, registered: RegisteredModel) -> str | None:
     """Address of the registered model that a wrapper contains; None for another model."""
-    flavors: dict[str, Any] = get_model_info(f"models:/{registered.name}/{registered.version}").flavors
+    flavors: dict[str, Any] = mlflow.models.get_model_info(f"models:/{registered.name}/{registered.version}").flavors
     artifacts = flavors.get("python_function", {}).get("artifacts") or {}
     for each in artifacts.values():
         found = _LOGGED_MODEL.fullmatch(str(each.get("uri", "")))

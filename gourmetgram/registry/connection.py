@@ -1,16 +1,29 @@
 """The connection to MLflow: its addresses, and its failures as sentences."""
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from http.client import HTTPException
+from typing import Annotated, Final
+from urllib.request import urlopen
 
-import mlflow
-import requests
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+)
 from mlflow.exceptions import MlflowException
+from pydantic import Field
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import Settings
+
+with warnings.catch_warnings():
+    # MLflow 3.17 warns of a type hint in its own classes while it is imported.
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
+    import mlflow
+    import mlflow.pyfunc
 
 _ANSWER_S: Final = 5
 # The waits between five attempts add up to about half a minute, in which a restarted server is back. MLflow's own
@@ -31,7 +44,7 @@ _REFUSED: Final = {
 class TrackingSettings(Settings):
     """Addresses of MLflow."""
 
-    mlflow_tracking_uri: str = "http://localhost:5000"
+    mlflow_tracking_uri: Annotated[str, Field(pattern="^https?://")] = "http://localhost:5000"
     """URL of the tracking server and model registry."""
     profile: str | None = None
     """Profile of a Databricks workspace, which is then used instead."""
@@ -68,6 +81,24 @@ def connect(settings: TrackingSettings | None = None) -> None:
         )
 
 
+def silence_client() -> None:
+    """Switch off what MLflow's client prints and logs besides errors: for programs that print lines of their own."""
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call]
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+
+
+def run_page(run_id: str, experiment_id: str, address: str | None = None) -> str:
+    """Address of a run's page.
+
+    Args:
+        run_id: the run.
+        experiment_id: its experiment.
+        address: address of MLflow; None = the one of `connect`.
+    """
+    return f"{(address or mlflow.get_tracking_uri()).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
 @contextmanager
 def named_failures(task: str) -> Iterator[None]:
     """Turn MLflow's errors into the platform's errors.
@@ -81,7 +112,7 @@ def named_failures(task: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, requests.RequestException) as error:
+    except (MlflowException, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         code = getattr(error, "error_code", "")
         if code in _REFUSED:
@@ -98,6 +129,9 @@ def named_failures(task: str) -> Iterator[None]:
 
 
 def _answers(address: str) -> bool:
-    with suppress(requests.RequestException):
-        return requests.get(f"{address.rstrip('/')}/health", timeout=_ANSWER_S).ok
+    with (
+        suppress(OSError, HTTPException),
+        urlopen(f"{address.rstrip('/')}/health", timeout=_ANSWER_S) as answer,  # noqa: S310 - the settings allow HTTP only
+    ):
+        return bool(answer.status == 200)
     return False

@@ -157,5 +157,3 @@ def _words(figure: str, mine: float, theirs: float) -> str:
 def _figures(metrics: Metrics) -> dict[str, object]:
     """The figures without the bins of the calibration."""
     return {name: value for name, value in metrics.document().items() if name != "calibration"}
-
-

@@ -128,4 +128,3 @@ def _tag(client: MlflowClient, registered: RegisteredModel, package: ModelPackag
     if "forced" in package.metadata:
         tags[FORCED] = str(package.metadata["forced"])
     tag_version(client, registered, tags)
-

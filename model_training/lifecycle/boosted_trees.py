@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import CATEGORIES, NUMERIC_FEATURES, UNKNOWN_CATEGORY
-from gourmetgram.models.trees import CATEGORY_INPUT, NO_NODE, UNKNOWN_CODE, TreeEnsemble, TreeError
+from gourmetgram.models.trees import CATEGORY_INPUT, NO_NODE, TreeEnsemble, TreeError
 
 OBJECTIVE: Final = "binary sigmoid:1"
 """The only objective whose sum of leaf values is the log-odds of class 1."""
@@ -30,7 +30,7 @@ class _Preprocessing(NamedTuple):
 
     Attributes:
         inputs: for each of its output columns the input of `TreeEnsemble`: 0-17 a numeric feature, 18 the code.
-        codes: code of each of the eleven categories.
+        codes: code of each of the eleven categories, and of `Unknown`.
     """
 
     inputs: NDArray[np.int32]
@@ -53,8 +53,10 @@ def tree_ensemble(pipeline: Pipeline) -> TreeEnsemble:
             are not 0 and 1, or the preprocessor changes a numeric feature.
     """
     classifier: LGBMClassifier = pipeline.named_steps["regressor"]
-    if list(classifier.classes_) != [0, 1]:
-        raise UnservableModelError(f"The model's classes are {list(classifier.classes_)}: only 0 and 1 can be served.")
+    if classifier.classes_.tolist() != [0, 1]:
+        raise UnservableModelError(
+            f"The model's classes are {classifier.classes_.tolist()}: only 0 and 1 can be served."
+        )
     preprocessing = _preprocessing_of(pipeline.named_steps["preprocessor"])
     return convert(classifier.booster_.dump_model(), preprocessing.inputs, preprocessing.codes)
 
@@ -65,7 +67,7 @@ def convert(dump: Mapping[str, Any], inputs: NDArray[np.int32], codes: NDArray[n
     Args:
         dump: output of LightGBM's `dump_model`. Thresholds and leaf values in it are exact.
         inputs: input of `TreeEnsemble` for each column of the booster.
-        codes: code of each of the eleven categories.
+        codes: code of each of the eleven categories, and of `Unknown`.
 
     Raises:
         UnservableModelError: see `tree_ensemble`.
@@ -146,9 +148,9 @@ def _preprocessing_of(preprocessor: Any) -> _Preprocessing:  # noqa: ANN401 - an
     if sorted(sources) != list(range(CATEGORY_INPUT + 1)):
         raise UnservableModelError("The model's preprocessor changes or repeats a numeric feature: pass them through.")
     codes = columns[sources.index(CATEGORY_INPUT)]
-    if codes[-1] != UNKNOWN_CODE or not np.array_equal(codes, np.round(codes)):
-        raise UnservableModelError(f"The model's code of an unknown category is {codes[-1]}, not {UNKNOWN_CODE}.")
-    return _Preprocessing(np.array(sources, dtype=np.int32), codes[:-1].astype(np.int32))
+    if not np.array_equal(codes, np.round(codes)):
+        raise UnservableModelError("The model's codes of the categories are no whole numbers: use CatToIntTransformer.")
+    return _Preprocessing(np.array(sources, dtype=np.int32), codes.astype(np.int32))
 
 
 def _sources(columns: NDArray[np.float64]) -> Iterator[int]:

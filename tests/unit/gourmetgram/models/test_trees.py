@@ -34,8 +34,8 @@ def two_trees() -> Arrays:
         "right": np.array([2, -1, 4, -1, -1, 7, -1, -1], i),
         "value": np.array([0, -1, 0, 2, 3, 0, 0.25, 0.5], f),
         "roots": np.array([0, 5], i),
-        # Soup has the code 5; Bread was not seen in training.
-        "category_codes": np.array([-1, 0, 1, 2, 3, 4, 6, 7, 8, 5, 9], i),
+        # Soup has the code 5, a vector without a category 3; Bread was not seen in training.
+        "category_codes": np.array([-1, 0, 1, 2, 4, 6, 7, 8, 9, 5, 10, 3], i),
     }
 
 
@@ -150,7 +150,7 @@ HOSTILE: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "an infinite threshold": (changed("threshold", 0, np.inf), "'threshold' has a value that is not finite"),
     "a value that is no number": (changed("value", 1, np.nan), "'value' has a value that is not finite"),
     "a code below -1": (changed("category_codes", 0, -2), "'category_codes' has a code below -1"),
-    "too few codes": (replaced("category_codes", np.zeros(10, INT)), "'category_codes' has 10 values, not 11"),
+    "too few codes": (replaced("category_codes", np.zeros(11, INT)), "'category_codes' has 11 values, not 12"),
     "a short array": (replaced("value", np.zeros(7)), "'value' has 7 values for 8 nodes"),
     "a long array": (replaced("threshold", np.zeros(9)), "'threshold' has 9 values for 8 nodes"),
     "no node": (replaced("feature", np.zeros(0, INT)), "2 trees with 0 nodes"),
