@@ -3,7 +3,7 @@
 import contextlib
 import io
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 import mlflow
 from mlflow import MlflowClient
@@ -43,7 +43,7 @@ def register_version(model_uri: str, name: str, tags: dict[str, str]) -> str:
     client = MlflowClient()
     try:
         with named_failures(f"Version {version} of {name} did not get the alias {ALIAS}"):
-            _move_alias(client, name)
+            move_alias(RegisteredVersions(client, name))
     except PlatformError:
         _remove(client, name, version)
         raise
@@ -65,20 +65,47 @@ def aliased_version(name: str) -> ModelVersion | None:
             raise
 
 
-def _move_alias(client: MlflowClient, name: str) -> None:
+class Versions(Protocol):
+    """Versions of one registered name."""
+
+    def newest_version(self) -> int:
+        """Highest number of a version."""
+
+    def set_alias(self, version: int) -> None:
+        """Put the alias on a version."""
+
+
+class RegisteredVersions:
+    """Versions of one name in MLflow's registry.
+
+    Args:
+        client: MLflow's client.
+        name: registered name.
+    """
+
+    def __init__(self, client: MlflowClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def newest_version(self) -> int:
+        """Highest number of a version."""
+        return max(int(each.version) for each in self._client.search_model_versions(f"name = '{self._name}'"))
+
+    def set_alias(self, version: int) -> None:
+        """Put the alias on a version."""
+        self._client.set_registered_model_alias(self._name, ALIAS, str(version))
+
+
+def move_alias(versions: Versions) -> None:
     """Put the alias on the newest version.
 
     Each registration looks again after it moved the alias. So the last one to move it has seen every version that was
     registered before, and none moves it back to an earlier version.
     """
     moved = 0
-    while (newest := _newest(client, name)) != moved:
-        client.set_registered_model_alias(name, ALIAS, str(newest))
+    while (newest := versions.newest_version()) != moved:
+        versions.set_alias(newest)
         moved = newest
-
-
-def _newest(client: MlflowClient, name: str) -> int:
-    return max(int(each.version) for each in client.search_model_versions(f"name = '{name}'"))
 
 
 def _remove(client: MlflowClient, name: str, version: str) -> None:
