@@ -7,7 +7,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
-from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.errors import PermanentError, SettingsError, TransientError
 from model_training.lifecycle.tracking import TrackingSettings, connect, named_failures, run_page
 
 
@@ -20,6 +20,11 @@ def test_a_profile_names_a_workspace() -> None:
     settings = TrackingSettings.load({"PROFILE": "course", "MLFLOW_TRACKING_URI": "http://localhost:5000"})
     assert settings.tracking_uri == "databricks://course"
     assert settings.registry_uri == "databricks-uc://course"
+
+
+def test_an_address_that_is_no_url_is_refused() -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_URI"):
+        TrackingSettings.load({"MLFLOW_TRACKING_URI": "localhost:5000"})
 
 
 def free_address() -> str:
