@@ -59,6 +59,10 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
             str(document.get("snapshot_id", "")),
         )
     console.print(table)
+    for found in versions:
+        registered = _registered(found.metadata)
+        if registered:
+            console.print(f"Version {found.version} is {registered}", soft_wrap=True)
 
 
 def print_published(console: Console, publisher: ModelPublisher, version: int) -> None:
@@ -70,6 +74,14 @@ def print_published(console: Console, publisher: ModelPublisher, version: int) -
 
 def _described(balance: Balance, images: int) -> str:
     return f"{balance.rows:,} rows of {images:,} images: {balance.positive:,} flagged, {balance.negative:,} not"
+
+
+def _registered(document: dict[str, Any]) -> str:
+    """Version and registered name in MLflow; empty for a model that did not come from there."""
+    lineage = document.get("mlflow")
+    if not isinstance(lineage, dict) or "model_name" not in lineage:
+        return ""
+    return f"version {lineage.get('model_version')} of {lineage['model_name']} in MLflow"
 
 
 def _metric(document: dict[str, Any], whose: str, name: str) -> str:

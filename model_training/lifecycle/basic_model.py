@@ -23,6 +23,7 @@ from model_training.lifecycle.config import ProjectConfig, Tags
 from model_training.lifecycle.data import TESTING, TRAINING, ProjectData, load_project
 from model_training.lifecycle.encoding import CatToIntTransformer
 from model_training.lifecycle.registration import ALIAS, aliased_version, register_version
+from model_training.lifecycle.serving import log_serving, serving_package
 from model_training.lifecycle.sources import IcebergDatasetSource
 from model_training.lifecycle.tracking import named_failures, quiet_mlflow, recorded_run
 
@@ -126,11 +127,12 @@ class BasicModel:
         """Log the fitted pipeline in a run of its own, and evaluate it on the test rows.
 
         The run has the tags, the parameters, both datasets with their snapshots, the model with signature and an
-        example row, and the figures of the default evaluator. A run that fails is marked as FAILED.
+        example row, and the figures of the default evaluator. A run of the moderation project also has the folder
+        `serving/`, with the four files that the scorer reads. A run that fails is marked as FAILED.
 
         Raises:
             TransientError: MLflow or its object store is away.
-            PermanentError: an earlier step is missing, or MLflow refuses.
+            PermanentError: an earlier step is missing, MLflow refuses, or the model cannot be served (see serving.py).
         """
         data = self._loaded()
         self._require("pipeline", "prepare_features")
@@ -147,6 +149,9 @@ class BasicModel:
                 input_example=self.X_test.head(1),
                 pip_requirements=[f"{each}=={version(each)}" for each in REQUIREMENTS],
             )
+            package = serving_package(self)
+            if package is not None:
+                log_serving(package, run.info, info.model_id)
             evaluation = mlflow.models.evaluate(  # type: ignore[no-untyped-call]
                 info.model_uri,
                 testing,

@@ -90,23 +90,33 @@ def read_source(source: IcebergDatasetSource, catalog: Catalog | None = None) ->
     return _side(rows, split, source.split["side"])[source.columns]
 
 
+def moderation_source(snapshot_id: str, choice: HorizonChoice, side: str, columns: list[str]) -> IcebergDatasetSource:
+    """Source of one side of the split of moderation.training_data.
+
+    Args:
+        snapshot_id: snapshot of the table.
+        choice: label horizon and split.
+        side: `TRAINING` or `TESTING`.
+        columns: names of the columns, in order.
+    """
+    document = {
+        "side": side,
+        "label_horizon_minutes": choice.minutes,
+        "held_out_from": utc_text(choice.split.held_out_from),
+        "train_images": choice.split.train_images,
+        "held_out_images": choice.split.held_out_images,
+    }
+    return IcebergDatasetSource(TRAINING_TABLE, snapshot_id, columns, document)
+
+
 def _moderation(config: ProjectConfig, catalog: Catalog) -> ProjectData:
     columns = [*config.features, config.target]
     _refuse_unknown_columns(columns, FRAME_COLUMNS, TRAINING_TABLE)
     table = open_training_table(catalog)
     choice = choose_horizon(table, TrainingSettings.load().label_horizon_minutes)
     rows = table.rows(choice.minutes)
-    frames, sources = [], []
-    for side in (TRAINING, TESTING):
-        frames.append(_side(rows, choice.split, side)[columns])
-        document = {
-            "side": side,
-            "label_horizon_minutes": choice.minutes,
-            "held_out_from": utc_text(choice.split.held_out_from),
-            "train_images": choice.split.train_images,
-            "held_out_images": choice.split.held_out_images,
-        }
-        sources.append(IcebergDatasetSource(TRAINING_TABLE, str(table.snapshot_id), columns, document))
+    frames = [_side(rows, choice.split, side)[columns] for side in (TRAINING, TESTING)]
+    sources = [moderation_source(str(table.snapshot_id), choice, side, columns) for side in (TRAINING, TESTING)]
     return ProjectData(frames[0], frames[1], sources[0], sources[1], choice)
 
 

@@ -36,6 +36,8 @@ NEED_A_PLATFORM = [
     ("audit",),
     ("train",),
     ("models", "publish", "--folder", "model"),
+    ("models", "publish", "--from", "models:/name@latest-model"),
+    ("train", "--register"),
     ("models", "list"),
     ("models", "activate", "1"),
     ("models", "rollback"),
@@ -125,6 +127,11 @@ def test_the_pages_of_a_lab_that_is_down_come_with_a_note(run: Run) -> None:
         (("burst", "--image", "abc"), "'abc' is no image id"),
         (("burst", "--views", "1", "--comments", "1", "--flags", "1"), "This burst is below every threshold"),
         (("models", "publish", "--folder", "nowhere"), "nowhere has no "),
+        (("models", "publish", "--folder", "model", "--from", "models:/a/1"), "Give --folder or --from, not both."),
+        (("models", "publish", "--force", "because"), "--force belongs to --from"),
+        (("models", "publish", "--from", "runs:/1/model"), "'runs:/1/model' is no address of a registered model"),
+        (("models", "publish", "--from", "models:/name"), "'models:/name' is no address of a registered model"),
+        (("train", "--register", "--env", "test"), "The environment 'test' is unknown: give one of prd, acc, dev."),
     ],
 )
 def test_a_wrong_argument_is_named_first(run: Run, words: tuple[str, ...], sentence: str, target: Target) -> None:
