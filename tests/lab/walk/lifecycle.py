@@ -12,6 +12,7 @@ from tests.lab.commands import Ended, run
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.steps import LabStep, Stage, up
+from tests.lab.walk import publishing
 
 _MLFLOW: Final = "http://127.0.0.1:5000"
 _SCRIPT_S: Final = 600
@@ -144,6 +145,7 @@ STAGE = Stage(
                 _plain_load(project),
             )
         ),
+        *publishing.STEPS,
         LabStep("docker stats mlflow", "memory of the server; never restarted", _memory),
     ),
 )
