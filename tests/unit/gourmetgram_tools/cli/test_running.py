@@ -43,6 +43,7 @@ NEED_A_PLATFORM = [
     ("models", "rollback"),
     ("compare",),
     ("skew",),
+    ("drift",),
     ("migrate",),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
@@ -159,3 +160,13 @@ def test_a_stack_without_airflow_says_how_to_start_it(
     assert (code, errors) == (
         1, "Error: The stack 'other' runs without Airflow: run `gourmetgram --stack other up --with airflow` first.\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("conf", "sentence"),
+    [("{force: true}", "Error: --conf is no JSON ("), ("[1]", "Error: --conf is no JSON object: ")],
+)
+def test_parameters_of_a_run_that_are_no_json_object_are_named_first(run: Run, conf: str, sentence: str) -> None:
+    code, _output, errors = run("dags", "trigger", "model_retraining", "--conf", conf)
+    assert (code, errors.startswith(f"Error: {sentence}")) == (1, True)
+    assert errors.count("\n") == 1
