@@ -12,6 +12,7 @@ from tests.lab.commands import Ended, run
 from tests.lab.expectations import expect
 from tests.lab.lab import Lab
 from tests.lab.steps import LabStep, Stage, up
+from tests.lab.walk import publishing
 
 _MLFLOW: Final = "http://127.0.0.1:5000"
 _SCRIPT_S: Final = 600
@@ -83,7 +84,7 @@ def _train_custom(project: str) -> LabStep:
 
 
 def _read(lab: Lab, project: str) -> dict[str, Any]:
-    """What the registry and the tables say about a project, read by MLflow's client on this machine."""
+    """State of a project in the registry and the tables, read by MLflow's client on this machine."""
     variables = stores.iceberg_variables(lab) | {"MLFLOW_TRACKING_URI": _MLFLOW, "MLFLOW_DISABLE_TELEMETRY": "true"}
     answer = run(sys.executable, _READER, _PROJECTS[project], timeout=_SCRIPT_S, environment=variables).must_succeed()
     document: dict[str, Any] = json.loads(answer.stdout)
@@ -144,6 +145,7 @@ STAGE = Stage(
                 _plain_load(project),
             )
         ),
+        *publishing.STEPS,
         LabStep("docker stats mlflow", "memory of the server; never restarted", _memory),
     ),
 )
