@@ -1,4 +1,4 @@
-"""Results of the steps of a retraining: small documents that Airflow hands from task to task, and sentences about them."""
+"""Results of the steps of a retraining: documents that Airflow hands from task to task, and sentences about them."""
 
 from pydantic import BaseModel, ConfigDict
 
