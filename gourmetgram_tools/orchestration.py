@@ -1,6 +1,6 @@
 """Client of Airflow's REST API: unpause a DAG, start a run of it, and follow the run to its end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Self
 
@@ -65,15 +65,20 @@ class AirflowClient:
         found: list[dict[str, Any]] = _call(self._client, "GET", "/api/v2/dags")["dags"]
         return found
 
-    def trigger(self, dag_id: str) -> str:
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Unpause a DAG and start a run; return the run's id.
 
+        Args:
+            dag_id: the DAG.
+            conf: values of its parameters; the others keep their defaults.
+
         Raises:
-            PermanentError: there is no such DAG.
+            PermanentError: there is no such DAG, or it refuses a value.
             TransientError: Airflow does not answer.
         """
         _call(self._client, "PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": False})
-        run = _call(self._client, "POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        run = _call(self._client, "POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
         return str(run["dag_run_id"])
 
     def state(self, dag_id: str, run_id: str) -> RunState:

@@ -28,6 +28,8 @@ from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 pytest_plugins = [
     "tests.support.consumer_fixtures",
     "tests.support.lakehouse_platform",
+    "tests.support.lifecycle_fixtures",
+    "tests.support.lifecycle_platform",
     "tests.support.schemas",
     "tests.support.scoring_fixtures",
     "tests.support.training_fixtures",

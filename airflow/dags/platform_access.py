@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from airflow.exceptions import AirflowFailException
 from airflow.sdk import Connection
+from airflow.sdk.exceptions import AirflowFailException
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.settings import IcebergSettings, PostgresSettings
+
+if TYPE_CHECKING:
+    from model_training.lifecycle.retraining import Stores
 
 
 def application_database() -> PostgresSettings:
@@ -28,6 +32,15 @@ def data_lake() -> IcebergSettings:
             f"{prefix}secret_access_key": connection.password,
         }
     )
+
+
+def retraining_stores() -> "Stores":
+    """Stores of the retraining, with the logins of both connections."""
+    # Imported here: LightGBM and MLflow take seconds to import, which the other DAGs do not need.
+    from gourmetgram.models.settings import ModelStoreSettings
+    from model_training.lifecycle.retraining import Stores
+
+    return Stores(application_database(), data_lake(), ModelStoreSettings.load())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ docs/decisions/model-allow-list.md.
 
 import io
 import pickle
+from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from numpy._core.multiarray import _reconstruct, scalar
 from sklearn._loss._loss import CyHalfBinomialLoss
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from gourmetgram.models.trees import TreeEnsemble
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Largest size of an artifact once decompressed, bytes."""
@@ -31,6 +34,7 @@ class ForbiddenClassError(pickle.UnpicklingError):
 
 
 _ALLOWED: Final[dict[tuple[str, str], object]] = {
+    ("gourmetgram.models.trees", "TreeEnsemble"): TreeEnsemble,
     ("joblib.numpy_pickle", "NumpyArrayWrapper"): NumpyArrayWrapper,
     ("numpy", "dtype"): np.dtype,
     ("numpy", "ndarray"): np.ndarray,
@@ -47,7 +51,10 @@ _ALLOWED: Final[dict[tuple[str, str], object]] = {
 }
 """Names that a file may use, each with its object."""
 
-_WITH_STATE: Final = (NumpyArrayWrapper, np.dtype, np.ndarray, SGDClassifier, StandardScaler, OneHotEncoder)
+_WITH_STATE: Final = (
+    *(NumpyArrayWrapper, np.dtype, np.ndarray),
+    *(SGDClassifier, StandardScaler, OneHotEncoder, TreeEnsemble),
+)
 """Types whose objects may get attributes from a file. Classes and functions are not among them."""
 
 
@@ -122,6 +129,10 @@ class _Unpickler(_Restricted):
         if dtype.hasobject:
             # An array of texts is a pickle of its own. Some versions of joblib read it with a plain `pickle.load`.
             return _Restricted(self.file_handle).load()
+        if prod(placeholder.shape) * dtype.itemsize > MAX_BYTES:
+            raise pickle.UnpicklingError(
+                f"it has an array of the shape {placeholder.shape}, larger than the file"[:150]
+            )
         # A new placeholder: the file may have changed the methods of its own.
         fresh = NumpyArrayWrapper(
             np.ndarray,

@@ -14,6 +14,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.models.artifacts import ARTIFACT_NAMES, ModelMetadata, ServingModel, load_model
 from gourmetgram.models.package import digests
+from gourmetgram.models.trees import TreeEnsemble
 from gourmetgram.moments import utc_text
 from gourmetgram.training.evaluation import Metrics
 from gourmetgram.training.split import Split
@@ -37,6 +38,7 @@ class Provenance(NamedTuple):
         held_out: held-out examples by class.
         model: metrics of the model on them.
         rules: metrics of policy v1 on them.
+        algorithm: name of the learning algorithm.
     """
 
     version: int
@@ -50,6 +52,7 @@ class Provenance(NamedTuple):
     held_out: Balance
     model: Metrics
     rules: Metrics
+    algorithm: str = ALGORITHM
 
     def document(self, files: dict[str, bytes]) -> dict[str, Any]:
         """The content of metadata.json for these files; its `updated_at` changes with every upload."""
@@ -61,7 +64,7 @@ class Provenance(NamedTuple):
             "rows_seen": self.balance.rows,
             "batches_seen": self.batches,
             "passes": self.passes,
-            "algorithm": ALGORITHM,
+            "algorithm": self.algorithm,
             "feature_names": FEATURE_NAMES,
             "metrics": {
                 "model": self.model.document(),
@@ -79,7 +82,7 @@ class Provenance(NamedTuple):
         }
 
 
-def pack(model: SGDClassifier, scaler: StandardScaler, encoder: OneHotEncoder) -> dict[str, bytes]:
+def pack(model: SGDClassifier | TreeEnsemble, scaler: StandardScaler, encoder: OneHotEncoder) -> dict[str, bytes]:
     """The three pickled objects by file name."""
     return {name: _pickled(value) for name, value in zip(ARTIFACT_NAMES, (model, scaler, encoder), strict=True)}
 

@@ -57,7 +57,7 @@ def compared(variables: dict[str, str], trace_command: str) -> "Comparison":
     from gourmetgram.lakehouse.catalog import open_catalog
     from gourmetgram.models.repository import MissingObjectError
     from gourmetgram.settings import IcebergSettings, PostgresSettings
-    from gourmetgram_tools.cli.models import publisher_of
+    from gourmetgram_tools.cli.model_store import publisher_of
     from gourmetgram_tools.comparison.decisions import compare_decisions
     from gourmetgram_tools.comparison.held_out import compare_held_out
     from gourmetgram_tools.comparison.report import Comparison

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
 from rich.table import Table
 
-from gourmetgram.errors import PlatformError, TransientError
+from gourmetgram.errors import PermanentError, PlatformError, TransientError
 from gourmetgram_tools.cli.console import console, errors, selected_stack
 from gourmetgram_tools.local.airflow import ADMIN_PASSWORD, ADMIN_USER
 from gourmetgram_tools.local.ports import listens
@@ -53,13 +54,30 @@ def trigger(
     name: Annotated[str, typer.Argument(help="The DAG, as `dags list` shows it.", show_default=False)],
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; exit 1 when it fails.")] = False,
     deadline: Annotated[float, typer.Option(help="Seconds to follow it.")] = 900.0,
+    conf: Annotated[str, typer.Option(help='Parameters of the run as JSON, for example {"force": true}.')] = "{}",
 ) -> None:
     """Unpause a DAG and start a run of it."""
+    parameters = _parameters(conf)
     with airflow_of(selected_stack(context)) as airflow:
-        run_id = airflow.trigger(name)
+        run_id = airflow.trigger(name, parameters)
         console.print(f"Started {name}: {run_id}", highlight=False)
         if wait:
             follow(airflow, name, run_id, deadline)
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """Parameters of a run.
+
+    Raises:
+        PermanentError: the text is no JSON object.
+    """
+    try:
+        parameters = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise PermanentError(f"--conf is no JSON ({error}): write it like '{{\"force\": true}}'.") from error
+    if not isinstance(parameters, dict):
+        raise PermanentError("--conf is no JSON object: write it like '{\"force\": true}'.")
+    return parameters
 
 
 def follow(airflow: AirflowClient, name: str, run_id: str, deadline_s: float) -> RunState:

@@ -18,7 +18,8 @@ from gourmetgram_tools.cli.compare_view import print_comparison
 from gourmetgram_tools.cli.console import errors
 from gourmetgram_tools.cli.dags import follow
 from gourmetgram_tools.cli.demo_site import Site
-from gourmetgram_tools.cli.models import publisher_of, trained
+from gourmetgram_tools.cli.model_store import publisher_of
+from gourmetgram_tools.cli.models import trained
 from gourmetgram_tools.cli.models_view import print_published, print_training
 from gourmetgram_tools.cli.skew import measured
 from gourmetgram_tools.cli.skew_view import print_skew

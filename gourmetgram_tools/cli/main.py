@@ -14,6 +14,7 @@ from gourmetgram_tools.cli.compare import compare
 from gourmetgram_tools.cli.console import errors
 from gourmetgram_tools.cli.demo import demo
 from gourmetgram_tools.cli.doctor import doctor
+from gourmetgram_tools.cli.drift import drift
 from gourmetgram_tools.cli.migrate import migrate
 from gourmetgram_tools.cli.models import models, train
 from gourmetgram_tools.cli.skew import skew
@@ -75,6 +76,7 @@ app.command()(train)
 app.add_typer(models, name="models")
 app.command()(compare)
 app.command()(skew)
+app.command()(drift)
 
 
 def main() -> None:

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gourmetgram.errors import PermanentError
 from gourmetgram_tools.cli.console import console, errors
+from gourmetgram_tools.cli.model_store import publisher_of
+from gourmetgram_tools.cli.registry import moderation_config, publish_from_registry, train_registered
 from gourmetgram_tools.cli.running import running_environment
 from gourmetgram_tools.cli.target import StackOption, Target, TargetOption
+from gourmetgram_tools.local.mlflow import MLFLOW
 
 if TYPE_CHECKING:
     from gourmetgram.models.publishing import ModelPublisher, PublishedModel
@@ -33,12 +37,20 @@ def train(
         typer.Option(min=1, max=1440, help="Label horizon in minutes (default: the longest that fits the data)."),
     ] = None,
     publish: Annotated[bool, typer.Option("--publish", help="Publish the model, for the scorer to serve.")] = False,
+    register: Annotated[
+        bool, typer.Option("--register", help="Log the run to MLflow, and register the model (alias latest-model).")
+    ] = False,
+    env: Annotated[str, typer.Option("--env", help="With --register: environment, dev, acc or prd.")] = "dev",
     as_json: Annotated[bool, typer.Option("--json", help="Print metadata.json, and nothing else.")] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
-    """Train a model from a snapshot of the training table, and compare it with the rules on later images."""
-    variables = running_environment(context, stack, target, ("postgres", "minio"))
+    """Train a model from a snapshot of the training table, and compare it with the rules on later images.
+
+    With --register, --publish publishes only a model that is better than the served one, like `models publish --from`.
+    """
+    config = moderation_config(env) if register else None
+    variables = running_environment(context, stack, target, ("postgres", "minio", *((MLFLOW,) if register else ())))
     # Imported here: scikit-learn and PyIceberg take seconds to import, which `status` does not need.
     from gourmetgram.models.package import write_package
     from gourmetgram_tools.cli.models_view import print_published, print_training
@@ -46,6 +58,9 @@ def train(
 
     publisher = publisher_of(variables)
     run = trained(variables, publisher, horizon_minutes, snapshot, passes)
+    if config is not None:
+        train_registered(variables, publisher, run, config, folder, publish=publish, as_json=as_json)
+        return
     package = publisher.publish(run.package) if publish else run.package
     write_package(package, folder)
     if as_json:
@@ -59,11 +74,35 @@ def train(
 @models.command("publish")
 def publish_model(
     context: typer.Context,
-    folder: FolderOption = DEFAULT_FOLDER,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Folder of the four files of a model (default: models).")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="ADDRESS", help="Registered model: models:/NAME@ALIAS, models:/NAME/3."),
+    ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(
+            "--force", metavar="REASON", help="With --from: publish a model that is not better; keeps the reason."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --from: print one JSON document.")] = False,
     stack: StackOption = None,
     target: TargetOption = Target.LOCAL,
 ) -> None:
-    """Publish the model of a folder as the next version, and serve it."""
+    """Publish a model as the next version, and serve it: from a folder, or from MLflow's registry.
+
+    A registered model is published only if it is better than the served one on images that neither has learned from.
+    """
+    if source is not None and folder is not None:
+        raise PermanentError("Give --folder or --from, not both.")
+    if source is not None:
+        publish_from_registry(context, source, force, stack, target, as_json=as_json)
+        return
+    if force is not None:
+        raise PermanentError("--force belongs to --from: a model from a folder is published without a comparison.")
+    folder = folder or DEFAULT_FOLDER
     from gourmetgram.models.package import read_package, write_package
     from gourmetgram_tools.cli.models_view import print_published
     from gourmetgram_tools.cli.output import page
@@ -147,16 +186,6 @@ def trained(
             passes=passes,
             report=lambda text: status.update(f"Training: {text}"),
         )
-
-
-def publisher_of(variables: dict[str, str]) -> "ModelPublisher":
-    """Publisher of the model store that a platform's variables name."""
-    from gourmetgram.models.publishing import ModelPublisher
-    from gourmetgram.models.settings import ModelStoreSettings
-    from gourmetgram.settings import ObjectStoreSettings
-
-    store = ModelStoreSettings.load(variables)
-    return ModelPublisher(ObjectStoreSettings.load(variables), store.model_bucket, store.model_prefix)
 
 
 def _print_in_use(publisher: "ModelPublisher", model: "PublishedModel") -> None:

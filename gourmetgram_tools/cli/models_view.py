@@ -44,8 +44,9 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
         console.print(f"No model is published at {publisher.address}: `gourmetgram train --publish`.", soft_wrap=True)
         return
     table = Table(title=f"Models at {publisher.address}", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("", "version", "trained at (UTC)", "rows", "AP", "AP rules", "AUC", "snapshot"):
-        table.add_column(heading, justify="right" if heading not in {"", "trained at (UTC)"} else "left")
+    for heading in ("", "version", "trained at (UTC)", "rows", "AP", "AP rules", "AUC", "snapshot", "MLflow"):
+        left = heading in {"", "trained at (UTC)", "MLflow"}
+        table.add_column(heading, justify="left" if left else "right", overflow="fold")
     for found in versions:
         document = found.metadata
         table.add_row(
@@ -57,6 +58,7 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
             _metric(document, "heuristic", "average_precision"),
             _metric(document, "model", "auc"),
             str(document.get("snapshot_id", "")),
+            Text(_registered(document)),
         )
     console.print(table)
 
@@ -70,6 +72,14 @@ def print_published(console: Console, publisher: ModelPublisher, version: int) -
 
 def _described(balance: Balance, images: int) -> str:
     return f"{balance.rows:,} rows of {images:,} images: {balance.positive:,} flagged, {balance.negative:,} not"
+
+
+def _registered(document: dict[str, Any]) -> str:
+    """Registered name, without catalog and schema, and version; empty for a model that did not come from MLflow."""
+    lineage = document.get("mlflow")
+    if not isinstance(lineage, dict) or "model_name" not in lineage:
+        return ""
+    return f"{str(lineage['model_name']).rpartition('.')[2]} {lineage.get('model_version', '')}"
 
 
 def _metric(document: dict[str, Any], whose: str, name: str) -> str:

@@ -12,6 +12,7 @@ from gourmetgram_tools.compose.commands import COMPOSE_FILE
 from gourmetgram_tools.compose.ports import PUBLISHED
 from gourmetgram_tools.doctor.docker import running_containers
 from gourmetgram_tools.local.blueprint import SERVERS
+from gourmetgram_tools.local.mlflow import MLFLOW
 from gourmetgram_tools.local.ports import listens
 from gourmetgram_tools.local.stack import Stack
 
@@ -23,6 +24,7 @@ _ADDRESSES: Final = {
     "kafka": "KAFKA_BOOTSTRAP_SERVERS",
     "minio": "S3_ENDPOINT_URL",
     API: "GENERATOR_API_URL",
+    MLFLOW: "MLFLOW_TRACKING_URI",
 }
 _LAB_NAMES: Final = {"kafka": "redpanda"}
 
@@ -36,7 +38,7 @@ def running_environment(
         context: context of the command.
         stack: the option `--stack`.
         target: the option `--target`.
-        parts: parts that the command needs: servers, and `API`.
+        parts: parts that the command needs: servers, `API`, and `MLFLOW`.
 
     Raises:
         StackError: there is no such stack, or it is not up.
@@ -49,9 +51,8 @@ def running_environment(
     variables = environment(context, stack, target)
     missing = [part for part in parts if not listens(*_address(variables, part))]
     if missing and chosen:
-        raise TransientError(
-            f"The stack '{chosen.name}' runs without {' and '.join(missing)}: run {chosen.command('up')} first."
-        )
+        start = chosen.command("up --with mlflow" if MLFLOW in missing else "up")
+        raise TransientError(f"The stack '{chosen.name}' runs without {' and '.join(missing)}: run {start} first.")
     if missing:
         names = [_LAB_NAMES.get(part, part) for part in missing]
         raise TransientError(

@@ -84,6 +84,7 @@ def environment(context: typer.Context, stack: str | None, target: Target) -> di
         "AWS_SECRET_ACCESS_KEY": lab.minio_root_password,
         "S3_ENDPOINT_URL": "http://localhost:9000",
         "GENERATOR_API_URL": "http://localhost:8000",
+        "MLFLOW_TRACKING_URI": "http://localhost:5000",
         "PYICEBERG_CATALOG__GOURMETGRAM__URI": f"postgresql+psycopg2://{login}@localhost:5432/iceberg_catalog",
         "PYICEBERG_CATALOG__GOURMETGRAM__S3__ENDPOINT": "http://localhost:9000",
         "PYICEBERG_CATALOG__GOURMETGRAM__S3__ACCESS_KEY_ID": lab.minio_root_user,

@@ -1,7 +1,8 @@
 """Display of a trace, at most 100 columns wide."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from rich.console import Console
@@ -13,9 +14,11 @@ from rich.text import Text
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.redis_keys import KEYS_OF_IMAGE
 from gourmetgram.windows import COUNT_NAMES
+from gourmetgram_tools.cli.lineage_view import print_lineage
 from gourmetgram_tools.inspection.event_trace import EventTrace
 from gourmetgram_tools.inspection.kafka_records import RequestRecord
 from gourmetgram_tools.inspection.lakehouse import LakeEvent, LakeImage, LakeWindow
+from gourmetgram_tools.inspection.lineage import ModelLineage
 from gourmetgram_tools.inspection.redis_state import RedisKey
 from gourmetgram_tools.inspection.rows import DecisionRow
 from gourmetgram_tools.inspection.timeline import MANY, Moment, distinct, milliseconds
@@ -35,13 +38,14 @@ def print_trace(console: Console, trace: Trace) -> None:
     if trace.iceberg:
         print_lake_image(console, trace.iceberg)
     decided = {row.request_id: row for row in trace.rows.decisions}
+    models = {model.model_version: model for model in trace.models}
     requested = [request for request in trace.records.requests if not request.copy]
     for request in requested:
-        print_request(console, request, decided.get(request.request_id))
+        print_request(console, request, decided.get(request.request_id), models)
     known = {request.request_id for request in requested}
     for row in trace.rows.decisions:
         if row.request_id not in known:
-            _print_decision(console, row)
+            _print_decision(console, row, models)
 
 
 def _head(trace: Trace) -> Panel:
@@ -179,8 +183,20 @@ def _window(window: LakeWindow) -> str:
     return f"{window.window_start.astimezone(UTC):%Y-%m-%d %H:%M}-{window.window_end.astimezone(UTC):%H:%M}"
 
 
-def print_request(console: Console, request: RequestRecord, decision: DecisionRow | None) -> None:
-    """Print a request with its counts, and its decision."""
+def print_request(
+    console: Console,
+    request: RequestRecord,
+    decision: DecisionRow | None,
+    models: Mapping[str, ModelLineage] = MappingProxyType({}),
+) -> None:
+    """Print a request with its counts, and its decision with the origin of its model.
+
+    Args:
+        console: gets the text.
+        request: the request.
+        decision: None = not decided yet.
+        models: origin of models by version.
+    """
     console.print(Text.assemble("\nRequest ", (request.trigger, "bold"), f"  {request.request_id}"))
     read_to = request.context.get("read_to")
     counts = "  ".join(f"{name}={request.context[name]}" for name in COUNT_NAMES if name in request.context)
@@ -193,10 +209,10 @@ def print_request(console: Console, request: RequestRecord, decision: DecisionRo
         console.print(Text("  no decision yet", style="yellow"))
     else:
         after = milliseconds(decision.created_at - request.time)
-        _print_decision(console, decision, f", {after} after t")
+        _print_decision(console, decision, models, f", {after} after t")
 
 
-def _print_decision(console: Console, row: DecisionRow, when: str = "") -> None:
+def _print_decision(console: Console, row: DecisionRow, models: Mapping[str, ModelLineage], when: str = "") -> None:
     verdict = row.recommendation or "no recommendation"
     model = f", model version {row.model_version}" if row.model_version else ""
     by_hand = "" if row.request_id else " by hand"
@@ -210,6 +226,8 @@ def _print_decision(console: Console, row: DecisionRow, when: str = "") -> None:
         )
     )
     console.print(Padding(Text(f"because {row.rationale}" if row.rationale else "without a rationale"), (0, 0, 0, 2)))
+    if row.model_version is not None and row.model_version in models:
+        print_lineage(console, models[row.model_version])
     if row.features:
         console.print(_features(row.features))
 

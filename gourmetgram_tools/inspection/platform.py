@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import (
     IcebergSettings,
     KafkaSettings,
@@ -18,6 +19,10 @@ class _Api(Settings):
     generator_api_url: str = "http://localhost:8000"
 
 
+class _Mlflow(Settings):
+    mlflow_tracking_uri: str = "http://localhost:5000"
+
+
 class _Group(Settings):
     kafka_consumer_group: str
 
@@ -26,7 +31,9 @@ class Platform(NamedTuple):
     """Addresses of one running platform.
 
     Attributes:
+        models: folder of the published models.
         api_url: base URL of the HTTP API.
+        mlflow_address: base URL of MLflow's pages.
         consumer_group: Kafka group of the stream consumer.
         scorer_group: Kafka group of the risk scoring service.
         rules: the consumer's thresholds.
@@ -37,7 +44,9 @@ class Platform(NamedTuple):
     redis: RedisSettings
     objects: ObjectStoreSettings
     iceberg: IcebergSettings
+    models: ModelStoreSettings
     api_url: str
+    mlflow_address: str
     consumer_group: str
     scorer_group: str
     rules: TriggerSettings
@@ -62,6 +71,8 @@ class Platform(NamedTuple):
             redis=RedisSettings.load(variables),
             objects=ObjectStoreSettings.load(variables),
             iceberg=IcebergSettings.load(variables),
+            models=ModelStoreSettings.load(variables),
+            mlflow_address=_Mlflow.load(variables).mlflow_tracking_uri,
             api_url=_Api.load(variables).generator_api_url,
             consumer_group=_Group.load(consumer).kafka_consumer_group,
             scorer_group=_Group.load(scorer).kafka_consumer_group,

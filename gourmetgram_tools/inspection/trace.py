@@ -9,6 +9,7 @@ from gourmetgram.moments import EPOCH, to_us
 from gourmetgram_tools.inspection import objects
 from gourmetgram_tools.inspection.kafka_records import ImageRecords, read_image_records
 from gourmetgram_tools.inspection.lakehouse import LakeImage, read_lake_image
+from gourmetgram_tools.inspection.lineage import ModelLineage, read_lineage
 from gourmetgram_tools.inspection.objects import StoredObject
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.redis_state import RedisKey, read_image_keys
@@ -26,6 +27,7 @@ class Trace:
     records: ImageRecords
     keys: list[RedisKey]
     iceberg: LakeImage | None
+    models: list[ModelLineage]
     timeline: list[Moment]
 
     @property
@@ -53,6 +55,7 @@ class Trace:
             "dead_letters": [asdict(letter) for letter in self.records.dead_letters],
             "redis": [asdict(key) for key in self.keys],
             "iceberg": asdict(self.iceberg) if self.iceberg else None,
+            "models": [asdict(model) for model in self.models],
             "timeline": [asdict(moment) for moment in self.timeline],
         }
 
@@ -76,10 +79,12 @@ def trace(platform: Platform, image: str) -> Trace:
     finally:
         engine.dispose()
     since = rows.image.created_at if rows.image else EPOCH
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         records = pool.submit(read_image_records, platform.kafka, image_id, to_us(since))
         keys = pool.submit(read_image_keys, platform.redis, image_id)
         picture = pool.submit(objects.describe, platform.objects, rows.image.s3_url) if rows.image else None
+        models = pool.submit(read_lineage, platform, rows.decisions)
         iceberg = pool.submit(read_lake_image, platform.iceberg, image_id, since)
         found = (picture.result() if picture else None, records.result(), keys.result())
-        return Trace(image_id, rows, *found, iceberg.result(), build_timeline(rows, *found))
+        timeline = build_timeline(rows, *found)
+        return Trace(image_id, rows, *found, iceberg.result(), models.result(), timeline)

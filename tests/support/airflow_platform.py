@@ -22,7 +22,7 @@ from gourmetgram_tools.orchestration import AirflowClient
 from tests.support.waiting import wait_until
 from tests.support.write_load import WriteLoad
 
-DAGS = ("moderation_training", "redpanda_event_aggregation")
+DAGS = ("model_retraining", "moderation_training", "redpanda_event_aggregation")
 COMMAND = Path(sys.executable).parent / "gourmetgram"
 WIDE = {**process_environment(), "COLUMNS": "200"}
 
@@ -100,9 +100,9 @@ class AirflowPlatform:
             finally:
                 process.kill()
 
-    def run(self, dag_id: str) -> tuple[str, subprocess.CompletedProcess[str]]:
+    def run(self, dag_id: str, *options: str) -> tuple[str, subprocess.CompletedProcess[str]]:
         """`gourmetgram dags trigger DAG --wait`: id of the run that it started, and how it ended."""
-        done = self.dags("trigger", dag_id, "--wait")
+        done = self.dags("trigger", dag_id, "--wait", *options)
         started = re.search(rf"Started {dag_id}: (\S+)", done.stdout)
         assert started, done.stdout + done.stderr
         return started[1], done

@@ -137,7 +137,7 @@ def counted(airflow: AirflowPlatform) -> tuple[Any, Any]:
         return event_counts(catalog), window_sums(catalog)
 
 
-def test_the_folder_has_exactly_the_two_dags_and_both_import(airflow: AirflowPlatform) -> None:
+def test_the_folder_has_exactly_the_three_dags_and_all_import(airflow: AirflowPlatform) -> None:
     assert airflow.get("importErrors")["import_errors"] == []
     assert {dag["dag_id"] for dag in airflow.client.dags()} == set(DAGS)
 
@@ -300,7 +300,7 @@ def test_an_airflow_that_does_not_run_is_named(airflow: AirflowPlatform) -> None
         pass
 
 
-def test_the_command_lists_both_dags_with_what_they_do(airflow: AirflowPlatform) -> None:
+def test_the_command_lists_the_dags_with_what_they_do(airflow: AirflowPlatform) -> None:
     done = airflow.dags("list")
     assert done.returncode == 0, done.stderr
     for dag in airflow.client.dags():

@@ -5,18 +5,23 @@ import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import orjson
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 from sklearn.pipeline import Pipeline
 
-from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES
+from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
 from gourmetgram.models.repository import ModelRepository
 from gourmetgram.settings import ObjectStoreSettings
+from model_training.lifecycle.boosted_trees import tree_ensemble
+from model_training.lifecycle.serving import identity_scaler
 from risk_scoring_service.model_poller import ModelPoller
+from tests.support.boosted_models import fitted, frame, labels
 from tests.support.models import Bucket, artifacts, expected_probability, pickled, train
 from tests.support.scoring import People, Requests, make_request, running_scorer
 from tests.support.waiting import wait_until
@@ -84,6 +89,29 @@ def test_a_model_decides_and_its_row_and_lines_say_so(
         f"[MODEL] Image {request.image_id[:8]}... → probability={probability:.2f}, "
         f"recommendation={row['recommendation']} (mode=model, version=7)"
     ) in caplog.messages
+
+
+def test_boosted_trees_decide_with_the_probability_of_their_pipeline(
+    model_environment: dict[str, str], bucket: Bucket, people: People, requests: Requests
+) -> None:
+    rows = frame(1500)
+    pipeline = fitted(rows, labels(rows))
+    bucket.put(artifacts(version=3, model=tree_ensemble(pipeline), scaler=identity_scaler()))
+    sent = [
+        make_request(people.image(category=category), views_5min=views, views_1hr=views)
+        for category, views in (("Soup", 4), ("Rice", 2), (None, 1))
+    ]
+    with running_scorer(model_environment):
+        requests.send(*sent)
+        found = [wait_until(partial(people.decision, each.request_id)) for each in sent]
+    for row, category in zip(found, ("Soup", "Rice", "Unknown"), strict=True):
+        inputs = pd.DataFrame([{name: row["features"][name] for name in NUMERIC_FEATURES}], dtype=np.float32)
+        inputs = inputs.astype(float).assign(category=category)
+        expected = pipeline.predict_proba(inputs)[0, 1]
+        assert (row["inference_mode"], row["model_version"]) == ("model", "3")
+        assert row["risk_score"] == pytest.approx(expected, abs=1e-6)
+        assert row["model_score"] == pytest.approx(expected, abs=1e-6)
+    assert len({row["risk_score"] for row in found}) == 3
 
 
 def test_in_shadow_the_rules_decide_and_the_models_opinion_is_kept(

@@ -10,10 +10,16 @@ from rich.console import Console
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import Record, dead_letter
+from gourmetgram.models.package import ModelPackage
+from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram_tools.cli.trace_view import print_event, print_trace
 from gourmetgram_tools.inspection.event_trace import trace_event
 from gourmetgram_tools.inspection.trace import trace
+from tests.conftest import UniqueName
 from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
+from tests.support.models import artifacts
+from tests.support.training_fixtures import BUCKET
 
 pytestmark = pytest.mark.servers
 
@@ -112,6 +118,52 @@ def test_a_dead_letter_about_the_image_is_shown(scene: Scene) -> None:
     scene.small.publish(scene.platform.kafka.dead_letter_topic, "another", json.loads(letter))
     (found,) = trace(scene.platform, scene.image_id).records.dead_letters
     assert (found.refused, found.error) == ("gourmetgram.views/1@7", "unknown event_type 'dance'")
+
+
+def test_a_decision_by_a_model_leads_to_its_run_its_snapshot_and_its_rows(
+    scene: Scene, unique_name: UniqueName
+) -> None:
+    models = ModelStoreSettings(model_bucket=BUCKET, model_prefix=f"{unique_name('trace')}/models/")
+    platform = scene.platform._replace(models=models, mlflow_address="http://localhost:5000/")
+    publisher = ModelPublisher(platform.objects, models.model_bucket, models.model_prefix)
+    files = artifacts(algorithm="LGBMClassifier", snapshot_id="123456", held_out_from="2026-03-08T00:00:00Z")
+    lineage = {"run_id": "abc", "experiment_id": "7", "model_name": "c.s.moderation_model_basic", "model_version": "4"}
+    metadata = {**orjson.loads(files.pop("metadata.json")), "mlflow": lineage, "forced": "for the lesson"}
+    publisher.publish(ModelPackage(files, metadata))
+    publisher.close()
+    decided = "UPDATE moderation SET inference_mode = 'model', model_version = :version WHERE target_id = :image"
+    scene.small.sql(decided, version="1", image=scene.image_id)
+
+    found = trace(platform, scene.image_id)
+    (model,) = found.to_json()["models"]
+    assert model == {
+        "model_version": "1",
+        "found": True,
+        "algorithm": "LGBMClassifier",
+        "snapshot_id": "123456",
+        "rows": 400,
+        "held_out_from": "2026-03-08T00:00:00Z",
+        "registered_name": "c.s.moderation_model_basic",
+        "registered_version": "4",
+        "run_id": "abc",
+        "run_page": "http://localhost:5000/#/experiments/7/runs/abc",
+        "forced": "for the lesson",
+    }
+    output = StringIO()
+    print_trace(Console(file=output, width=100, highlight=False), found)
+    for line in (
+        "model version 1 (LGBMClassifier): version 4 of c.s.moderation_model_basic",
+        "run http://localhost:5000/#/experiments/7/runs/abc",
+        "learned from 400 rows of Iceberg snapshot 123456",
+        "published although it was not better, because: for the lesson",
+    ):
+        assert line in output.getvalue()
+
+    scene.small.sql(decided, version="9", image=scene.image_id)
+    (absent,) = trace(platform, scene.image_id).models
+    assert (absent.model_version, absent.found) == ("9", False)
+    scene.small.sql(decided, version=None, image=scene.image_id)
+    assert trace(platform, scene.image_id).models == []
 
 
 def test_one_event_is_followed_by_its_id_alone(scene: Scene) -> None:

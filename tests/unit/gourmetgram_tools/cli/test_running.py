@@ -36,11 +36,14 @@ NEED_A_PLATFORM = [
     ("audit",),
     ("train",),
     ("models", "publish", "--folder", "model"),
+    ("models", "publish", "--from", "models:/name@latest-model"),
+    ("train", "--register"),
     ("models", "list"),
     ("models", "activate", "1"),
     ("models", "rollback"),
     ("compare",),
     ("skew",),
+    ("drift",),
     ("migrate",),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
@@ -125,6 +128,11 @@ def test_the_pages_of_a_lab_that_is_down_come_with_a_note(run: Run) -> None:
         (("burst", "--image", "abc"), "'abc' is no image id"),
         (("burst", "--views", "1", "--comments", "1", "--flags", "1"), "This burst is below every threshold"),
         (("models", "publish", "--folder", "nowhere"), "nowhere has no "),
+        (("models", "publish", "--folder", "model", "--from", "models:/a/1"), "Give --folder or --from, not both."),
+        (("models", "publish", "--force", "because"), "--force belongs to --from"),
+        (("models", "publish", "--from", "runs:/1/model"), "'runs:/1/model' is no address of a registered model"),
+        (("models", "publish", "--from", "models:/name"), "'models:/name' is no address of a registered model"),
+        (("train", "--register", "--env", "test"), "The environment 'test' is unknown: give one of prd, acc, dev."),
     ],
 )
 def test_a_wrong_argument_is_named_first(run: Run, words: tuple[str, ...], sentence: str, target: Target) -> None:
@@ -152,3 +160,13 @@ def test_a_stack_without_airflow_says_how_to_start_it(
     assert (code, errors) == (
         1, "Error: The stack 'other' runs without Airflow: run `gourmetgram --stack other up --with airflow` first.\n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("conf", "sentence"),
+    [("{force: true}", "Error: --conf is no JSON ("), ("[1]", "Error: --conf is no JSON object: ")],
+)
+def test_parameters_of_a_run_that_are_no_json_object_are_named_first(run: Run, conf: str, sentence: str) -> None:
+    code, _output, errors = run("dags", "trigger", "model_retraining", "--conf", conf)
+    assert (code, errors.startswith(f"Error: {sentence}")) == (1, True)
+    assert errors.count("\n") == 1

@@ -118,7 +118,7 @@ LAKE = LakeImage(
 
 def text_of(width: int = 100) -> str:
     output = StringIO()
-    found = Trace(IMAGE, ROWS, None, RECORDS, [], LAKE, build_timeline(ROWS, None, RECORDS, []))
+    found = Trace(IMAGE, ROWS, None, RECORDS, [], LAKE, [], build_timeline(ROWS, None, RECORDS, []))
     print_trace(Console(file=output, width=width, highlight=False), found)
     return output.getvalue()
 

@@ -1,0 +1,17 @@
+"""The store of published models that a platform's variables name."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gourmetgram.models.publishing import ModelPublisher
+
+
+def publisher_of(variables: Mapping[str, str]) -> "ModelPublisher":
+    """Publisher of the model store that a platform's variables name."""
+    from gourmetgram.models.publishing import ModelPublisher
+    from gourmetgram.models.settings import ModelStoreSettings
+    from gourmetgram.settings import ObjectStoreSettings
+
+    store = ModelStoreSettings.load(variables)
+    return ModelPublisher(ObjectStoreSettings.load(variables), store.model_bucket, store.model_prefix)

@@ -1,0 +1,347 @@
+"""Retraining in steps: check the drift, train, register a better model, publish it through the gate, report.
+
+Each step takes and returns small documents, so that Airflow can run it as a task of its own. A repeated step finds what
+its earlier attempt left: a version of the same run is not registered again, and a published one is not published again.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from mlflow import MlflowClient
+from pydantic import BaseModel
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.drift.comparison import DriftReport, compare_features
+from gourmetgram.drift.reference import model_in_use
+from gourmetgram.drift.served import DEFAULT_HOURS, TimeWindow
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.models.settings import ModelStoreSettings
+from gourmetgram.registry.publish import publish_registered
+from gourmetgram.settings import IcebergSettings, PostgresSettings
+from gourmetgram.training.dataset import open_training_table
+from model_training.lifecycle.basic_model import MODEL_NAME, BasicModel
+from model_training.lifecycle.config import CONFIG_FILES, ProjectConfig, Tags
+from model_training.lifecycle.drift_log import EXPERIMENT, log_drift
+from model_training.lifecycle.origin import current_branch, current_commit
+from model_training.lifecycle.registration import ALIAS, aliased_version, register_version
+from model_training.lifecycle.tracking import connect, named_failures, run_page
+
+log = logging.getLogger(__name__)
+
+OUTCOME_TAG: Final = "gourmetgram.retraining"
+"""Tag of the drift check's run with the outcome of the retraining."""
+
+
+class Stores(NamedTuple):
+    """Settings of the stores of a retraining.
+
+    Attributes:
+        postgres: the application database, with the decisions.
+        iceberg: the catalog and the object store.
+        models: folder of the published models.
+    """
+
+    postgres: PostgresSettings
+    iceberg: IcebergSettings
+    models: ModelStoreSettings
+
+    @contextmanager
+    def publisher(self) -> Iterator[ModelPublisher]:
+        """Open the folder of the published models."""
+        opened = ModelPublisher(self.iceberg.object_store, self.models.model_bucket, self.models.model_prefix)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+class CheckedDrift(BaseModel):
+    """Result of the first step.
+
+    Attributes:
+        train: True when a model should be trained.
+        reason: the reason in a sentence.
+        run_id: MLflow run of the check.
+        page: address of the run.
+        psi_max: largest index; None with too few rows.
+        drifted: names of the drifted features.
+    """
+
+    train: bool
+    reason: str
+    run_id: str
+    page: str
+    psi_max: float | None
+    drifted: list[str]
+
+
+class TrainedModel(BaseModel):
+    """Result of the training.
+
+    Attributes:
+        run_id: MLflow run with the logged model.
+        page: address of the run.
+        model_name: registered name of such models.
+        snapshot_id: snapshot of the training rows.
+        f1_score: F1 score on the test rows.
+        improved: True when no registered model has a better one on the same rows.
+    """
+
+    run_id: str
+    page: str
+    model_name: str
+    snapshot_id: str
+    f1_score: float
+    improved: bool
+
+
+class PublishOutcome(BaseModel):
+    """Result of the publication.
+
+    Attributes:
+        version: version that the scorer serves from now on; None when the gate refused the model.
+        reason: the gate's reason, as part of a sentence.
+    """
+
+    version: int | None
+    reason: str
+
+
+class RetrainingReport(BaseModel):
+    """Result of all steps; a step that was left out is None.
+
+    Attributes:
+        outcome: the outcome in a sentence.
+        drift: the drift check.
+        trained: the new model.
+        registered_version: its version in the registry.
+        published: its publication.
+    """
+
+    outcome: str
+    drift: CheckedDrift
+    trained: TrainedModel | None = None
+    registered_version: str | None = None
+    published: PublishOutcome | None = None
+
+
+def retraining_reason(report: DriftReport, newest_snapshot: int, *, force: bool) -> tuple[bool, str]:
+    """Decide whether to train, with the reason in a sentence.
+
+    Args:
+        report: the drift of the model in use.
+        newest_snapshot: newest snapshot of the training table.
+        force: True = train in any case.
+    """
+    if force:
+        return True, f"The run asks for it (force). {report.summary}"
+    if report.model_version is None:
+        return True, "No model is in use."
+    if not report.drifted:
+        return False, report.summary
+    if report.snapshot_id == newest_snapshot:
+        return False, (
+            f"{report.summary} But the model in use was trained on the newest snapshot, {newest_snapshot}: trigger the "
+            "DAGs redpanda_event_aggregation and moderation_training first."
+        )
+    return True, report.summary
+
+
+def check_drift(
+    stores: Stores, *, hours: float = DEFAULT_HOURS, force: bool = False, experiment: str = EXPERIMENT
+) -> CheckedDrift:
+    """Compare the served features with the training rows, store the result in MLflow, and decide.
+
+    Args:
+        stores: settings of the stores.
+        hours: length of the window of decisions, which ends now.
+        force: True = train in any case.
+        experiment: MLflow experiment of the drift checks.
+
+    Raises:
+        UnusableDataError: there is no training table, or it has no row.
+        TransientError: a store or MLflow is away.
+    """
+    connect()
+    window = TimeWindow.last_hours(hours, datetime.now(UTC))
+    engine = create_worker_engine(stores.postgres, "gourmetgram-retraining")
+    try:
+        with stores.publisher() as publisher, open_catalog(stores.iceberg) as catalog:
+            report = compare_features(engine, catalog, model_in_use(publisher), window)
+            newest = open_training_table(catalog).snapshot_id
+    finally:
+        engine.dispose()
+    logged = log_drift(report, experiment)
+    train, reason = retraining_reason(report, newest, force=force)
+    log.info("%s: %s", "Training" if train else "No training", reason)
+    return CheckedDrift(
+        train=train,
+        reason=reason,
+        run_id=logged.run_id,
+        page=run_page(logged.run_id, logged.experiment_id),
+        psi_max=report.largest and report.largest.psi,
+        drifted=report.drifted,
+    )
+
+
+def train_model(stores: Stores, config: ProjectConfig, tags: Tags) -> TrainedModel:
+    """Train a model of the newest snapshot, log it, and compare it with the registered one.
+
+    Raises:
+        UnusableDataError: no model can be trained from the rows.
+        TransientError: a store or MLflow is away; the run is marked as failed.
+    """
+    connect()
+    with open_catalog(stores.iceberg) as catalog:
+        model = BasicModel(config, tags, catalog)
+        model.load_data()
+        model.prepare_features()
+        model.train()
+        model.log_model()
+        improved = model.model_improved()
+    return TrainedModel(
+        run_id=model.run_id,
+        page=run_page(model.run_id, model.experiment_id),
+        model_name=config.model_name_basic,
+        snapshot_id=model.train_data_version,
+        f1_score=model.metrics["f1_score"],
+        improved=improved,
+    )
+
+
+def register_trained(trained: TrainedModel, tags: Tags) -> str:
+    """Register the model of a run, unless an earlier attempt did so; returns the version, which has the alias.
+
+    Raises:
+        TransientError: MLflow is away.
+    """
+    connect()
+    client, name = MlflowClient(), trained.model_name
+    with named_failures(f"The versions of {name} could not be read"):
+        found = client.search_model_versions(f"name = '{name}' and run_id = '{trained.run_id}'")
+    if not found:
+        return register_version(f"runs:/{trained.run_id}/{MODEL_NAME}", name, tags.to_dict())
+    version = max(int(each.version) for each in found)
+    # The earlier attempt may have ended before it moved the alias.
+    behind = aliased_version(name)
+    if behind is None or int(behind.version) < version:
+        with named_failures(f"Version {version} of {name} did not get the alias {ALIAS}"):
+            client.set_registered_model_alias(name, ALIAS, str(version))
+    return str(version)
+
+
+def publish_trained(stores: Stores, trained: TrainedModel, version: str) -> PublishOutcome:
+    """Publish a registered version if the gate lets it pass, unless an earlier attempt published it.
+
+    Args:
+        stores: settings of the stores.
+        trained: the model.
+        version: its version in the registry.
+
+    Raises:
+        PermanentError: the scorer would refuse the model.
+        TransientError: a store or MLflow is away.
+    """
+    connect()
+    with stores.publisher() as publisher:
+        earlier = [each for each in publisher.versions() if _run_of(each.metadata) == trained.run_id]
+        # The gate is not asked again. When the earlier attempt's model is in use, `publish_registered` only tags it.
+        if earlier and not any(each.active for each in earlier):
+            return PublishOutcome(version=earlier[-1].version, reason="an earlier attempt published it")
+        uri = f"models:/{trained.model_name}/{version}"
+        with open_catalog(stores.iceberg) as catalog:
+            found = publish_registered(MlflowClient(), publisher, catalog, uri)
+    reason = "an earlier attempt published it" if found.decision is None else found.decision.reason
+    return PublishOutcome(version=found.version, reason=reason)
+
+
+def _run_of(metadata: Mapping[str, Any]) -> str | None:
+    lineage = metadata.get("mlflow")
+    return lineage.get("run_id") if isinstance(lineage, dict) else None
+
+
+def retraining_report(
+    drift: CheckedDrift,
+    trained: TrainedModel | None = None,
+    registered_version: str | None = None,
+    published: PublishOutcome | None = None,
+) -> RetrainingReport:
+    """Put the results of the steps together, with the outcome in a sentence; a step that was left out is None."""
+    if trained is None:
+        outcome = f"No training: {drift.reason}"
+    elif registered_version is None:
+        outcome = f"Trained, not registered: the registered model has a better F1 score than {trained.f1_score:.3f}."
+    elif published is None or published.version is None:
+        reason = published.reason if published else "the publication was left out"
+        outcome = f"Registered as version {registered_version}, not published: {reason}."
+    else:
+        outcome = (
+            f"Registered as version {registered_version}, in use as version {published.version}, because "
+            f"{published.reason}. The reason for the training: {drift.reason}"
+        )
+    return RetrainingReport(
+        outcome=outcome, drift=drift, trained=trained, registered_version=registered_version, published=published
+    )
+
+
+def report_outcome(report: RetrainingReport) -> None:
+    """Log the outcome, and note it at the drift check's run in MLflow.
+
+    Raises:
+        TransientError: MLflow is away.
+    """
+    connect()
+    log.info("%s", report.outcome)
+    with named_failures("The outcome of the retraining could not be stored"):
+        MlflowClient().set_tag(report.drift.run_id, OUTCOME_TAG, report.outcome)
+
+
+def project_config(environment: str) -> ProjectConfig:
+    """Configuration of the moderation project in an environment.
+
+    Raises:
+        SettingsError: the environment is unknown.
+    """
+    return ProjectConfig.from_yaml(CONFIG_FILES["moderation"], environment)
+
+
+def job_tags(job_run_id: str) -> Tags:
+    """Tags of a model that a job trains; the commit is `unknown` where the code is installed without its checkout."""
+    return Tags(git_sha=current_commit(), branch=current_branch(), run_id=job_run_id)
+
+
+def retrain(
+    stores: Stores,
+    config: ProjectConfig,
+    tags: Tags,
+    *,
+    hours: float = DEFAULT_HOURS,
+    force: bool = False,
+    experiment: str = EXPERIMENT,
+) -> RetrainingReport:
+    """Take all steps, one after the other; the DAG model_retraining takes the same as tasks.
+
+    Args:
+        stores: settings of the stores.
+        config: configuration of the moderation project.
+        tags: origin of the model.
+        hours: length of the window of decisions, which ends now.
+        force: True = train in any case; the gate still decides on the publication.
+        experiment: MLflow experiment of the drift checks.
+
+    Raises:
+        UnusableDataError: no model can be trained from the rows.
+        TransientError: a store or MLflow is away; steps that were taken stay.
+    """
+    report = retraining_report(check_drift(stores, hours=hours, force=force, experiment=experiment))
+    if report.drift.train:
+        trained = train_model(stores, config, tags)
+        version = register_trained(trained, tags) if trained.improved else None
+        published = publish_trained(stores, trained, version) if version else None
+        report = retraining_report(report.drift, trained, version, published)
+    report_outcome(report)
+    return report
