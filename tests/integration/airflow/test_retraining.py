@@ -215,9 +215,7 @@ def test_an_object_store_that_is_away_is_named(retraining: Retraining, monkeypat
     stores = Stores(*(each.load(variables) for each in settings))  # type: ignore[arg-type]
     stack.stop("minio")
     try:
-        with pytest.raises(
-            TransientError, match=r"models/moderation/metadata\.json could not be read"
-        ):
+        with pytest.raises(TransientError, match=r"models/moderation/metadata\.json could not be read"):
             check_drift(stores)
     finally:
         stack.start("minio")
