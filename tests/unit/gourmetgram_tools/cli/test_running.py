@@ -42,6 +42,7 @@ NEED_A_PLATFORM = [
     ("compare",),
     ("skew",),
     ("migrate",),
+    ("outbox", "replay", "--since", "10m"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
 NOT_RUN_HERE = [("up",), ("demo",), ("doctor",)]
