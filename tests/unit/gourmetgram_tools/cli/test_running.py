@@ -42,6 +42,7 @@ NEED_A_PLATFORM = [
     ("compare",),
     ("skew",),
     ("migrate",),
+    ("lake", "accept-gap", "gourmetgram.views", "0"),
     ("outbox", "replay", "--since", "10m"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
