@@ -1,7 +1,7 @@
 """The relay: moves events from the outbox to Kafka, in order, at least once, always with the same event_id.
 
-One relay is active at a time: that of the API process that holds PostgreSQL's advisory lock. It reads and deletes over
-the connection that holds the lock. A lost connection is a lost lock: the relay can read and delete nothing more. Events
+One relay is active at a time: that of the API process that holds PostgreSQL's advisory lock. It reads and marks over
+the connection that holds the lock. A lost connection is a lost lock: the relay can read and mark nothing more. Events
 that were in flight then are published again by its successor. Readers recognise these duplicates by event_id.
 """
 
@@ -19,11 +19,13 @@ from typing import Final
 
 import asyncpg
 
-from api_v2.metrics import BROKER_CONNECTED, EVENTS_PENDING, EVENTS_PUBLISHED
+from api_v2.confirmations import Confirmations
+from api_v2.metrics import BROKER_CONNECTED, EVENTS_PENDING, EVENTS_PUBLISHED, OLDEST_EVENT_AGE
+from api_v2.pruning import Pruner
 from api_v2.publisher import OutboxEvent, OutboxPublisher
+from api_v2.settings import ApiV2Settings
 from gourmetgram.database.pool import CONNECTION_LOST, Connection, Database, deadline_after, describe, now
 from gourmetgram.errors import TransientError
-from gourmetgram.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +45,20 @@ DRAIN_S: Final = 2.0
 
 _READ: Final = """
 SELECT sequence, topic, message_key, payload::text FROM event_outbox
-WHERE published_at IS NULL AND sequence > $1 AND topic <> ALL($3::text[]) ORDER BY sequence LIMIT $2
+WHERE published_at IS NULL AND sequence > $1 AND topic <> ALL($3::text[]) AND sequence <> ALL($4::bigint[])
+ORDER BY sequence LIMIT $2
 """
-_DELETE: Final = "DELETE FROM event_outbox WHERE sequence = ANY($1::bigint[])"
-_COUNT: Final = "SELECT count(*) AS pending FROM event_outbox WHERE published_at IS NULL"
+COUNT_UP_TO: Final = 100_000
+"""Largest number of pending events that is counted: a long outage must not make the count itself slow."""
+
+_COUNT: Final = f"""
+SELECT count(*) AS pending, extract(epoch FROM clock_timestamp() - min(created_at)) AS oldest_s
+FROM (SELECT created_at FROM event_outbox WHERE published_at IS NULL ORDER BY sequence LIMIT {COUNT_UP_TO}) AS waiting
+"""  # noqa: S608 - a number of our own
 
 
 class Floor:
-    """Sequence below which no event is pending: saves the index scan of rows that were just deleted.
+    """Sequence below which no event is pending: saves the index scan of rows that were just marked.
 
     A sequence number is assigned before its transaction commits. A smaller number may still appear for as long as a
     writing transaction can take, so the floor stays `SETTLED_AFTER_S` behind. Every `FULL_LOOK_EVERY_S` it is ignored
@@ -116,12 +124,14 @@ class Relay:
 
     Args:
         database: the database with the outbox.
-        kafka: address of the broker, and the topics.
+        settings: address of the broker, the topics, and the retention of published events.
     """
 
-    def __init__(self, database: Database, kafka: KafkaSettings) -> None:
+    def __init__(self, database: Database, settings: ApiV2Settings) -> None:
         self._database = database
-        self._publisher = OutboxPublisher(kafka)
+        self._publisher = OutboxPublisher(settings)
+        self._retention_s = settings.outbox_retention_s
+        self._marking = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="relay")
         self._probe_thread = ThreadPoolExecutor(1, thread_name_prefix="relay-probe")
         self._wake = asyncio.Event()
@@ -147,7 +157,9 @@ class Relay:
     def health(self) -> dict[str, object]:
         """Body of `/health`, from memory."""
         connected = self.connected()
-        healthy = connected and self._postgres_answers and not self._publisher.missing and not self._resting
+        healthy = (
+            connected and self._postgres_answers and self._marking and not self._publisher.missing and not self._resting
+        )
         return {
             "status": "healthy" if healthy else "degraded",
             "kafka_enabled": connected,
@@ -196,7 +208,7 @@ class Relay:
         connection.add_termination_listener(lambda _connection: self._abandon.set())
         try:
             await connection.execute(f"SET statement_timeout = {round(STATEMENT_TIMEOUT_S * 1000)}")
-            # A deletion that a crash undoes only repeats an event.
+            # A mark that a crash undoes only repeats an event.
             await connection.execute("SET synchronous_commit = off")
             while not await connection.fetchval(
                 "SELECT pg_try_advisory_lock($1)", LOCK_KEY, timeout=STATEMENT_TIMEOUT_S
@@ -204,25 +216,31 @@ class Relay:
                 self._empty.set()
                 await asyncio.sleep(STANDBY_POLL_S)
             log.info("This process publishes the outbox now")
-            floor = Floor()
+            floor, confirmations = Floor(), Confirmations(STATEMENT_TIMEOUT_S)
+            pruner = Pruner(self._retention_s, STATEMENT_TIMEOUT_S)
             while True:
-                await self._publish_some(connection, floor)
+                await self._publish_some(connection, floor, confirmations)
+                await pruner.prune(connection, now())
         finally:
             self._abandon.set()
             connection.terminate()
 
-    async def _publish_some(self, connection: Connection, floor: Floor) -> None:
-        """One round: read, publish, delete the confirmed events; wait when none is pending."""
+    async def _publish_some(self, connection: Connection, floor: Floor, confirmations: Confirmations) -> None:
+        """One round: read, publish, mark the confirmed events; wait when none is pending."""
         self._wake.clear()
         left_out = self._publisher.missing | self._resting.topics(now())
         after = floor.value(now())
-        records = await connection.fetch(_READ, after, BATCH, sorted(left_out), timeout=STATEMENT_TIMEOUT_S)
+        records = await connection.fetch(
+            *(_READ, after, 0 if confirmations.full else BATCH, sorted(left_out), confirmations.sequences),
+            timeout=STATEMENT_TIMEOUT_S,
+        )
         rows = [OutboxEvent(sequence, topic, key, payload.encode()) for sequence, topic, key, payload in records]
         confirmed = await self._publish(rows) if rows else []
-        if confirmed:
-            await connection.execute(_DELETE, [row.sequence for row in confirmed], timeout=STATEMENT_TIMEOUT_S)
-            if not left_out and (end := _contiguous_end(rows, confirmed)) is not None:
-                floor.published_up_to(end, now())
+        confirmations.add(confirmed)
+        await confirmations.mark(connection, now())
+        self._marking = not confirmations.failing
+        if not left_out and not confirmations and (end := _contiguous_end(rows, confirmed)) is not None:
+            floor.published_up_to(end, now())
         self._failing = False
         if rows and not confirmed:
             await asyncio.sleep(RETRY_S)
@@ -272,6 +290,7 @@ class Relay:
         self._postgres_answers = True
         self._pending = rows[0]["pending"]
         EVENTS_PENDING.set(self._pending)
+        OLDEST_EVENT_AGE.set(rows[0]["oldest_s"] or 0)
 
 
 def _contiguous_end(rows: Sequence[OutboxEvent], confirmed: Sequence[OutboxEvent]) -> int | None:

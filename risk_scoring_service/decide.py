@@ -96,7 +96,7 @@ class Judge:
             return [None] * len(vectors)
         try:
             probabilities = model.probabilities(vectors)
-        except ValueError:
+        except Exception:  # an estimator from a file may raise anything; the requests must still be decided
             log.warning("Model version %s failed on a batch; the rules decide", model.version, exc_info=True)
             return [None] * len(vectors)
         return [rounded_score(value) if math.isfinite(value) else None for value in probabilities]

@@ -43,6 +43,9 @@ class AssignedSource(Protocol):
     def assigned(self) -> tuple[Partition, ...]:
         """Partitions that the group has assigned to this process."""
 
+    def committed(self, of: Sequence[Partition]) -> dict[Partition, int | None]:
+        """Offsets that the group has committed, by a request to the broker; None without one."""
+
     def read_from(self, starts: Mapping[Partition, int]) -> None:
         """Begin to read at these offsets."""
 
@@ -98,14 +101,16 @@ class Alignment:
         writes.
 
         Raises:
-            TransientError: Redis or the broker did not answer.
+            TransientError: Redis or the broker did not answer, or the topics have different numbers of partitions.
         """
         self._store.tune()
         assigned = self._source.assigned
         stored, origins = self._store.offsets(assigned), self._store.origins(assigned)
         limits = self._broker.limits(assigned)
+        forgotten = [each for each in assigned if stored[each] is None and origins[each] is not None]
+        committed = self._source.committed(forgotten) if forgotten else {}
         starts = {
-            partition: decide_start(stored[partition], origins[partition], limits[partition]) for partition in assigned
+            each: decide_start(stored[each], origins[each], limits[each], committed.get(each)) for each in assigned
         }
         for partition, start in starts.items():
             if start.warning:
@@ -132,19 +137,28 @@ class Alignment:
         return True
 
 
-def decide_start(stored: int | None, stored_origin: str | None, limits: PartitionLimits) -> StartOffset:
+def decide_start(
+    stored: int | None, stored_origin: str | None, limits: PartitionLimits, committed: int | None = None
+) -> StartOffset:
     """Decide the start of one partition.
 
     Args:
-        stored: next offset in Redis. Without one, all state is built again from the events. That changes no decision,
-            because the id of a request follows from its event.
+        stored: next offset in Redis. Without one and without an origin, all state is built again from the events. That
+            changes no decision, because the id of a request follows from its event.
         stored_origin: identity of the topic that `stored` belongs to.
         limits: the partition's limits on the broker.
+        committed: offset that the group has committed. It takes the place of an offset that was deleted in Redis while
+            the state stayed: totals would be counted twice from the beginning. It may lie a little behind; the ids of
+            events that were applied lately are known.
     """
-    if stored is None:
-        return StartOffset(limits.low)
     if stored_origin is not None and _is_other_topic(stored_origin, limits.origin):
         return StartOffset(limits.low, "this topic was created again; reading it from its beginning")
+    if stored is None and stored_origin is not None and committed is not None:
+        again = decide_start(committed, stored_origin, limits)
+        lost = f"its offset was deleted in Redis; continuing at {again.offset}, as committed in Kafka"
+        return StartOffset(again.offset, f"{lost}; {again.warning}" if again.warning else lost)
+    if stored is None:
+        return StartOffset(limits.low)
     if stored > limits.high:
         lost = f"the broker ends at {limits.high} and has lost records up to {stored}, which were applied"
         return StartOffset(limits.high, f"{lost}; continuing at its end")

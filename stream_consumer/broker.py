@@ -35,11 +35,12 @@ class BrokerOffsets:
         self._ends_client = self._create_ends_client()
 
     def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
-        """First and next offset of partitions, and the identity of their topics, by a request to the broker.
+        """First and next offset of partitions, and the identity of their topics, by requests to the broker.
 
         Raises:
-            TransientError: the broker did not answer.
+            TransientError: the broker did not answer, or the topics have different numbers of partitions.
         """
+        self._refuse_different_counts(sorted({partition.topic for partition in of}))
         low = self._list_offsets(of, _EARLIEST)
         high = self._list_offsets(of, _LATEST)
         origins = self._origins(sorted({partition.topic for partition in of}))
@@ -98,6 +99,20 @@ class BrokerOffsets:
         except KafkaException as error:
             raise TransientError(f"the broker did not describe its cluster: {error}") from error
         return dict.fromkeys(topics, f"cluster:{cluster}")
+
+    def _refuse_different_counts(self, topics: list[str]) -> None:
+        """Refuse topics in which an image has different partition numbers: its events could not be matched."""
+        try:
+            known = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise TransientError(f"the broker did not describe its topics: {error}") from error
+        counts = {topic: len(known[topic].partitions) for topic in topics if topic in known}
+        if len(set(counts.values())) > 1:
+            described = ", ".join(f"{topic} has {number}" for topic, number in counts.items())
+            raise TransientError(
+                f"the event topics have different numbers of partitions: {described}. An image must have the same "
+                "partition number in all of them: give all topics the same number (rpk topic add-partitions)"
+            )
 
     def _create_ends_client(self) -> Consumer:
         """A client that reads nothing and is no member of a group: its connection is always free."""

@@ -1,7 +1,7 @@
 """Source of events: membership in the consumer group, reading, commits."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from gourmetgram.errors import TransientError
 from gourmetgram.events import Record
 from gourmetgram.kafka.clients import create_consumer
-from gourmetgram.kafka.offsets import commit_offsets
+from gourmetgram.kafka.offsets import commit_offsets, committed_offsets
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.records import to_record
 from gourmetgram.kafka.status import BrokerWatch, ClientStatistics, PartitionStatus, partition_statuses
@@ -18,6 +18,7 @@ from stream_consumer.settings import ConsumerSettings
 log = logging.getLogger(__name__)
 
 CLIENT_ID: Final = "gourmetgram-stream-consumer"
+_COMMITTED_TIMEOUT_S: Final = 5.0
 
 
 class RebalanceListener(Protocol):
@@ -117,6 +118,14 @@ class EventSource:
     def read_from(self, starts: Mapping[Partition, int]) -> None:
         """Begin to read at these offsets."""
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
+
+    def committed(self, of: Sequence[Partition]) -> dict[Partition, int | None]:
+        """Offsets that the group has committed, by a request to the broker; None without one.
+
+        Raises:
+            TransientError: the broker did not answer.
+        """
+        return committed_offsets(self._consumer, of, _COMMITTED_TIMEOUT_S)
 
     def known_end(self, partition: Partition) -> int:
         """Next offset of a partition in the last answers of the broker; negative when unknown. Costs no request."""

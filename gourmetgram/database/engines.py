@@ -1,8 +1,13 @@
 """Engines with the platform's time-outs: no statement and no lock may block a service for ever."""
 
+from typing import Final
+
 from sqlalchemy import Engine, create_engine
 
 from gourmetgram.settings import PostgresSettings
+
+KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+"""libpq's options for every connection: a server that vanished without closing it is noticed in about 15 seconds."""
 
 
 def create_worker_engine(
@@ -28,9 +33,6 @@ def create_worker_engine(
             # Statements here are short; just-in-time compilation of one can cost more than its execution.
             "options": f"-c timezone=UTC -c jit=off -c statement_timeout={statement_timeout_ms} "
             f"-c lock_timeout={lock_timeout_ms}",
-            # A server that vanished without closing the connection is noticed in about 15 seconds.
-            "keepalives_idle": 5,
-            "keepalives_interval": 5,
-            "keepalives_count": 2,
+            **KEEPALIVES,
         },
     )

@@ -10,6 +10,7 @@ import psycopg2
 from psycopg2 import errors
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from gourmetgram.database.engines import KEEPALIVES
 from gourmetgram.database.revision import REVISION, REVISION_QUERY, name_of
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import PostgresSettings
@@ -61,7 +62,7 @@ def current_revision(settings: PostgresSettings) -> str | None:
         TransientError: PostgreSQL does not answer.
     """
     try:
-        with closing(psycopg2.connect(settings.database_url, connect_timeout=5)) as connection:
+        with closing(psycopg2.connect(settings.database_url, connect_timeout=5, **KEEPALIVES)) as connection:
             cursor = connection.cursor()
             cursor.execute(REVISION_QUERY)
             row = cursor.fetchone()

@@ -33,6 +33,9 @@ _FIELDS: Final[dict[EventKind, str]] = {
                'reason', reason, 'actor_eligible', actor_eligible""",
 }
 
+REPLAY: Final = "UPDATE event_outbox SET published_at = NULL WHERE published_at >= :since"
+"""Makes the relay publish the events again that it has published since a time, in their order and with their ids."""
+
 INSERT_EVENTS: Final = "INSERT INTO event_outbox (event_id, topic, message_key, payload, created_at)"
 """Beginning of an insert. `select_events` gives the rest: rows in the order of publication."""
 

@@ -85,6 +85,10 @@ class Database:
                 "lock_timeout": str(round(WAIT_S * 1000)),
                 # A process that stops inside a transaction must not hold its locks for ever.
                 "idle_in_transaction_session_timeout": "5000",
+                # The server ends the session of a client that vanished, and with it the lock of a relay, in 15 seconds.
+                "tcp_keepalives_idle": "5",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "2",
                 "jit": "off",
                 # Statements take arrays, so one plan fits all calls: plan once per connection.
                 "plan_cache_mode": "force_generic_plan",

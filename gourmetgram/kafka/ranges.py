@@ -105,7 +105,10 @@ def read_ranges(consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) -> 
         TransientError: the broker went away.
     """
     reading = _Reading(consumer, {partition: item for partition, item in ranges.items() if item.records > 0})
-    consumer.assign([TopicPartition(*partition, item.start) for partition, item in reading.open.items()])
+    places = [TopicPartition(*partition, item.start) for partition, item in reading.open.items()]
+    consumer.assign(places)
+    # The client keeps a pause over an assignment: an earlier range of this consumer may have ended with one.
+    consumer.resume(places)
     heard = time.monotonic()
     try:
         while reading.open:

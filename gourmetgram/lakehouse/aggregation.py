@@ -28,9 +28,17 @@ from pyiceberg.table import Table
 from gourmetgram.collector import frozen_heap
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange, held_ranges
-from gourmetgram.lakehouse.broker import create_reader, known_topic_ids, next_offsets, plan_ranges, read_planned
+from gourmetgram.lakehouse.broker import (
+    create_reader,
+    known_topic_ids,
+    next_offsets,
+    plan_ranges,
+    read_planned,
+    refuse_rewritten,
+)
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import append_files, refuse_overdue
+from gourmetgram.lakehouse.continuity import LastRecords
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
@@ -133,7 +141,9 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) 
     topics = sources.kafka.event_topics
     with closing(create_reader(sources.kafka)) as consumer:
         ids = known_topic_ids(sources.kafka, topics)
-        ranges = plan_ranges(held_ranges(consumer, topics), topics, before, ids)
+        held = held_ranges(consumer, topics)
+        ranges = plan_ranges(held, topics, before, ids)
+        refuse_rewritten(consumer, held, before)
         log.debug("Step done: ranges frozen")
         progress = EventsProgress(
             offsets=next_offsets(ranges, before),
@@ -141,9 +151,11 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) 
             run_id=run_id,
             complete_through=complete_through,
             ingested_at=_later_than(before, frozen_at),
+            gaps=before.gaps if before else (),
         )
         rows = _Rows(table, progress.ingested_at)
         files = _write_rows(rows, consumer, ranges)
+        progress = progress._replace(last_records=rows.last.fingerprints(before.last_records if before else {}))
     snapshot_id = _commit(table, files, before, progress, started)
     log.debug("Step done: committed")
     return AggregationResult(
@@ -174,6 +186,7 @@ class _Rows:
     def __init__(self, table: Table, ingested_at: datetime) -> None:
         self.kinds: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
+        self.last = LastRecords()
         self._writer = DataFileWriter(table, EVENTS_DEFINITION)
         self._ingested_at = ingested_at
 
@@ -184,6 +197,7 @@ class _Rows:
 
     def add(self, messages: list[Message]) -> None:
         """Parse messages and write their rows."""
+        self.last.note(messages)
         rows, skipped = parse_messages(messages)
         self.skipped += skipped
         counts = pc.value_counts(rows["event_type"])

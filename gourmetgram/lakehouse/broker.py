@@ -11,6 +11,7 @@ from gourmetgram.kafka.clients import MAKE_TOPICS, client_config
 from gourmetgram.kafka.metadata import topic_ids
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import ANSWER_S, OffsetRange, RecordsGoneError, create_range_reader, read_ranges
+from gourmetgram.lakehouse.continuity import rewritten
 from gourmetgram.lakehouse.progress import EventsProgress, Offsets
 from gourmetgram.settings import KafkaSettings
 
@@ -19,10 +20,16 @@ CLIENT_ID: Final = "gourmetgram-aggregation"
 GROUP: Final = "airflow_event_aggregator"
 """Group name shown to people: a run assigns its partitions itself and never commits an offset."""
 
+_NOTHING_READ: Final = "Nothing was read, so nothing is skipped unnoticed. Bring the topic's old data back, or"
 _START_OVER: Final = (
-    "Nothing was read, so nothing is skipped unnoticed. Bring the topic's old data back, or accept the gap by dropping "
-    "the tables of event_aggregations; the next run then rebuilds them from what the broker holds."
+    f"{_NOTHING_READ} drop the tables of event_aggregations; the next run then rebuilds them from the records in the "
+    "broker."
 )
+
+
+def _accept(partition: Partition) -> str:
+    """Remedies for records of one partition that are gone."""
+    return f"{_NOTHING_READ} accept the gap with `gourmetgram lake accept-gap {partition.topic} {partition.number}`."
 
 
 def create_reader(settings: KafkaSettings) -> Consumer:
@@ -86,6 +93,26 @@ def read_planned(consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) ->
         raise PermanentError(f"{error}. {_START_OVER}") from error
 
 
+def refuse_rewritten(
+    consumer: Consumer, held: Mapping[Partition, OffsetRange], progress: EventsProgress | None
+) -> None:
+    """Refuse a partition whose log was cut and filled again past the stored offset.
+
+    Raises:
+        PermanentError: the text names the partition and the remedies.
+        TransientError: the broker went away.
+    """
+    if progress is None:
+        return
+    for partition in rewritten(consumer, progress.offsets, progress.last_records, held):
+        offset = progress.offsets[partition.topic][partition.number]
+        raise PermanentError(
+            f"{partition}: record {offset - 1} is not the one that was read there: the broker lost the end of its log, "
+            f"and new records took the offsets. {_accept(partition)} Events of the last hour can be published again "
+            "after that: `gourmetgram outbox replay --since 1h`."
+        )
+
+
 def next_offsets(ranges: Mapping[Partition, OffsetRange], progress: EventsProgress | None) -> Offsets:
     """Offsets after a run: the ends of its ranges. Topics that it did not read keep their offsets."""
     offsets = {topic: dict(partitions) for topic, partitions in progress.offsets.items()} if progress else {}
@@ -114,11 +141,11 @@ def _refuse_fewer_partitions(topic: str, stored: Mapping[int, int], held: Iterab
 def _refuse_gap(partition: Partition, start: int, held: OffsetRange) -> None:
     if start > held.end:
         raise PermanentError(
-            f"{partition}: the stored offset {start} is beyond the topic's end {held.end}: the topic was deleted and "
-            f"created again. {_START_OVER}"
+            f"{partition}: the stored offset {start} is beyond the topic's end {held.end}: the broker lost records "
+            f"that were read, or the topic was deleted and created again. {_accept(partition)}"
         )
     if start < held.start:
         raise PermanentError(
             f"{partition}: offsets [{start}, {held.start}) were not read yet and are gone from the broker, which now "
-            f"begins at {held.start} (retention). {_START_OVER}"
+            f"begins at {held.start} (retention). {_accept(partition)}"
         )

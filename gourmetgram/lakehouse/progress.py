@@ -6,13 +6,14 @@ The summary of each snapshot of `events` holds the next offset of every partitio
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, Self, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import orjson
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot, ancestors_of
 
 from gourmetgram.errors import PermanentError
+from gourmetgram.lakehouse.continuity import Fingerprints
 from gourmetgram.moments import parse_utc, utc_text
 
 PREFIX: Final = "gourmetgram."
@@ -21,9 +22,28 @@ RUN_ID: Final = "gourmetgram.run_id"
 COMPLETE_THROUGH: Final = "gourmetgram.complete_through"
 INGESTED_AT: Final = "gourmetgram.ingested_at"
 TOPIC_IDS: Final = "gourmetgram.topic_ids"
+LAST_RECORDS: Final = "gourmetgram.last_records"
+GAPS: Final = "gourmetgram.gaps"
 
 Offsets: TypeAlias = dict[str, dict[int, int]]
 """Topic -> partition -> next offset to read."""
+
+
+class Gap(NamedTuple):
+    """Offsets of a partition that were lost and accepted as lost.
+
+    Attributes:
+        start: next offset before the acceptance.
+        end: next offset after it. At or below `start` when the broker lost the end of its log: then records that took
+            offsets below `start` were not read.
+        accepted_at: ISO-8601, UTC.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    accepted_at: str
 
 
 class EventsProgress(NamedTuple):
@@ -35,6 +55,8 @@ class EventsProgress(NamedTuple):
         run_id: id of the aggregation run.
         complete_through: watermark: all events up to this time are in the table, except backfilled ones.
         ingested_at: `ingested_at` of the newest run's records.
+        last_records: fingerprint of the record before each next offset, as far as known; see `continuity`.
+        gaps: accepted gaps, earliest first.
     """
 
     offsets: Offsets
@@ -42,6 +64,8 @@ class EventsProgress(NamedTuple):
     run_id: str
     complete_through: datetime
     ingested_at: datetime
+    last_records: Fingerprints = {}
+    gaps: tuple[Gap, ...] = ()
 
     def summary(self) -> dict[str, str]:
         """Properties of a snapshot."""
@@ -51,6 +75,8 @@ class EventsProgress(NamedTuple):
             RUN_ID: self.run_id,
             COMPLETE_THROUGH: utc_text(self.complete_through),
             INGESTED_AT: utc_text(self.ingested_at),
+            LAST_RECORDS: offsets_to_json(self.last_records),
+            GAPS: orjson.dumps([gap._asdict() for gap in self.gaps]).decode(),
         }
 
     @classmethod
@@ -62,6 +88,8 @@ class EventsProgress(NamedTuple):
             run_id=summary[RUN_ID],
             complete_through=parse_utc(summary[COMPLETE_THROUGH]),
             ingested_at=parse_utc(summary[INGESTED_AT]),
+            last_records=offsets_from_json(summary.get(LAST_RECORDS, "{}")),
+            gaps=tuple(Gap(**gap) for gap in orjson.loads(summary.get(GAPS, "[]"))),
         )
 
 
@@ -111,12 +139,12 @@ def own_properties(summary: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in summary.items() if key.startswith(PREFIX)}
 
 
-def offsets_to_json(offsets: Offsets) -> str:
-    """`{"<topic>":{"<partition>":<next offset>}}`, sorted."""
+def offsets_to_json(offsets: Offsets | Fingerprints) -> str:
+    """`{"<topic>":{"<partition>":<next offset or fingerprint>}}`, sorted."""
     return orjson.dumps(offsets, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS).decode()
 
 
-def offsets_from_json(text: str) -> Offsets:
+def offsets_from_json(text: str) -> dict[str, dict[int, Any]]:
     """Parse the output of `offsets_to_json`."""
-    document: dict[str, dict[str, int]] = orjson.loads(text)
-    return {topic: {int(p): offset for p, offset in parts.items()} for topic, parts in document.items()}
+    document: dict[str, dict[str, Any]] = orjson.loads(text)
+    return {topic: {int(p): value for p, value in parts.items()} for topic, parts in document.items()}

@@ -6,12 +6,14 @@ from typing import Final
 import psycopg2
 
 from gourmetgram.database.completeness import DatabaseWatermark, events_watermark
+from gourmetgram.database.engines import KEEPALIVES
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import PostgresSettings
 
 _OPTIONS: Final = {
     "application_name": "gourmetgram-aggregation",
     "connect_timeout": 5,
+    **KEEPALIVES,
     "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000",
 }
 

@@ -19,6 +19,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from gourmetgram.database.completeness import rows_watermark
+from gourmetgram.database.engines import KEEPALIVES
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.moments import utc_text
 from gourmetgram.training_data import names
@@ -169,6 +170,7 @@ def _connect(database_url: str) -> Any:  # noqa: ANN401
         database_url,
         application_name="gourmetgram-extract",
         connect_timeout=5,
+        **KEEPALIVES,
         options=f"-c timezone=UTC -c datestyle=ISO -c statement_timeout={_STATEMENT_TIMEOUT_MS}",
     )
     connection.autocommit = True

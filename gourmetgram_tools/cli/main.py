@@ -15,8 +15,10 @@ from gourmetgram_tools.cli.console import errors
 from gourmetgram_tools.cli.demo import demo
 from gourmetgram_tools.cli.doctor import doctor
 from gourmetgram_tools.cli.drift import drift
+from gourmetgram_tools.cli.lake import lake
 from gourmetgram_tools.cli.migrate import migrate
 from gourmetgram_tools.cli.models import models, train
+from gourmetgram_tools.cli.outbox import outbox
 from gourmetgram_tools.cli.skew import skew
 from gourmetgram_tools.cli.trace import trace
 
@@ -74,6 +76,8 @@ app.command()(migrate)
 app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")
+app.add_typer(outbox, name="outbox")
+app.add_typer(lake, name="lake")
 app.command()(compare)
 app.command()(skew)
 app.command()(drift)

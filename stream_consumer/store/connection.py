@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, cast
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -13,6 +13,7 @@ from gourmetgram.errors import TransientError
 log = logging.getLogger(__name__)
 
 _LIST_ENTRIES: Final = 16
+_NO_EVICTION: Final = "noeviction"
 
 
 class RedisUnavailableError(TransientError):
@@ -36,10 +37,18 @@ def tune(client: Redis) -> None:
     slower.
 
     Raises:
-        RedisUnavailableError: Redis did not answer.
+        RedisUnavailableError: Redis did not answer, or it may evict keys, which would change counts without a trace.
     """
     with redis_errors():
         try:
             client.config_set("zset-max-ziplist-entries", _LIST_ENTRIES)
+            limits = cast(dict[str, str], client.config_get("maxmemory*"))
         except ResponseError as error:
-            log.info("Redis keeps its own zset-max-ziplist-entries: %s", error)
+            log.info("Redis keeps its own settings: %s", error)
+            return
+    policy = limits.get("maxmemory-policy", _NO_EVICTION)
+    if int(limits.get("maxmemory", 0)) and policy != _NO_EVICTION:
+        raise RedisUnavailableError(
+            f"Redis evicts keys when its memory is full (maxmemory-policy {policy}), which would lose counts: "
+            f"set it to {_NO_EVICTION} (redis-cli CONFIG SET maxmemory-policy {_NO_EVICTION})"
+        )

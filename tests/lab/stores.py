@@ -62,7 +62,7 @@ def counts(lab: Lab) -> dict[str, int]:
 
 def in_outbox(lab: Lab, at_most: int) -> str:
     """Raise NotSeenError while more events than `at_most` are pending in the outbox."""
-    pending = int(sql(lab, "SELECT count(*) FROM event_outbox")[0][0])
+    pending = int(sql(lab, "SELECT count(*) FROM event_outbox WHERE published_at IS NULL")[0][0])
     expect(pending <= at_most, f"{pending} events are pending in the outbox")
     return "all events published"
 

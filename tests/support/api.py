@@ -131,6 +131,10 @@ class Api:
         """Rows of a table."""
         return int(await self.database.fetchval(f"SELECT count(*) FROM {table}"))
 
+    async def waiting(self) -> int:
+        """Events that the relay has not published."""
+        return int(await self.database.fetchval("SELECT count(*) FROM event_outbox WHERE published_at IS NULL"))
+
     async def traces(self) -> dict[str, int]:
         """How much there is of everything that a request can leave behind."""
         counts = await self.row(_TRACES)

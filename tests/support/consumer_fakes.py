@@ -53,6 +53,9 @@ class FakeSource:
         self._listener.partitions_revoked(lost)
         self.assigned = ()
 
+    def committed(self, of: Iterable[Partition]) -> dict[Partition, int | None]:
+        return dict.fromkeys(of)
+
     def poll(self, timeout_s: float, at_most: int, at_once: int) -> list[Record]:
         self.polls.append(timeout_s)
         self._rebalance()

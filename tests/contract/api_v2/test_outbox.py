@@ -24,7 +24,7 @@ def _time(event: dict[str, Any], field: str) -> datetime:
 
 async def _outbox_is_empty(api: Api) -> None:
     async def empty() -> bool:
-        return await api.count("event_outbox") == 0
+        return await api.waiting() == 0
 
     await wait_until_async(empty, what="an empty outbox")
 
@@ -159,7 +159,7 @@ async def test_no_row_without_its_event(api_v2: Api) -> None:
     async def as_before() -> bool:
         after = await api_v2.traces()
         # Numbers drawn by refused rows are not given again; the rows themselves are none.
-        return {**after, "events": 0} == {**before, "events": 0} and await api_v2.count("event_outbox") == 0
+        return {**after, "events": 0} == {**before, "events": 0} and await api_v2.waiting() == 0
 
     await wait_until_async(as_before, what="no trace of the refused requests, the object included")
     assert (await api_v2.comment(image_id, user_id)).status_code == 200

@@ -339,7 +339,7 @@ def test_redpanda_is_started_with_the_contract_s_flags() -> None:
 
 
 def test_redis_keeps_its_data() -> None:
-    assert SERVICES["redis"]["command"] == ["redis-server", "--appendonly", "yes"]
+    assert SERVICES["redis"]["command"] == ["redis-server", "--appendonly", "yes", "--maxmemory", "400mb"]
 
 
 def test_both_apis_are_the_same_address_for_other_containers() -> None:

@@ -10,10 +10,15 @@ from typing import Any
 import asyncpg
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from sqlalchemy import text
 
+from api_v2.pruning import Pruner
 from api_v2.relay import BATCH, LOCK_KEY, Relay
 from api_v2.settings import ApiV2Settings
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.database.outbox import REPLAY
 from gourmetgram.database.pool import Database
+from gourmetgram.settings import PostgresSettings
 from tests.support.api import Api, read_topic, running_api
 from tests.support.topics import create_topic, delete_topic
 from tests.support.waiting import wait_until_async
@@ -64,11 +69,29 @@ async def _add(outbox: asyncpg.Connection, topic: str, key: str, numbers: range)
     return ids
 
 
-async def _emptied(outbox: asyncpg.Connection) -> None:
+async def _emptied(outbox: asyncpg.Connection, topic: str | None = None) -> None:
+    """Wait until no event waits, or none of a topic."""
+
     async def empty() -> bool:
-        return not await outbox.fetchval("SELECT count(*) FROM event_outbox")
+        return not await outbox.fetchval(
+            "SELECT count(*) FROM event_outbox WHERE published_at IS NULL AND ($1::text IS NULL OR topic = $1)", topic
+        )
 
     await wait_until_async(empty, 30.0, "an empty outbox")
+
+
+async def _published(environment: dict[str, str], topic: str, key: str, number: int) -> bool:
+    return len(await _messages(environment, topic, key)) >= number
+
+
+async def _forbid_marks(outbox: asyncpg.Connection) -> None:
+    await outbox.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$")
+    await outbox.execute("CREATE TRIGGER keep BEFORE UPDATE ON event_outbox EXECUTE FUNCTION keep()")
+
+
+async def _allow_marks(outbox: asyncpg.Connection) -> None:
+    await outbox.execute("DROP TRIGGER keep ON event_outbox")
+    await outbox.execute("DROP FUNCTION keep")
 
 
 async def _messages(environment: dict[str, str], topic: str, key: str) -> list[Any]:
@@ -153,31 +176,84 @@ async def test_an_event_whose_transaction_ends_after_later_ones_is_published(
     assert [message["number"] for message in await _messages(api_environment, topic, key)] == [1, 2, 3, 0]
 
 
-async def test_what_was_published_but_not_yet_deleted_is_sent_again_with_the_same_event_id(
+async def test_a_crash_between_confirmation_and_mark_repeats_the_events_with_the_same_ids(
     outbox: asyncpg.Connection, api_environment: dict[str, str]
 ) -> None:
-    """A crash between the broker's confirmation and the deletion: the rows are still there for the next relay."""
     topic, key = api_environment["KAFKA_TOPIC_UPLOADS"], str(uuid.uuid4())
-    await outbox.execute("REVOKE DELETE ON event_outbox FROM PUBLIC")
-    await outbox.execute("CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$")
-    await outbox.execute("CREATE TRIGGER keep BEFORE DELETE ON event_outbox EXECUTE FUNCTION keep()")
+    await _forbid_marks(outbox)
     ids = await _add(outbox, topic, key, range(20))
     async with RunningRelay(api_environment):
-
-        async def published() -> bool:
-            return len(await _messages(api_environment, topic, key)) >= 20
-
-        await wait_until_async(published, 30.0, "the first publication")
-    await outbox.execute("DROP TRIGGER keep ON event_outbox")
-    await outbox.execute("DROP FUNCTION keep")
-    assert await outbox.fetchval("SELECT count(*) FROM event_outbox") == 20
+        await wait_until_async(partial(_published, api_environment, topic, key, 20), 30.0, "the first publication")
+    await _allow_marks(outbox)
+    assert await outbox.fetchval("SELECT count(*) FROM event_outbox WHERE published_at IS NULL") == 20
     async with RunningRelay(api_environment):
         await _emptied(outbox)
     sent = [message["event_id"] for message in await _messages(api_environment, topic, key)]
-    assert len(sent) >= 40
-    assert set(sent) == set(ids)
-    # The order holds within each round.
-    assert sent[:20] == sent[-20:] == ids
+    # Each relay sends each event once, in order.
+    assert sent == [*ids, *ids]
+
+
+async def test_rows_that_cannot_be_marked_repeat_no_event_and_make_the_api_degraded(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_COMMENTS"], str(uuid.uuid4())
+    await _forbid_marks(outbox)
+    ids = await _add(outbox, topic, key, range(20))
+    async with RunningRelay(api_environment) as relay:
+
+        async def degraded() -> bool:
+            return relay.health()["status"] == "degraded"
+
+        await wait_until_async(degraded, 30.0, "the health of a relay that cannot mark")
+        # Later events do not wait.
+        ids += await _add(outbox, topic, key, range(20, 40))
+        await wait_until_async(partial(_published, api_environment, topic, key, 40), 30.0, "the later events")
+        await _allow_marks(outbox)
+        await _emptied(outbox)
+
+        async def healthy() -> bool:
+            return relay.health()["status"] == "healthy"
+
+        await wait_until_async(healthy, 30.0, "the health after the first mark")
+    assert [message["event_id"] for message in await _messages(api_environment, topic, key)] == ids
+
+
+async def test_published_events_are_deleted_after_their_retention_and_waiting_ones_never(
+    outbox: asyncpg.Connection, api_environment: dict[str, str]
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_VIEWS"], str(uuid.uuid4())
+    # More than one slice, the first rows waiting for a topic that does not exist.
+    await _add(outbox, "absent-topic", key, range(10))
+    await _add(outbox, topic, key, range(Pruner.SLICE + 10))
+    await outbox.execute("UPDATE event_outbox SET published_at = now() - interval '2 hours' WHERE topic = $1", topic)
+    young = await _add(outbox, topic, key, range(3))
+    async with RunningRelay(api_environment):
+
+        async def pruned() -> bool:
+            return bool(await outbox.fetchval("SELECT count(*) FROM event_outbox") == 13)
+
+        await wait_until_async(pruned, 60.0, "the deletion of old events")
+        await _emptied(outbox, topic)
+    kept = await outbox.fetch("SELECT event_id::text FROM event_outbox WHERE topic = $1 ORDER BY sequence", topic)
+    assert [row["event_id"] for row in kept] == young
+
+
+async def test_a_replay_publishes_again_what_was_published_since_a_time(
+    outbox: asyncpg.Connection, api_environment: dict[str, str], database_url: str
+) -> None:
+    topic, key = api_environment["KAFKA_TOPIC_FLAGS"], str(uuid.uuid4())
+    ids = await _add(outbox, topic, key, range(5))
+    async with RunningRelay(api_environment):
+        await _emptied(outbox)
+        cut = await outbox.fetchval("SELECT clock_timestamp()")
+        ids += await _add(outbox, topic, key, range(5, 10))
+        await _emptied(outbox)
+        engine = create_worker_engine(PostgresSettings(database_url=database_url), "replay")
+        with engine.begin() as connection:
+            assert connection.execute(text(REPLAY), {"since": cut}).rowcount == 5
+        engine.dispose()
+        await _emptied(outbox)
+    assert [message["event_id"] for message in await _messages(api_environment, topic, key)] == [*ids, *ids[5:]]
 
 
 async def test_two_relays_publish_each_event_once_and_one_takes_over_from_the_other(
@@ -241,7 +317,9 @@ async def test_a_missing_topic_holds_up_no_other_and_its_events_follow_in_order(
                 return relay.health()["status"] == wanted
 
             async def left(number: int) -> bool:
-                rows: int = await outbox.fetchval("SELECT count(*) FROM event_outbox WHERE topic = $1", other)
+                rows: int = await outbox.fetchval(
+                    "SELECT count(*) FROM event_outbox WHERE topic = $1 AND published_at IS NULL", other
+                )
                 return rows == number
 
             if known:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from gourmetgram.clients.redis import WORKER, connect
 from gourmetgram.events import Event, Record
 from gourmetgram.kafka.clients import create_consumer
 from gourmetgram.kafka.offsets import commit_offsets
+from gourmetgram.redis_keys import OFFSETS, SEEN
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local import toolchain
@@ -158,6 +159,54 @@ def test_an_emptied_redis_is_built_again_from_the_events_with_the_same_requests(
         assert platform.image_state() == before
     again = {item["request_id"]: item for item in platform.requests()[2:]}
     assert again == {item["request_id"]: item for item in first}
+
+
+def test_offsets_that_were_deleted_in_redis_count_nothing_twice(platform: ConsumerPlatform) -> None:
+    """As by hand in Redis Insight, long after the events: their ids are forgotten, so only offsets protect totals."""
+    image = new_image()
+    platform.publish(burst(image, views=50, flags=0))
+    with platform.consumer():
+        platform.wait_settled()
+    platform.redis.delete(OFFSETS, *platform.redis.keys(SEEN % "*"))
+    platform.publish(burst(image, views=7, flags=0))
+    with platform.process() as process:
+        platform.wait_settled()
+        assert "its offset was deleted in Redis" in process.log
+    assert platform.total(image) == 57
+
+
+def test_a_redis_that_may_evict_keys_is_refused_until_its_policy_is_right(
+    platform: ConsumerPlatform, tmp_path: Path
+) -> None:
+    platform.publish(burst(image := new_image(), views=7, flags=0))
+    with own_redis(platform, tmp_path):
+        platform.redis.config_set("maxmemory", "100mb")
+        platform.redis.config_set("maxmemory-policy", "allkeys-lru")
+        with platform.process() as process:
+            process.wait_line("maxmemory-policy allkeys-lru")
+            assert platform.total(image) == 0
+            platform.redis.config_set("maxmemory-policy", "noeviction")
+            platform.wait_settled()
+        assert platform.total(image) == 7
+
+
+def test_topics_with_different_numbers_of_partitions_are_refused_by_name(platform: ConsumerPlatform) -> None:
+    admin = AdminClient({"bootstrap.servers": platform.environment["KAFKA_BOOTSTRAP_SERVERS"]})
+    number = len(admin.list_topics(timeout=10).topics[platform.topic("view")].partitions)
+
+    def grow(*kinds: str) -> None:
+        wanted = [NewPartitions(platform.topic(kind), number + 1) for kind in kinds]
+        for answer in admin.create_partitions(wanted).values():
+            answer.result(10)
+
+    grow("view")
+    with platform.process() as process:
+        process.wait_line("different numbers of partitions")
+        assert f"{platform.topic('view')} has {number + 1}" in process.log
+        grow("comment", "flag", "upload")
+        platform.publish(burst(image := new_image(), views=7, flags=0))
+        platform.wait_settled()
+    assert platform.total(image) == 7
 
 
 def test_a_redis_that_lost_its_latest_writes_is_brought_up_to_date(platform: ConsumerPlatform, tmp_path: Path) -> None:

@@ -90,7 +90,9 @@ def test_a_request_that_cannot_be_stored_is_given_up_alone() -> None:
     assert postgres.rows.keys() == {"request-1", "request-3"}
 
 
-@pytest.mark.parametrize("answer", [float("nan"), float("inf"), ValueError("no")])
+@pytest.mark.parametrize(
+    "answer", [float("nan"), float("inf"), ValueError("no"), TypeError("no"), MemoryError()], ids=repr
+)
 def test_a_model_that_fails_leaves_the_decision_to_the_rules(answer: float | Exception) -> None:
     postgres = Postgres()
     Handler(postgres, Windows(), Judge("model", "v1"), 30).handle([item(1, complete=False)], Model(answer))

@@ -36,6 +36,18 @@ def test_a_topic_made_anew_begins_at_its_first_record_even_when_it_is_longer_tha
     assert warning is not None and "created again" in warning
 
 
+def test_an_offset_that_was_deleted_in_redis_is_taken_from_the_groups_commits() -> None:
+    offset, warning = decide_start(None, "topic:a", LIMITS, committed=33)
+    assert offset == 33
+    assert warning is not None and "was deleted in Redis" in warning
+    # The state is from before the broker's first record.
+    assert decide_start(None, "topic:a", LIMITS, committed=4).offset == 10
+    # Another topic of the same name: its commits mean nothing.
+    assert decide_start(None, "topic:b", LIMITS, committed=33).offset == 10
+    # Without a commit, the beginning is all there is.
+    assert decide_start(None, "topic:a", LIMITS, committed=None).offset == 10
+
+
 def test_ids_of_different_sorts_cannot_tell_a_new_topic() -> None:
     assert decide_start(33, "cluster:x", LIMITS) == (33, None)
     assert decide_start(33, None, LIMITS) == (33, None)
@@ -49,6 +61,10 @@ class FakeSource:
         self.assigned = tuple(limits)
         self._limits = limits
         self.started: dict[Partition, int] = {}
+        self.commits: dict[Partition, int | None] = {}
+
+    def committed(self, of: Sequence[Partition]) -> dict[Partition, int | None]:
+        return {partition: self.commits.get(partition) for partition in of}
 
     def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
         return {partition: self._limits[partition] for partition in of}
@@ -87,6 +103,15 @@ def test_reading_begins_where_redis_stands_and_new_partitions_are_written_to_red
     assert offsets.named == {VIEWS: "topic:a", FLAGS: "topic:f"}
     assert progress.applied == progress.read == {VIEWS: 33, FLAGS: 0}
     assert progress.ends == {VIEWS: 50, FLAGS: 3}
+
+
+def test_commits_are_asked_for_deleted_offsets_only() -> None:
+    source = FakeSource({VIEWS: LIMITS, FLAGS: PartitionLimits(0, 3, "topic:f")})
+    source.commits = {VIEWS: 40, FLAGS: 2}
+    offsets = FakeOffsets({}, {VIEWS: "topic:a"})
+    Alignment(source, source, offsets, StreamProgress()).align()
+    # An emptied Redis has no origin, either: its state is built again from the beginning.
+    assert source.started == offsets.stored == {VIEWS: 40, FLAGS: 0}
 
 
 def test_a_redis_that_was_set_back_is_noticed() -> None:

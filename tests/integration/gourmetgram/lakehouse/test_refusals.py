@@ -10,9 +10,18 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.kafka.partitions import Partition
 from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.checkpoint import checkpoint_document
-from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, OFFSETS, RUN_ID, own_properties, summary_of
+from gourmetgram.lakehouse.gaps import accept_gap
+from gourmetgram.lakehouse.progress import (
+    COMPLETE_THROUGH,
+    OFFSETS,
+    RUN_ID,
+    events_progress,
+    own_properties,
+    summary_of,
+)
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
@@ -117,6 +126,39 @@ def test_records_lost_to_retention_before_they_were_read_are_refused(lakehouse: 
         PermanentError, match=rf"{lakehouse.topic('view')}/{partition}: offsets \[10, 15\) were not read yet"
     ):
         lakehouse.aggregate()
+
+
+def test_an_accepted_gap_is_recorded_and_the_aggregation_goes_on_behind_it(lakehouse: LakehousePlatform) -> None:
+    image = str(uuid.UUID(int=1, version=4))
+    lakehouse.publish(*(lakehouse.make("view", image) for _ in range(10)))
+    lakehouse.run()
+    topic = lakehouse.topic("view")
+    (number,) = (p for p, end in lakehouse.end_offsets()[topic].items() if end == 10)
+    place = Partition(topic, number)
+    with pytest.raises(PermanentError, match="there is no gap to accept"):
+        accept_gap(lakehouse.sources, place)
+    for _ in range(5):
+        lakehouse.publish_raw("view", b"gone", key=image)
+    lakehouse.delete_records("view", {number: 15})
+    lakehouse.publish(*(lakehouse.make("view", image) for _ in range(3)))
+    with pytest.raises(PermanentError, match=rf"lake accept-gap {topic} {number}"):
+        lakehouse.aggregate()
+    gap, _snapshot_id = accept_gap(lakehouse.sources, place)
+    assert gap[:4] == (topic, number, 10, 15)
+    with pytest.raises(PermanentError, match="there is no gap to accept"):
+        accept_gap(lakehouse.sources, place)
+    lakehouse.run()
+    lakehouse.assert_exact()
+    with lakehouse.catalog() as catalog:
+        progress = events_progress(catalog.load_table(EVENTS))
+    assert progress is not None
+    assert progress.gaps == (gap,)
+
+
+def test_a_partition_that_no_run_has_read_has_no_gap(lakehouse: LakehousePlatform) -> None:
+    lakehouse.run()
+    with pytest.raises(PermanentError, match="no run has read it"):
+        accept_gap(lakehouse.sources, Partition("another.topic", 0))
 
 
 def test_records_read_before_retention_took_them_are_no_loss(lakehouse: LakehousePlatform) -> None:

@@ -41,6 +41,9 @@ class FakeConsumer:
     def unassign(self) -> None:
         self.assigned = False
 
+    def resume(self, places: list[TopicPartition]) -> None:
+        pass
+
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.paused += [Partition(item.topic, item.partition) for item in partitions]
 

@@ -45,6 +45,8 @@ NEED_A_PLATFORM = [
     ("skew",),
     ("drift",),
     ("migrate",),
+    ("lake", "accept-gap", "gourmetgram.views", "0"),
+    ("outbox", "replay", "--since", "10m"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
 NOT_RUN_HERE = [("up",), ("demo",), ("doctor",)]

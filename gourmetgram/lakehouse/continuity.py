@@ -1,0 +1,93 @@
+"""Continuity of partitions: the record before the next offset is still the one that was read.
+
+A broker that lost its newest records (a disk that lies, a volume from a backup) gives their offsets to new ones.
+Offsets alone do not show that: once the log is longer than before, a run would skip the new records. So each snapshot
+keeps a fingerprint of the last record of every partition, and the next run compares it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from confluent_kafka import Consumer, Message
+
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.ranges import OffsetRange, read_ranges
+
+Fingerprints: TypeAlias = dict[str, dict[int, str]]
+"""Topic -> partition -> fingerprint of the record before the next offset."""
+
+_HEX_DIGITS = 32
+
+
+class LastRecords:
+    """Newest record of each partition among the messages of a run."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str | None, int | None], Message] = {}
+
+    def note(self, messages: list[Message]) -> None:
+        """Take messages, in offset order within each partition."""
+        self._messages.update({(message.topic(), message.partition()): message for message in messages})
+
+    def fingerprints(self, before: Fingerprints) -> Fingerprints:
+        """Fingerprints after the run.
+
+        Args:
+            before: fingerprints of earlier runs, which stay for partitions without new records.
+        """
+        found = {topic: dict(partitions) for topic, partitions in before.items()}
+        for (topic, number), message in self._messages.items():
+            found.setdefault(topic or "", {})[number or 0] = fingerprint(message)
+        return found
+
+
+def fingerprint(message: Message) -> str:
+    """128 bits of SHA-256 over offset, broker time, key and value, as 32 hexadecimal digits."""
+    _sort, time_ms = message.timestamp()
+    parts = (str(message.offset()).encode(), str(time_ms).encode(), message.key() or b"", message.value() or b"")
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:_HEX_DIGITS]
+
+
+def rewritten(
+    consumer: Consumer,
+    stored: Mapping[str, Mapping[int, int]],
+    known: Fingerprints,
+    held: Mapping[Partition, OffsetRange],
+) -> list[Partition]:
+    """Partitions whose record before the next offset is another one than the one that was read.
+
+    A partition without a fingerprint, or whose record the broker has deleted in the meantime, cannot be compared.
+
+    Args:
+        consumer: a range reader.
+        stored: topic -> partition -> next offset to read.
+        known: fingerprints of the records before these offsets.
+        held: offsets that the broker holds.
+
+    Raises:
+        RecordsGoneError: the broker deleted a record in this moment.
+        TransientError: the broker went away.
+    """
+    wanted = {}
+    for partition, item in held.items():
+        offset = stored.get(partition.topic, {}).get(partition.number)
+        if (
+            offset is not None
+            and item.start < offset <= item.end
+            and partition.number in known.get(partition.topic, {})
+        ):
+            wanted[partition] = OffsetRange(offset - 1, offset)
+    found = LastRecords()
+    for messages in read_ranges(consumer, wanted):
+        found.note(messages)
+    return sorted(
+        Partition(topic, number)
+        for topic, partitions in found.fingerprints({}).items()
+        for number, mark in partitions.items()
+        if mark != known[topic][number]
+    )
