@@ -49,7 +49,7 @@ TASKS = ["check_drift", "train", "register", "publish", "report"]
 NAME = "gourmetgram_dev.moderation.moderation_model_basic"
 IMAGES = 400
 _RUN_S = 500
-"""Deadline of a run: each of its five tasks imports LightGBM and MLflow, which takes half a minute on a busy machine."""
+"""Seconds for a run: each of its five tasks imports LightGBM and MLflow, half a minute on a busy machine."""
 
 
 class Retraining:
