@@ -30,6 +30,9 @@ from airflow.sdk.exceptions import AirflowSkipException
         "hours": Param(
             default=24.0, type="number", exclusiveMinimum=0, description="Hours of decisions that are compared."
         ),
+        "model": Param(
+            default="basic", enum=["basic", "sgd"], description="LightGBM (`basic`), or the lab's SGD model (`sgd`)."
+        ),
         "environment": Param(
             default="dev",
             enum=["dev", "acc", "prd"],
@@ -64,7 +67,8 @@ def model_retraining() -> None:
             raise AirflowSkipException(checked["reason"])
         with no_retry_for_permanent_errors():
             config = retraining.project_config(params["environment"])
-            trained = retraining.train_model(retraining_stores(), config, retraining.job_tags(run_id))
+            tags = retraining.job_tags(run_id)
+            trained = retraining.train_model(retraining_stores(), config, tags, params["model"])
         return trained.model_dump()
 
     @task
@@ -73,11 +77,12 @@ def model_retraining() -> None:
         from platform_access import no_retry_for_permanent_errors
 
         from model_training.lifecycle import retraining
+        from model_training.lifecycle.retraining_report import TrainedModel
 
         if not trained["improved"]:
-            raise AirflowSkipException("The registered model has a better F1 score on the same test rows.")
+            raise AirflowSkipException(f"The registered model has a better {trained['figure']} on the same rows.")
         with no_retry_for_permanent_errors():
-            return retraining.register_trained(retraining.TrainedModel(**trained), retraining.job_tags(run_id))
+            return retraining.register_trained(TrainedModel(**trained), retraining.job_tags(run_id))
 
     @task
     def publish(trained: dict[str, Any], version: str) -> dict[str, Any]:
@@ -85,9 +90,10 @@ def model_retraining() -> None:
         from platform_access import no_retry_for_permanent_errors, retraining_stores
 
         from model_training.lifecycle import retraining
+        from model_training.lifecycle.retraining_report import TrainedModel
 
         with no_retry_for_permanent_errors():
-            published = retraining.publish_trained(retraining_stores(), retraining.TrainedModel(**trained), version)
+            published = retraining.publish_trained(retraining_stores(), TrainedModel(**trained), version)
         return published.model_dump()
 
     @task(trigger_rule="none_failed")
@@ -101,13 +107,14 @@ def model_retraining() -> None:
         from platform_access import no_retry_for_permanent_errors
 
         from model_training.lifecycle import retraining
+        from model_training.lifecycle import retraining_report as results
 
         with no_retry_for_permanent_errors():
-            made = retraining.retraining_report(
-                retraining.CheckedDrift(**checked),
-                retraining.TrainedModel(**trained) if trained else None,
+            made = results.retraining_report(
+                results.CheckedDrift(**checked),
+                results.TrainedModel(**trained) if trained else None,
                 version,
-                retraining.PublishOutcome(**published) if published else None,
+                results.PublishOutcome(**published) if published else None,
             )
             retraining.report_outcome(made)
         return made.model_dump()

@@ -1,7 +1,5 @@
 """`gourmetgram drift`: served features compared with those that the model in use was trained on."""
 
-import contextlib
-import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +63,7 @@ def compared_features(variables: dict[str, str], hours: float) -> "DriftReport":
     from gourmetgram.drift.served import TimeWindow
     from gourmetgram.lakehouse.catalog import open_catalog
     from gourmetgram.settings import IcebergSettings, PostgresSettings
-    from gourmetgram_tools.cli.models import publisher_of
+    from gourmetgram_tools.cli.model_store import publisher_of
 
     window = TimeWindow.last_hours(hours, datetime.now(UTC))
     model = model_in_use(publisher_of(variables))
@@ -80,10 +78,10 @@ def compared_features(variables: dict[str, str], hours: float) -> "DriftReport":
 def _logged(variables: dict[str, str], report: "DriftReport") -> str:
     """Store the report in MLflow; returns the address of the run."""
     from model_training.lifecycle.drift_log import log_drift
-    from model_training.lifecycle.tracking import TrackingSettings, connect, run_page
+    from model_training.lifecycle.tracking import TrackingSettings, connect, run_page, silence_client
 
+    silence_client()
     connect(TrackingSettings.load(variables))
-    # MLflow prints the address of the run, which would spoil a JSON document.
-    with errors.status("Storing in MLflow"), contextlib.redirect_stdout(io.StringIO()):
+    with errors.status("Storing in MLflow"):
         logged = log_drift(report)
     return run_page(logged.run_id, logged.experiment_id)

@@ -8,32 +8,48 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from mlflow import MlflowClient
-from pydantic import BaseModel
+from pyiceberg.catalog import Catalog
 
 from gourmetgram.database.engines import create_worker_engine
-from gourmetgram.drift.comparison import DriftReport, compare_features
+from gourmetgram.drift.comparison import compare_features
 from gourmetgram.drift.reference import model_in_use
 from gourmetgram.drift.served import DEFAULT_HOURS, TimeWindow
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.settings import ModelStoreSettings
+from gourmetgram.registry.client import download_serving, resolve
+from gourmetgram.registry.gate import better_on_later_images
 from gourmetgram.registry.publish import publish_registered
 from gourmetgram.settings import IcebergSettings, PostgresSettings
 from gourmetgram.training.dataset import open_training_table
+from gourmetgram.training.run import train
+from gourmetgram.training.settings import TrainingSettings
 from model_training.lifecycle.basic_model import MODEL_NAME, BasicModel
 from model_training.lifecycle.config import CONFIG_FILES, ProjectConfig, Tags
 from model_training.lifecycle.drift_log import EXPERIMENT, log_drift
 from model_training.lifecycle.origin import current_branch, current_commit
 from model_training.lifecycle.registration import ALIAS, aliased_version, register_version
+from model_training.lifecycle.retraining_report import (
+    CheckedDrift,
+    PublishOutcome,
+    RetrainingReport,
+    TrainedModel,
+    retraining_reason,
+    retraining_report,
+)
+from model_training.lifecycle.sgd_model import LoggedRun, log_sgd
 from model_training.lifecycle.tracking import connect, named_failures, run_page
 
 log = logging.getLogger(__name__)
 
 OUTCOME_TAG: Final = "gourmetgram.retraining"
 """Tag of the drift check's run with the outcome of the retraining."""
+
+
+ModelKind = Literal["basic", "sgd"]
 
 
 class Stores(NamedTuple):
@@ -57,98 +73,6 @@ class Stores(NamedTuple):
             yield opened
         finally:
             opened.close()
-
-
-class CheckedDrift(BaseModel):
-    """Result of the first step.
-
-    Attributes:
-        train: True when a model should be trained.
-        reason: the reason in a sentence.
-        run_id: MLflow run of the check.
-        page: address of the run.
-        psi_max: largest index; None with too few rows.
-        drifted: names of the drifted features.
-    """
-
-    train: bool
-    reason: str
-    run_id: str
-    page: str
-    psi_max: float | None
-    drifted: list[str]
-
-
-class TrainedModel(BaseModel):
-    """Result of the training.
-
-    Attributes:
-        run_id: MLflow run with the logged model.
-        page: address of the run.
-        model_name: registered name of such models.
-        snapshot_id: snapshot of the training rows.
-        f1_score: F1 score on the test rows.
-        improved: True when no registered model has a better one on the same rows.
-    """
-
-    run_id: str
-    page: str
-    model_name: str
-    snapshot_id: str
-    f1_score: float
-    improved: bool
-
-
-class PublishOutcome(BaseModel):
-    """Result of the publication.
-
-    Attributes:
-        version: version that the scorer serves from now on; None when the gate refused the model.
-        reason: the gate's reason, as part of a sentence.
-    """
-
-    version: int | None
-    reason: str
-
-
-class RetrainingReport(BaseModel):
-    """Result of all steps; a step that was left out is None.
-
-    Attributes:
-        outcome: the outcome in a sentence.
-        drift: the drift check.
-        trained: the new model.
-        registered_version: its version in the registry.
-        published: its publication.
-    """
-
-    outcome: str
-    drift: CheckedDrift
-    trained: TrainedModel | None = None
-    registered_version: str | None = None
-    published: PublishOutcome | None = None
-
-
-def retraining_reason(report: DriftReport, newest_snapshot: int, *, force: bool) -> tuple[bool, str]:
-    """Decide whether to train, with the reason in a sentence.
-
-    Args:
-        report: the drift of the model in use.
-        newest_snapshot: newest snapshot of the training table.
-        force: True = train in any case.
-    """
-    if force:
-        return True, f"The run asks for it (force). {report.summary}"
-    if report.model_version is None:
-        return True, "No model is in use."
-    if not report.drifted:
-        return False, report.summary
-    if report.snapshot_id == newest_snapshot:
-        return False, (
-            f"{report.summary} But the model in use was trained on the newest snapshot, {newest_snapshot}: trigger the "
-            "DAGs redpanda_event_aggregation and moderation_training first."
-        )
-    return True, report.summary
 
 
 def check_drift(
@@ -176,10 +100,10 @@ def check_drift(
     finally:
         engine.dispose()
     logged = log_drift(report, experiment)
-    train, reason = retraining_reason(report, newest, force=force)
-    log.info("%s: %s", "Training" if train else "No training", reason)
+    wanted, reason = retraining_reason(report, newest, force=force)
+    log.info("%s: %s", "Training" if wanted else "No training", reason)
     return CheckedDrift(
-        train=train,
+        train=wanted,
         reason=reason,
         run_id=logged.run_id,
         page=run_page(logged.run_id, logged.experiment_id),
@@ -188,8 +112,14 @@ def check_drift(
     )
 
 
-def train_model(stores: Stores, config: ProjectConfig, tags: Tags) -> TrainedModel:
+def train_model(stores: Stores, config: ProjectConfig, tags: Tags, model: ModelKind = "basic") -> TrainedModel:
     """Train a model of the newest snapshot, log it, and compare it with the registered one.
+
+    Args:
+        stores: settings of the stores.
+        config: configuration of the moderation project.
+        tags: origin of the model.
+        model: `basic` for LightGBM, `sgd` for the lab's model.
 
     Raises:
         UnusableDataError: no model can be trained from the rows.
@@ -197,20 +127,53 @@ def train_model(stores: Stores, config: ProjectConfig, tags: Tags) -> TrainedMod
     """
     connect()
     with open_catalog(stores.iceberg) as catalog:
-        model = BasicModel(config, tags, catalog)
-        model.load_data()
-        model.prepare_features()
-        model.train()
-        model.log_model()
-        improved = model.model_improved()
+        return _basic(catalog, config, tags) if model == "basic" else _sgd(catalog, config, tags)
+
+
+def _basic(catalog: Catalog, config: ProjectConfig, tags: Tags) -> TrainedModel:
+    model = BasicModel(config, tags, catalog)
+    model.load_data()
+    model.prepare_features()
+    model.train()
+    model.log_model()
     return TrainedModel(
         run_id=model.run_id,
         page=run_page(model.run_id, model.experiment_id),
+        model_uri=f"runs:/{model.run_id}/{MODEL_NAME}",
         model_name=config.model_name_basic,
         snapshot_id=model.train_data_version,
-        f1_score=model.metrics["f1_score"],
-        improved=improved,
+        figure="F1 score",
+        score=model.metrics["f1_score"],
+        improved=model.model_improved(),
     )
+
+
+def _sgd(catalog: Catalog, config: ProjectConfig, tags: Tags) -> TrainedModel:
+    # The number is given at the publication.
+    run = train(catalog, version=1, horizon_minutes=TrainingSettings.load().label_horizon_minutes)
+    logged = log_sgd(run, config, tags)
+    return TrainedModel(
+        run_id=logged.run_id,
+        page=run_page(logged.run_id, logged.experiment_id),
+        model_uri=logged.model_uri,
+        model_name=logged.name,
+        snapshot_id=str(run.snapshot_id),
+        figure="average precision",
+        score=run.model.average_precision,
+        improved=_as_good_as_registered(catalog, logged),
+    )
+
+
+def _as_good_as_registered(catalog: Catalog, logged: LoggedRun) -> bool:
+    """True if the model is at least as good on later images as the one behind the alias, or if there is none."""
+    if aliased_version(logged.name) is None:
+        return True
+    client = MlflowClient()
+    before = download_serving(client, resolve(client, f"models:/{logged.name}@{ALIAS}"))
+    decision = better_on_later_images(catalog, logged.package, before)
+    figures = decision.figures
+    equal = figures is not None and figures.served is not None and figures.candidate == figures.served
+    return decision.passed or equal
 
 
 def register_trained(trained: TrainedModel, tags: Tags) -> str:
@@ -224,7 +187,7 @@ def register_trained(trained: TrainedModel, tags: Tags) -> str:
     with named_failures(f"The versions of {name} could not be read"):
         found = client.search_model_versions(f"name = '{name}' and run_id = '{trained.run_id}'")
     if not found:
-        return register_version(f"runs:/{trained.run_id}/{MODEL_NAME}", name, tags.to_dict())
+        return register_version(trained.model_uri, name, tags.to_dict())
     version = max(int(each.version) for each in found)
     # The earlier attempt may have ended before it moved the alias.
     behind = aliased_version(name)
@@ -264,30 +227,6 @@ def _run_of(metadata: Mapping[str, Any]) -> str | None:
     return lineage.get("run_id") if isinstance(lineage, dict) else None
 
 
-def retraining_report(
-    drift: CheckedDrift,
-    trained: TrainedModel | None = None,
-    registered_version: str | None = None,
-    published: PublishOutcome | None = None,
-) -> RetrainingReport:
-    """Put the results of the steps together, with the outcome in a sentence; a step that was left out is None."""
-    if trained is None:
-        outcome = f"No training: {drift.reason}"
-    elif registered_version is None:
-        outcome = f"Trained, not registered: the registered model has a better F1 score than {trained.f1_score:.3f}."
-    elif published is None or published.version is None:
-        reason = published.reason if published else "the publication was left out"
-        outcome = f"Registered as version {registered_version}, not published: {reason}."
-    else:
-        outcome = (
-            f"Registered as version {registered_version}, in use as version {published.version}, because "
-            f"{published.reason}. The reason for the training: {drift.reason}"
-        )
-    return RetrainingReport(
-        outcome=outcome, drift=drift, trained=trained, registered_version=registered_version, published=published
-    )
-
-
 def report_outcome(report: RetrainingReport) -> None:
     """Log the outcome, and note it at the drift check's run in MLflow.
 
@@ -319,6 +258,7 @@ def retrain(
     config: ProjectConfig,
     tags: Tags,
     *,
+    model: ModelKind = "basic",
     hours: float = DEFAULT_HOURS,
     force: bool = False,
     experiment: str = EXPERIMENT,
@@ -329,6 +269,7 @@ def retrain(
         stores: settings of the stores.
         config: configuration of the moderation project.
         tags: origin of the model.
+        model: `basic` for LightGBM, `sgd` for the lab's model.
         hours: length of the window of decisions, which ends now.
         force: True = train in any case; the gate still decides on the publication.
         experiment: MLflow experiment of the drift checks.
@@ -339,7 +280,7 @@ def retrain(
     """
     report = retraining_report(check_drift(stores, hours=hours, force=force, experiment=experiment))
     if report.drift.train:
-        trained = train_model(stores, config, tags)
+        trained = train_model(stores, config, tags, model)
         version = register_trained(trained, tags) if trained.improved else None
         published = publish_trained(stores, trained, version) if version else None
         report = retraining_report(report.drift, trained, version, published)

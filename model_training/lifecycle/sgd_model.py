@@ -36,6 +36,27 @@ REQUIREMENTS: Final = ("mlflow-skinny", "cloudpickle", "numpy", "pandas", "sciki
 _TOLERANCE: Final = 1e-5
 
 
+class LoggedRun(NamedTuple):
+    """A training run in MLflow.
+
+    Attributes:
+        name: registered name of such models.
+        run_id: the MLflow run.
+        experiment_id: its experiment.
+        package: the four files as logged.
+    """
+
+    name: str
+    run_id: str
+    experiment_id: str
+    package: ModelPackage
+
+    @property
+    def model_uri(self) -> str:
+        """Address of the logged pipeline."""
+        return f"runs:/{self.run_id}/{PIPELINE_NAME}"
+
+
 class RegisteredRun(NamedTuple):
     """A registered training run.
 
@@ -61,6 +82,16 @@ class RegisteredRun(NamedTuple):
 
 def register_sgd(run: TrainingRun, config: ProjectConfig, tags: Tags, experiment: str = EXPERIMENT) -> RegisteredRun:
     """Log a training run of the lab's model to MLflow, and register the model with the alias `latest-model`.
+
+    Arguments and errors are those of `log_sgd`.
+    """
+    logged = log_sgd(run, config, tags, experiment)
+    number = register_version(logged.model_uri, logged.name, tags.to_dict())
+    return RegisteredRun(logged.name, number, logged.run_id, logged.experiment_id, logged.package)
+
+
+def log_sgd(run: TrainingRun, config: ProjectConfig, tags: Tags, experiment: str = EXPERIMENT) -> LoggedRun:
+    """Log a training run of the lab's model to MLflow, with its data, its figures, and the model as a pipeline.
 
     Args:
         run: the training run.
@@ -93,8 +124,7 @@ def register_sgd(run: TrainingRun, config: ProjectConfig, tags: Tags, experiment
         )
         package = log_serving(run.package, logged.info, info.model_id)
     name = f"{config.catalog_name}.{config.schema_name}.moderation_model_sgd"
-    number = register_version(f"runs:/{logged.info.run_id}/{PIPELINE_NAME}", name, tags.to_dict())
-    return RegisteredRun(name, number, logged.info.run_id, logged.info.experiment_id, package)
+    return LoggedRun(name, logged.info.run_id, logged.info.experiment_id, package)
 
 
 def sgd_pipeline(package: ModelPackage) -> Pipeline:

@@ -120,7 +120,7 @@ def test_the_dag_is_paused_daily_and_explains_its_parameters(retraining: Retrain
     details = retraining.airflow.get(f"dags/{DAG}/details")
     assert (details["timetable_summary"], details["is_paused_upon_creation"]) == ("0 0 * * *", True)
     assert (details["catchup"], details["max_active_runs"], details["is_paused"]) == (False, 1, True)
-    assert set(details["params"]) == {"force", "hours", "environment"}
+    assert set(details["params"]) == {"force", "hours", "model", "environment"}
     assert all(each["description"] for each in details["params"].values())
     tasks = {task["task_id"]: task for task in retraining.airflow.get(f"dags/{DAG}/tasks")["tasks"]}
     assert set(tasks) == set(TASKS)
@@ -215,9 +215,7 @@ def test_an_object_store_that_is_away_is_named(retraining: Retraining, monkeypat
     stores = Stores(*(each.load(variables) for each in settings))  # type: ignore[arg-type]
     stack.stop("minio")
     try:
-        with pytest.raises(
-            TransientError, match=r"models/moderation/metadata\.json could not be read"
-        ):
+        with pytest.raises(TransientError, match=r"models/moderation/metadata\.json could not be read"):
             check_drift(stores)
     finally:
         stack.start("minio")

@@ -194,10 +194,10 @@ def test_two_publications_at_once_get_numbers_of_their_own(
         other.close()
 
 
-class Wrapper(PythonModel):  # type: ignore[misc]
+class Wrapper(PythonModel):
     """A model that contains another one."""
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    def predict(self, model_input: list[str]) -> list[str]:
         return model_input
 
 
@@ -209,17 +209,17 @@ def foreign_fixture(registry: MlflowClient, register: RegisterSgd, catalog: Cata
     found = resolve(registry, base.uri)
     package = download_serving(registry, found)
     wrapped, other = f"{base.name}_wrapper", f"{base.name}_other"
-    with mlflow.start_run(experiment_id=base.experiment_id) as run:
-        logged = mlflow.pyfunc.log_model(
-            name="wrapper", python_model=Wrapper(), artifacts={"pipeline": f"models:/{found.model_id}"},
-            pip_requirements=["mlflow-skinny"],
-        )  # fmt: skip
-        mlflow.register_model(logged.model_uri, wrapped)
-        metadata = {**package.metadata, "feature_names": ["another", "list"]}
-        write_package(package._replace(metadata=metadata), tmp_path)
-        mlflow.log_artifacts(str(tmp_path), SERVING_FOLDER)
-        registry.create_registered_model(other)
-        registry.create_model_version(other, f"models:/{found.model_id}", run_id=run.info.run_id)
+    pipeline = {"pipeline": f"models:/{found.model_id}"}
+    metadata = {**package.metadata, "feature_names": ["another", "list"]}
+    write_package(package._replace(metadata=metadata), tmp_path)
+    for name in (wrapped, other):
+        with mlflow.start_run(experiment_id=base.experiment_id):
+            logged = mlflow.pyfunc.log_model(
+                name="wrapper", python_model=Wrapper(), artifacts=pipeline, pip_requirements=["mlflow-skinny"]
+            )
+            if name == other:
+                mlflow.log_artifacts(str(tmp_path), SERVING_FOLDER)
+        mlflow.register_model(logged.model_uri, name)
     return {"base": base.uri, "name": base.name, "wrapper": f"models:/{wrapped}/1", "other": f"models:/{other}/1"}
 
 

@@ -18,9 +18,7 @@ from model_training.lifecycle.drift_log import EXPERIMENT
 from model_training.lifecycle.registration import ALIAS
 from model_training.lifecycle.retraining import (
     OUTCOME_TAG,
-    PublishOutcome,
     Stores,
-    TrainedModel,
     check_drift,
     job_tags,
     project_config,
@@ -29,6 +27,7 @@ from model_training.lifecycle.retraining import (
     retrain,
     train_model,
 )
+from model_training.lifecycle.retraining_report import PublishOutcome, TrainedModel
 from tests.conftest import UniqueName
 from tests.support.drift import serve
 from tests.support.training_rows import synthetic_rows, write_rows
@@ -168,7 +167,9 @@ def test_a_table_without_rows_and_an_mlflow_that_is_away_are_named(
     with pytest.raises(PermanentError, match=r"moderation\.training_data has no rows yet"):
         train_model(stores, config, TAGS)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    trained = TrainedModel(run_id="x", page="", model_name="a", snapshot_id="1", f1_score=0, improved=True)
+    trained = TrainedModel(
+        run_id="x", page="", model_uri="", model_name="a", snapshot_id="1", figure="", score=0, improved=True
+    )
     for step in (
         lambda: check_drift(stores, experiment=experiment),
         lambda: train_model(stores, config, TAGS),
@@ -221,6 +222,28 @@ def test_a_model_that_is_worse_than_the_registered_one_is_not_registered(
     assert report.trained is not None
     assert not report.trained.improved
     assert report.outcome == (
-        f"Trained, not registered: the registered model has a better F1 score than {report.trained.f1_score:.3f}."
+        f"Trained, not registered: the registered model has a better F1 score than {report.trained.score:.3f}."
     )
     assert versions(client, config) == ["1"]
+
+
+def test_the_labs_model_is_retrained_in_the_same_way(
+    stores: Stores,
+    catalog: Catalog,
+    publisher: ModelPublisher,
+    config: ProjectConfig,
+    experiment: str,
+    client: MlflowClient,
+) -> None:
+    write_rows(catalog, synthetic_rows(IMAGES))
+    report = retrain(stores, config, TAGS, model="sgd", experiment=experiment)
+    name = f"{config.catalog_name}.moderation.moderation_model_sgd"
+    assert report.trained is not None
+    assert (report.trained.model_name, report.trained.figure) == (name, "average precision")
+    assert report.outcome.startswith("Registered as version 1, in use as version 1, because average precision ")
+    assert publisher.read_active().metadata["mlflow"]["model_name"] == name
+    # The same rows give the same model, which is as good as the registered one, and not better than the served one.
+    again = retrain(stores, config, TAGS, model="sgd", force=True, experiment=experiment)
+    assert again.outcome.startswith("Registered as version 2, not published: average precision ")
+    assert client.get_model_version_by_alias(name, ALIAS).version == "2"
+    assert publisher.active_version() == 1
