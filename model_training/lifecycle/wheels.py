@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -125,14 +126,19 @@ def _build(root: Path, folder: Path) -> None:
     # setuptools puts into a wheel whatever an earlier build left here, deleted modules too.
     shutil.rmtree(root / "build" / "lib", ignore_errors=True)
     # Without a fetched environment for the build: it works without a network.
-    command = [uv, "build", "--wheel", "--quiet", "--no-build-isolation", "--out-dir", str(folder), str(root)]
+    command = [uv, "build", "--wheel", "--quiet", "--no-build-isolation", str(root)]
     command += ["--python", str(Path(uv).with_name("python"))] if Path(uv).with_name("python").exists() else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_BUILD_S)  # noqa: S603
-    if done.returncode:
-        raise PermanentError(
-            f"`uv build --wheel` in {root} failed; run it there to see all of its output. Its last lines: "
-            f"{done.stderr.strip()[-400:]}"
-        )
+    with tempfile.TemporaryDirectory(dir=folder) as new:
+        command += ["--out-dir", new]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_BUILD_S)  # noqa: S603
+        if done.returncode:
+            raise PermanentError(
+                f"`uv build --wheel` in {root} failed; run it there to see all of its output. Its last lines: "
+                f"{done.stderr.strip()[-400:]}"
+            )
+        # In one step: another process may be reading the wheel of before.
+        for wheel in Path(new).glob("*.whl"):
+            wheel.replace(folder / wheel.name)
 
 
 def _uv(root: Path) -> str:

@@ -23,6 +23,18 @@ LINES_OF_THE_LAB = (
     "model.partial_fit(X_batch, y_batch, classes=[0, 1])",
 )
 
+METRICS = (
+    *("score", "accuracy_score", "precision_score", "recall_score", "f1_score", "log_loss", "roc_auc"),
+    *(
+        "precision_recall_auc",
+        "true_positives",
+        "true_negatives",
+        "false_positives",
+        "false_negatives",
+        "example_count",
+    ),
+)
+
 TRACES = {
     "a path": re.compile(r"(?<![\w:/.])/(home|root|tmp|work|opt|usr|var|Users|mnt)/"),
     "a host": re.compile(r"localhost|127\.0\.0\.1|\bhttps?://|\.internal\b"),
@@ -108,6 +120,23 @@ def test_the_stored_run_of_the_large_table_was_killed_at_the_limit_and_then_stre
     assert highest
     assert int(highest[1]) < 1_074
     assert sum(len(pictures(cell)) for cell in code_cells("training_large_data_demo.ipynb")) == 1
+
+
+def test_the_stored_outputs_of_the_mlflow_notebooks_show_one_model_by_all_addresses() -> None:
+    basic = "\n".join(map(texts, code_cells("mlflow_basic.ipynb")))
+    assert "moderation_model_basic: version 1 has the alias latest-model" in basic
+    assert basic.count("equal: True") == 2
+    assert "equal predictions: True" in basic
+    for metric in METRICS:
+        assert re.search(rf"^{metric} +\d", basic, re.MULTILINE), metric
+    custom = "\n".join(map(texts, code_cells("mlflow_custom.ipynb")))
+    for part in (
+        "moderation_model_custom: version 1 has",
+        "equal: True",
+        "before: No module named",
+        "'model_updated': 1",
+    ):
+        assert part in custom
 
 
 @pytest.mark.parametrize("trace", TRACES)

@@ -42,6 +42,13 @@ def test_the_rehearsal_runs_each_command_of_the_extended_lab() -> None:
     assert [command.text for command in commands if command not in walked] == []
 
 
+def test_the_rehearsal_runs_each_command_of_the_models_life() -> None:
+    walked = {command for stage in STAGES for step in stage.steps for command in step.typed}
+    commands = page("mlflow").commands
+    assert len(commands) == 5
+    assert [command.text for command in commands if command not in walked] == []
+
+
 @pytest.mark.parametrize("source", _SOURCES, ids=lambda source: source.stem)
 def test_a_notebook_is_valid_and_needs_no_extension_to_be_read(source: Path) -> None:
     nbformat.validate(json.loads(build.build(source)))

@@ -23,6 +23,7 @@ LAB: Final = (
     "6_training",
     "7_delete",
     "extended",
+    "mlflow",
     "differences",
 )
 """Pages of the lab, in their order."""

@@ -69,7 +69,7 @@ def _train_basic(project: str) -> LabStep:
         expect(found, f"the last line: {last}")
         return found.group(0) if found else ""
 
-    return LabStep(command.text, f"{name} version 1 with the alias latest-model", see, needed=True)
+    return LabStep(command.text, f"{name} version 1 with the alias latest-model", see, needed=True, typed=(command,))
 
 
 def _train_custom(project: str) -> LabStep:
@@ -80,7 +80,7 @@ def _train_custom(project: str) -> LabStep:
         expect(lines[-2:] == ["model_version=1", "model_updated=1"], f"the last lines: {lines[-2:]}")
         return ", ".join(lines[-2:])
 
-    return LabStep(command.text, "model_version=1, model_updated=1", see, needed=True)
+    return LabStep(command.text, "model_version=1, model_updated=1", see, needed=True, typed=(command,))
 
 
 def _read(lab: Lab, project: str) -> dict[str, Any]:
