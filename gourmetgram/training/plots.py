@@ -91,7 +91,7 @@ def memory_curve(curve: MemoryCurve) -> Figure:
         axis.axhline(curve.limit_mb, color="#c53030", linewidth=1.2, linestyle="--", label="limit of the container")
         top = max(top, curve.limit_mb)
     axis.set_ylim(0, 1.15 * top or 1)
-    axis.legend(frameon=False, loc="upper right")
+    axis.legend(frameon=False, loc="lower right")
     _named(axis, "Memory while streaming", "rows (millions)", "MB")
     return figure
 

@@ -11,8 +11,8 @@ from gourmetgram.settings import process_environment
 from tests.lab import stores
 from tests.lab.book import Typed, page
 from tests.lab.commands import check, run
-from tests.lab.expectations import expect, until
-from tests.lab.kernels import JupyterServer, KernelDiedError, source
+from tests.lab.expectations import NotSeenError, expect, until
+from tests.lab.kernels import JupyterServer, Kernel, KernelDiedError, source
 from tests.lab.lab import Lab
 from tests.lab.places import CHECKOUT, OUTPUT
 from tests.lab.steps import LabStep
@@ -89,36 +89,48 @@ def _container() -> str:
 def _demonstration(lab: Lab) -> str:
     """Scenarios 1 to 3, cell by cell, in the order of the text."""
     server = JupyterServer(lab.notes["trainer"], lab.notes["trainer_token"])
-    cells = server.code_cells(_DEMONSTRATION)
-    fatal = next(number for number, cell in enumerate(cells) if "not-run" in cell["metadata"].get("tags", ()))
-    begun = check("docker", "inspect", "--format", "{{.State.StartedAt}}", _container())
+    cells = [source(cell) for cell in server.code_cells(_DEMONSTRATION)]
+    fatal = next(number for number, cell in enumerate(cells) if "large_training_data" in cell)
     with server.open(_DEMONSTRATION) as kernel:
-        first = "".join(kernel.run(source(cell)) for cell in cells[:fatal])
+        first = "".join(kernel.run(cell) for cell in cells[:fatal])
         expect("LogisticRegression fitted on" in first, f"scenario 1 printed {first}")
-        try:
-            survived = kernel.run(source(cells[fatal]), deadline_s=600)
-        except KernelDiedError as error:
-            death = str(error)
-        else:
-            expect(False, f"the full load was not killed: {survived}")
-        server.call("GET", "status")
-        now = check("docker", "inspect", "--format", "{{.State.StartedAt}}", _container())
-        expect(now == begun, "the container was started again")
-        verdict = kernel.run(source(cells[fatal + 1])).strip()
+        death = _killed(server, kernel, cells[fatal])
+        verdict = kernel.run(cells[fatal + 1]).strip()
         expect("killed at the limit so far: 1 " in verdict, f"after the death: {verdict}")
-        kernel.run(source(cells[0]))
-        rest = "".join(kernel.run(source(cell), deadline_s=600) for cell in cells[fatal + 2 : -1])
-        curve = json.loads(kernel.run("import json; print(json.dumps(curve.summary()))"))
-        saved = kernel.run(source(cells[-1]))
-        after = kernel.run("print(MemoryGroup.find().killed)").strip()
-    expect(f"{_ROWS:,} rows in " in rest, f"scenario 3 printed {rest[-300:]}")
+        kernel.run(cells[0])
+        flat = _streamed(kernel, cells[fatal + 2 : -1])
+        saved = kernel.run(cells[-1])
+        expect(saved.count("_demo.joblib") == 3, f"saved: {saved}")
+        killed = kernel.run("print(MemoryGroup.find().killed)").strip()
+        expect(killed == "1", f"processes killed in the end: {killed}")
+    return f"{first.splitlines()[-1]}\n{death}; the server answers\n{verdict}\n{flat}"
+
+
+def _killed(server: JupyterServer, kernel: Kernel, cell: str) -> str:
+    """Run the cell that must kill its kernel; the server and its container live on."""
+    begun = _started_at()
+    try:
+        survived = kernel.run(cell, deadline_s=600)
+    except KernelDiedError as error:
+        server.call("GET", "status")
+        expect(_started_at() == begun, "the container was started again")
+        return str(error)
+    raise NotSeenError(f"the full load was not killed: {survived}")
+
+
+def _started_at() -> str:
+    return check("docker", "inspect", "--format", "{{.State.StartedAt}}", _container())
+
+
+def _streamed(kernel: Kernel, cells: list[str]) -> str:
+    """Run scenario 3; its memory stays below the limit and does not grow."""
+    text = "".join(kernel.run(cell, deadline_s=600) for cell in cells)
+    expect(f"{_ROWS:,} rows in " in text, f"scenario 3 printed {text[-300:]}")
+    curve = json.loads(kernel.run("import json; print(json.dumps(curve.summary()))"))
     expect(curve["limit_mb"] == _LIMIT_MB, f"limit {curve['limit_mb']} MB")
     expect(curve["highest_mb"] < _LIMIT_MB, f"highest use {curve['highest_mb']} MB")
     expect(curve["growth_mb"] < _FLAT_MB, f"grew by {curve['growth_mb']} MB")
-    expect(after == "1", f"processes killed in the end: {after}")
-    expect(saved.count("_demo.joblib") == 3, f"saved: {saved}")
-    flat = f"streamed {_ROWS:,} rows: at most {curve['highest_mb']:.0f} MB, growth {curve['growth_mb']:+.0f} MB"
-    return f"{first.splitlines()[-1]}\n{death}; the server answers\n{verdict}\n{flat}"
+    return f"streamed {_ROWS:,} rows: at most {curve['highest_mb']:.0f} MB, growth {curve['growth_mb']:+.0f} MB"
 
 
 def _saved(_lab: Lab) -> str:

@@ -10,6 +10,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
+from gourmetgram.errors import TransientError
 from gourmetgram.training.large_rows import FILE_ROWS, LargeTablePlan
 from gourmetgram.training.large_table import LARGE_TABLE, UNFINISHED, complete_large_table, replace_large_table
 
@@ -119,3 +120,13 @@ def test_files_have_row_groups_that_fit_into_little_memory(catalog: Catalog) -> 
     table = replace_large_table(catalog, LargeTablePlan(FILE_ROWS))
     (task,) = table.scan().plan_files()
     assert 10_000_000 < task.file.file_size_in_bytes < 64 * 2**20
+
+
+def test_two_runs_at_once_end_with_a_sentence_for_the_later_one(catalog: Catalog) -> None:
+    def finish_meanwhile(written: int) -> None:
+        if written == PLAN.rows:
+            replace_large_table(catalog, PLAN)
+
+    with pytest.raises(TransientError, match=r"another (run|writer)"):
+        replace_large_table(catalog, PLAN, finish_meanwhile)
+    assert_has_rows(catalog.load_table(LARGE_TABLE), PLAN)
