@@ -107,14 +107,14 @@ class AirflowPlatform:
         assert started, done.stdout + done.stderr
         return started[1], done
 
-    def wait_idle(self) -> None:
+    def wait_idle(self, deadline_s: float = 120) -> None:
         """Wait until no run is under way: unpausing a DAG also starts its newest scheduled run."""
 
         def idle() -> bool:
             runs = [run for dag_id in DAGS for run in self.get(f"dags/{dag_id}/dagRuns")["dag_runs"]]
             return all(run["state"] in ("success", "failed") for run in runs)
 
-        wait_until(idle, 120, "the end of all runs")
+        wait_until(idle, deadline_s, "the end of all runs")
 
     def xcoms(self, dag_id: str, run_id: str) -> dict[str, str]:
         """What each task of a run left behind for others, as JSON text."""

@@ -39,7 +39,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.servers,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     # MLflow warns about type hints of its own at its import.
     pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning"),
 ]
@@ -48,6 +48,8 @@ DAG = "model_retraining"
 TASKS = ["check_drift", "train", "register", "publish", "report"]
 NAME = "gourmetgram_dev.moderation.moderation_model_basic"
 IMAGES = 400
+_RUN_S = 500
+"""Seconds for a run: each of its five tasks imports LightGBM and MLflow, half a minute on a busy machine."""
 
 
 class Retraining:
@@ -58,7 +60,8 @@ class Retraining:
         self.catalog = catalog
         self.publisher = publisher
         self.variables = airflow.stack.environment()
-        self.client = MlflowClient(tracking_uri=self.variables["MLFLOW_TRACKING_URI"])
+        address = self.variables["MLFLOW_TRACKING_URI"]
+        self.client = MlflowClient(tracking_uri=address, registry_uri=address)
 
     def decide(self, **values: Any) -> None:
         """Decisions on images of the same kind as the training rows, with some values changed."""
@@ -67,7 +70,7 @@ class Retraining:
 
     def newest(self) -> RunState:
         """The newest run, after the end of all."""
-        self.airflow.wait_idle()
+        self.airflow.wait_idle(_RUN_S)
         run = self.airflow.get(f"dags/{DAG}/dagRuns", order_by="-run_after", limit=1)["dag_runs"][0]
         return self.airflow.client.state(DAG, run["dag_run_id"])
 
@@ -148,7 +151,7 @@ def test_drift_leads_to_a_model_that_is_registered_and_put_in_use(retraining: Re
     retraining.decide(category="Soup", caption_length=90)
     later = [{**row, "category": "Soup", "caption_length": 90} for row in synthetic_rows(IMAGES, seed=5)]
     snapshot = write_rows(retraining.catalog, [{**row, "image_id": f"1{row['image_id'][1:]}"} for row in later])
-    done = retraining.airflow.dags("trigger", DAG, "--wait", "--conf", '{"hours": 48}')
+    done = retraining.airflow.dags("trigger", DAG, "--conf", '{"hours": 48}')
     assert done.returncode == 0, done.stdout + done.stderr
     state = retraining.newest()
     assert states(state) == dict.fromkeys(TASKS, "success")
@@ -175,7 +178,7 @@ def test_repeated_tasks_register_and_publish_nothing_twice(retraining: Retrainin
         "reset_dag_runs": True,
     }
     retraining.airflow.rest.post(f"/api/v2/dags/{DAG}/clearTaskInstances", json=clear).raise_for_status()
-    state = retraining.airflow.client.wait(DAG, before.run_id, 120)
+    state = retraining.airflow.client.wait(DAG, before.run_id, _RUN_S)
     assert states(state) == dict.fromkeys(TASKS, "success")
     assert retraining.result(state, "publish") == {"version": 2, "reason": "an earlier attempt published it"}
     assert retraining.versions() == ["1"]
@@ -193,12 +196,12 @@ def test_while_mlflow_is_away_a_task_waits_for_its_retry_and_the_gate_keeps_an_e
         def retries() -> bool:
             return states(retraining.airflow.client.state(DAG, run_id)).get("check_drift") == "up_for_retry"
 
-        wait_until(retries, 120, "a failed attempt of check_drift")
+        wait_until(retries, _RUN_S, "a failed attempt of check_drift")
     finally:
         stack.start(MLFLOW)
     path = f"dags/{DAG}/dagRuns/{run_id}/taskInstances/check_drift/logs/1"
     assert "MLflow does not answer at http://127.0.0.1:" in str(retraining.airflow.get(path))
-    state = retraining.airflow.client.wait(DAG, run_id, 240)
+    state = retraining.airflow.client.wait(DAG, run_id, _RUN_S)
     assert states(state) == dict.fromkeys(TASKS, "success")
     report = retraining.result(state, "report")
     # The same rows give the same model.

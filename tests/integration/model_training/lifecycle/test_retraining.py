@@ -11,6 +11,7 @@ from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import IcebergSettings, PostgresSettings
+from gourmetgram.training.evaluation import decimals
 from gourmetgram.training.run import TrainingRun, train
 from gourmetgram_tools.local.stack import Stack
 from model_training.lifecycle.config import ProjectConfig
@@ -72,7 +73,8 @@ def experiment(unique_name: UniqueName) -> str:
 
 @pytest.fixture
 def client(mlflow_stack: Stack) -> MlflowClient:
-    return MlflowClient(tracking_uri=mlflow_stack.environment()["MLFLOW_TRACKING_URI"])
+    address = mlflow_stack.environment()["MLFLOW_TRACKING_URI"]
+    return MlflowClient(tracking_uri=address, registry_uri=address)
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ def test_a_model_that_is_worse_than_the_registered_one_is_not_registered(
     assert report.trained is not None
     assert not report.trained.improved
     assert report.outcome == (
-        f"Trained, not registered: the registered model has a better F1 score than {report.trained.score:.3f}."
+        f"Trained, not registered: the registered model has a better F1 score than {decimals(report.trained.score)}."
     )
     assert versions(client, config) == ["1"]
 
