@@ -85,7 +85,11 @@ def _train_custom(project: str) -> LabStep:
 
 def _read(lab: Lab, project: str) -> dict[str, Any]:
     """State of a project in the registry and the tables, read by MLflow's client on this machine."""
-    variables = stores.iceberg_variables(lab) | {"MLFLOW_TRACKING_URI": _MLFLOW, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    variables = stores.iceberg_variables(lab) | {
+        "MLFLOW_TRACKING_URI": _MLFLOW,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    }
     answer = run(sys.executable, _READER, _PROJECTS[project], timeout=_SCRIPT_S, environment=variables).must_succeed()
     document: dict[str, Any] = json.loads(answer.stdout)
     return document
