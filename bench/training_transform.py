@@ -151,7 +151,9 @@ def _write_month(database_url: str, catalog: Catalog, images: int, events: int) 
     history = pa.concat_tables([history, _event_table(event_ids, kind, image_ids, image, time_us)])
     ensure_tables(catalog)
     now = datetime.now(UTC)
-    progress = EventsProgress(offsets={}, topic_ids={}, run_id="bench", complete_through=now, ingested_at=now)
+    progress = EventsProgress(
+        offsets={}, topic_ids={}, run_id="bench", complete_through=now, ingested_at=now, last_records={}, gaps=()
+    )
     catalog.load_table(EVENTS).append(history.sort_by("event_time"), snapshot_properties=progress.summary())
 
 

@@ -151,6 +151,7 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) 
             run_id=run_id,
             complete_through=complete_through,
             ingested_at=_later_than(before, frozen_at),
+            last_records={},
             gaps=before.gaps if before else (),
         )
         rows = _Rows(table, progress.ingested_at)

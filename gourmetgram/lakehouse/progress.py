@@ -64,8 +64,8 @@ class EventsProgress(NamedTuple):
     run_id: str
     complete_through: datetime
     ingested_at: datetime
-    last_records: Fingerprints = {}
-    gaps: tuple[Gap, ...] = ()
+    last_records: Fingerprints
+    gaps: tuple[Gap, ...]
 
     def summary(self) -> dict[str, str]:
         """Properties of a snapshot."""

@@ -23,7 +23,7 @@ TOPICS = ("views", "flags")
 
 def progress(offsets: Offsets, ids: dict[str, str] | None = None) -> EventsProgress:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return EventsProgress(offsets, ids or {}, "run", moment, moment)
+    return EventsProgress(offsets, ids or {}, "run", moment, moment, {}, ())
 
 
 def plan(before: EventsProgress | None, ids: Mapping[str, str] | None = None) -> dict[Partition, OffsetRange]:
