@@ -179,5 +179,5 @@ def test_a_command_keeps_its_end_and_its_output_in_the_log(tmp_path: Path, monke
 
 
 def test_the_usual_stages_leave_out_what_an_option_adds() -> None:
-    added = {"browser", "operations", "rounds", "5-own", "6-own"}
+    added = {"browser", "browser-mlflow", "operations", "rounds", "5-own", "6-own"}
     assert [stage.key for stage in STAGES if stage.key not in added] == list(USUAL)
