@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from urllib.request import urlopen
 
 from mlflow.environment_variables import (
+    MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD,
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
@@ -72,6 +73,10 @@ def connect(settings: TrackingSettings | None = None) -> None:
     settings = settings or TrackingSettings.load()
     if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(_RETRIES)  # type: ignore[no-untyped-call]
+    if not MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.is_set():  # type: ignore[no-untyped-call]
+        # The server would hand out addresses in the object store by the name that it knows: in Compose that of a
+        # container, which a program on the machine cannot reach. Files come through the server instead.
+        MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.set(False)  # type: ignore[no-untyped-call]
     mlflow.set_tracking_uri(settings.tracking_uri)
     mlflow.set_registry_uri(settings.registry_uri)
     if settings.tracking_uri.startswith("http") and not _answers(settings.tracking_uri):

@@ -85,8 +85,6 @@ def environment(context: typer.Context, stack: str | None, target: Target) -> di
         "S3_ENDPOINT_URL": "http://localhost:9000",
         "GENERATOR_API_URL": "http://localhost:8000",
         "MLFLOW_TRACKING_URI": "http://localhost:5000",
-        # Presigned addresses name the container minio, which this machine does not know.
-        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
         "PYICEBERG_CATALOG__GOURMETGRAM__URI": f"postgresql+psycopg2://{login}@localhost:5432/iceberg_catalog",
         "PYICEBERG_CATALOG__GOURMETGRAM__S3__ENDPOINT": "http://localhost:9000",
         "PYICEBERG_CATALOG__GOURMETGRAM__S3__ACCESS_KEY_ID": lab.minio_root_user,
