@@ -164,7 +164,7 @@ def test_a_stack_without_airflow_says_how_to_start_it(
 
 @pytest.mark.parametrize(
     ("conf", "sentence"),
-    [("{force: true}", "Error: --conf is no JSON ("), ("[1]", "Error: --conf is no JSON object: ")],
+    [("{force: true}", "--conf is no JSON ("), ("[1]", "--conf is no JSON object: ")],
 )
 def test_parameters_of_a_run_that_are_no_json_object_are_named_first(run: Run, conf: str, sentence: str) -> None:
     code, _output, errors = run("dags", "trigger", "model_retraining", "--conf", conf)
