@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve
 from gourmetgram.policy.recommendation import FLAG_ABOVE, REVIEW_FROM
 from gourmetgram.training.evaluation import Metrics, Scores
 from gourmetgram.training.horizon import Integers
+from gourmetgram.training.memory import MemoryCurve
 
 MODEL_COLOUR: Final = "#2b6cb0"
 RULES_COLOUR: Final = "#dd6b20"
@@ -76,6 +77,22 @@ def calibration(metrics: Mapping[str, Metrics]) -> Figure:
         axis.plot(scores, shares, marker="o", color=_COLOURS[name], label=name)
     axis.legend(frameon=False)
     _named(axis, "Calibration", "mean score of the rows in a bin", "share of them that was flagged")
+    return figure
+
+
+def memory_curve(curve: MemoryCurve) -> Figure:
+    """Memory in use against rows, with the limit as a line."""
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axis = figure.subplots()
+    millions = [rows / 1e6 for rows in curve.rows]
+    axis.plot(millions, curve.used_mb, color=MODEL_COLOUR, label="memory in use")
+    top = max(curve.used_mb, default=0.0)
+    if curve.limit_mb is not None:
+        axis.axhline(curve.limit_mb, color="#c53030", linewidth=1.2, linestyle="--", label="limit of the container")
+        top = max(top, curve.limit_mb)
+    axis.set_ylim(0, 1.15 * top or 1)
+    axis.legend(frameon=False, loc="upper right")
+    _named(axis, "Memory while streaming", "rows (millions)", "MB")
     return figure
 
 

@@ -44,9 +44,8 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
         console.print(f"No model is published at {publisher.address}: `gourmetgram train --publish`.", soft_wrap=True)
         return
     table = Table(title=f"Models at {publisher.address}", title_justify="left", box=SIMPLE_HEAD)
-    for heading in ("", "version", "trained at (UTC)", "rows", "AP", "AP rules", "AUC", "snapshot", "MLflow"):
-        left = heading in {"", "trained at (UTC)", "MLflow"}
-        table.add_column(heading, justify="left" if left else "right", overflow="fold")
+    for heading in ("", "version", "trained at (UTC)", "rows", "AP", "AP rules", "AUC", "snapshot"):
+        table.add_column(heading, justify="right" if heading not in {"", "trained at (UTC)"} else "left")
     for found in versions:
         document = found.metadata
         table.add_row(
@@ -58,9 +57,12 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
             _metric(document, "heuristic", "average_precision"),
             _metric(document, "model", "auc"),
             str(document.get("snapshot_id", "")),
-            Text(_registered(document)),
         )
     console.print(table)
+    for found in versions:
+        registered = _registered(found.metadata)
+        if registered:
+            console.print(f"Version {found.version} is {registered}", soft_wrap=True)
 
 
 def print_published(console: Console, publisher: ModelPublisher, version: int) -> None:
@@ -75,11 +77,11 @@ def _described(balance: Balance, images: int) -> str:
 
 
 def _registered(document: dict[str, Any]) -> str:
-    """Registered name, without catalog and schema, and version; empty for a model that did not come from MLflow."""
+    """Version and registered name in MLflow; empty for a model that did not come from there."""
     lineage = document.get("mlflow")
     if not isinstance(lineage, dict) or "model_name" not in lineage:
         return ""
-    return f"{str(lineage['model_name']).rpartition('.')[2]} {lineage.get('model_version', '')}"
+    return f"version {lineage.get('model_version')} of {lineage['model_name']} in MLflow"
 
 
 def _metric(document: dict[str, Any], whose: str, name: str) -> str:

@@ -6,6 +6,7 @@ from gourmetgram_tools.compose.settings import ComposeSettings
 from gourmetgram_tools.local.links import Page
 
 HOW_TO_ASK_JUPYTER: Final = "docker exec jupyter jupyter server list"
+HOW_TO_REACH_MLFLOW: Final = "`ssh -L 5000:localhost:5000 cc@A.B.C.D`"
 
 
 def compose_pages(lab: ComposeSettings, host: str, jupyter_token: str = "") -> list[Page]:
@@ -38,6 +39,8 @@ def compose_pages(lab: ComposeSettings, host: str, jupyter_token: str = "") -> l
             f"http://{host}:8888/tree?token={token}" if token else f"http://{host}:8888/tree",
             "" if token else f"the token that `{HOW_TO_ASK_JUPYTER}` shows",
         ),
+        # On the address of the servers: it has no login.
+        Page("MLflow: runs and models", "http://localhost:5000", f"no login; from elsewhere {HOW_TO_REACH_MLFLOW}"),
     ]
 
 

@@ -36,4 +36,5 @@ PUBLISHED: Final = (
     PublishedPort(19092, ("redpanda",), is_page=False),
     PublishedPort(19644, ("redpanda",), is_page=False),
     PublishedPort(8182, ("nimtable",), is_page=False),
+    PublishedPort(5000, ("mlflow",), is_page=False),
 )

@@ -51,9 +51,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _keys(options: argparse.Namespace) -> Sequence[str]:
     usual = OWN_TRAFFIC if options.own_traffic else QUICK if options.quick else USUAL
-    browser = ("browser",) if options.browser else ()
+    chosen = options.stages or usual
+    # MLflow's pages show the models of the stage `lifecycle`.
+    browser = ("browser", *(["browser-mlflow"] if "lifecycle" in chosen else [])) if options.browser else ()
     operations = ("operations", "rounds") if options.operations else ()
-    return (*(options.stages or usual), *browser, *operations)
+    return (*chosen, *browser, *operations)
 
 
 def _print(result: Result) -> None:

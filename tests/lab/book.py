@@ -17,6 +17,8 @@ ON_THE_MACHINE: Final = "# run on node-data"
 VM_CHECKOUT: Final = "/home/cc/data-platform-chi"
 """Checkout on the virtual machine, as the lab's text names it."""
 COMPOSE: Final = f"docker compose -f {VM_CHECKOUT}/docker/docker-compose.yaml "
+IN_DOCKER: Final = "docker compose "
+"""Beginning of a call of Compose that is typed in `docker/`."""
 _BLOCK: Final = re.compile(r"^```(?P<language>bash|sql)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -42,9 +44,10 @@ class Typed:
         Raises:
             RehearsalError: the command is no call of Compose.
         """
-        if not self.text.startswith(COMPOSE):
-            raise RehearsalError(f"`{self.text}` is no `{COMPOSE}…`.")
-        return self.text.removeprefix(COMPOSE)
+        for beginning in (COMPOSE, IN_DOCKER):
+            if self.text.startswith(beginning):
+                return self.text.removeprefix(beginning)
+        raise RehearsalError(f"`{self.text}` is no `{COMPOSE}…`.")
 
     @property
     def words(self) -> list[str]:
@@ -86,7 +89,7 @@ class Notebook:
         for command in self.commands:
             if command.text.endswith(words):
                 return command
-        raise RehearsalError(f"chameleon/{self.name}.ipynb has no command that ends with `{words}`.")
+        raise RehearsalError(f"The text {self.name} has no command that ends with `{words}`.")
 
     def query(self, table: str) -> str:
         """The first query on a table.
@@ -97,7 +100,7 @@ class Notebook:
         for query in self.queries:
             if re.search(rf"\bFROM {table}\b", query):
                 return query
-        raise RehearsalError(f"chameleon/{self.name}.ipynb has no query on {table}.")
+        raise RehearsalError(f"The text {self.name} has no query on {table}.")
 
 
 def compose(arguments: str) -> Typed:
@@ -117,14 +120,27 @@ def notebook(name: str) -> Notebook:
         name: name of its file without the ending, as `2_application`.
     """
     content = json.loads((PROJECT_ROOT / "chameleon" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in content["cells"] if cell["cell_type"] == "markdown"]
+    return _read(name, "\n".join("".join(cell["source"]) + "\n" for cell in cells))
+
+
+@cache
+def page(name: str) -> Notebook:
+    """Blocks of a page of the lab that has no notebook.
+
+    Args:
+        name: name of its source without the ending, as `extended`.
+    """
+    return _read(name, (PROJECT_ROOT / "chameleon" / "source" / f"{name}.md").read_text(encoding="utf-8"))
+
+
+def _read(name: str, text: str) -> Notebook:
     commands: list[Typed] = []
     queries = []
-    for cell in content["cells"]:
-        text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
-        for block in _BLOCK.finditer(text):
-            if block["language"] == "sql":
-                queries.append(" ".join(block["body"].split()).removesuffix(";"))
-            elif block["body"].startswith(ON_THE_MACHINE):
-                lines = re.sub(r"\s*\\\n\s*", " ", block["body"]).splitlines()[1:]
-                commands += [Typed(line.strip()) for line in lines if line.strip()]
+    for block in _BLOCK.finditer(text):
+        if block["language"] == "sql":
+            queries.append(" ".join(block["body"].split()).removesuffix(";"))
+        elif block["body"].startswith(ON_THE_MACHINE):
+            lines = re.sub(r"\s*\\\n\s*", " ", block["body"]).splitlines()[1:]
+            commands += [Typed(line.strip()) for line in lines if line.strip()]
     return Notebook(name, tuple(commands), tuple(queries))

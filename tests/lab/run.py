@@ -19,6 +19,7 @@ from tests.lab.walk import (
     browser,
     checks,
     extended,
+    lifecycle,
     machine,
     operations,
     own_traffic,
@@ -40,21 +41,23 @@ STAGES: Final = (
     stage6.STAGE,
     own_traffic.LAKEHOUSE,
     own_traffic.MODEL,
+    lifecycle.STAGE,
     extended.STAGE,
     checks.AUDIT,
     target.STAGE,
     browser.STAGE,
+    browser.MLFLOW,
     operations.STAGE,
     operations.ROUNDS,
 )
-USUAL: Final = ("config", "machine", "2", "3", "4", "5", "6", "extended", "audit", "target")
+USUAL: Final = ("config", "machine", "2", "3", "4", "5", "6", "lifecycle", "extended", "audit", "target")
 """Stages of a rehearsal without options."""
 QUICK: Final = ("config", "machine", "2", "3", "4", "audit")
 """Stages of the quick rehearsal."""
 OWN_TRAFFIC: Final = ("config", "2", "3", "4", own_traffic.LAKEHOUSE.key, own_traffic.MODEL.key, "audit")
 """Stages of the rehearsal without a backfill."""
 # Services whose images take minutes to build.
-_NOT_QUICK: Final = ("airflow-init", "jupyter")
+_NOT_QUICK: Final = ("airflow-init", "jupyter", "mlflow")
 
 
 @dataclass(frozen=True)

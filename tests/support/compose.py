@@ -37,5 +37,8 @@ def dockerfiles() -> Iterator[Path]:
     """Every Dockerfile of the repository."""
     yield from (
         PROJECT_ROOT / name
-        for name in ("docker/Dockerfile", "docker/minio.Dockerfile", "airflow/Dockerfile", "model_training/Dockerfile")
+        for name in (
+            *("docker/Dockerfile", "docker/minio.Dockerfile", "docker/mlflow.Dockerfile"),
+            *("airflow/Dockerfile", "model_training/Dockerfile"),
+        )
     )

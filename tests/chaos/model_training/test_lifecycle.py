@@ -7,12 +7,20 @@ import mlflow
 import pytest
 
 from gourmetgram.errors import TransientError
+from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.registry.client import resolve
+from gourmetgram.registry.publish import PUBLISHED_VERSION, publish_registered
+from gourmetgram.settings import ObjectStoreSettings
+from gourmetgram.training.run import train
 from gourmetgram_tools.local.mlflow import MLFLOW
 from gourmetgram_tools.local.stack import Stack
 from model_training.lifecycle.marvel import write_marvel_tables
+from model_training.lifecycle.sgd_model import register_sgd
 from model_training.lifecycle.tracking import ABANDONED_AFTER, end_abandoned_runs, recorded_run
 from tests.support.lifecycle_platform import TAGS, LifecyclePlatform, own_lifecycle
 from tests.support.own_stack import own_stack
+from tests.support.training_fixtures import BUCKET
+from tests.support.training_rows import synthetic_rows, write_rows
 
 pytestmark = [pytest.mark.servers, pytest.mark.chaos]
 
@@ -48,6 +56,29 @@ def test_without_the_object_store_a_run_fails_and_registers_nothing(own: Stack, 
     assert faulty.versions(config.model_name_basic) == []
     model.log_model()
     assert model.register_model() == "1"
+
+
+def test_without_a_server_nothing_is_published_and_a_second_attempt_is(own: Stack, faulty: LifecyclePlatform) -> None:
+    write_rows(faulty.catalog, synthetic_rows(images=100))
+    run = train(faulty.catalog, version=1, passes=3)
+    registered = register_sgd(run, faulty.config("moderation"), TAGS, f"/Shared/{faulty.name}-sgd")
+    store = ObjectStoreSettings.load(faulty.environment)
+    publisher = ModelPublisher(store, BUCKET, f"{faulty.name}/models/")
+    for server, sentence in (
+        ("minio", r"The files of version 1 of .* could not be read: MLflow answers, but its .* object store"),
+        (MLFLOW, r"models:/.* could not be resolved: MLflow does not answer at .* any more"),
+    ):
+        own.stop(server)
+        try:
+            with pytest.raises(TransientError, match=sentence):
+                publish_registered(faulty.client, publisher, faulty.catalog, registered.uri, force="always")
+        finally:
+            own.start(server)
+        assert publisher.versions() == []
+        assert PUBLISHED_VERSION not in resolve(faulty.client, registered.uri).tags
+    done = publish_registered(faulty.client, publisher, faulty.catalog, registered.uri, force="always")
+    assert done.version == publisher.active_version() == 1
+    publisher.close()
 
 
 def test_a_run_that_loses_mlflow_is_failed_by_a_later_one(own: Stack, faulty: LifecyclePlatform) -> None:

@@ -55,7 +55,9 @@ NEEDS = {
     "nimtable": "postgres",
     "nimtable-web": "nimtable",
     "jupyter": "postgres minio",
+    "mlflow": "postgres minio-init",
 }
+PROFILES = {"api_v1": ["v1"], "jupyter": ["training"], "mlflow": ["mlflow"]}
 JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "airflow-init"}
 UNCHECKED_PAGES = {"adminer", "redpanda-console", "redisinsight", "nimtable-web"}
 OTHER_NAMES = {"extract-data": "extract", "transform-data": "transform", "data_generator": "generator"}
@@ -87,6 +89,7 @@ IMAGES = {
     "nimtable": r"ghcr\.io/nimtable/nimtable:nightly-[0-9a-f]{40}",
     "nimtable-web": r"ghcr\.io/nimtable/nimtable-web:nightly-[0-9a-f]{40}",
     "jupyter": "gourmetgram-trainer:latest",
+    "mlflow": "gourmetgram-mlflow:latest",
 }
 # Variables of our Python services whose value in the lab is not the default of the code.
 PG_URL = "postgresql://user:gourmetgram_postgres@postgres:5432/gourmetgram"
@@ -116,6 +119,7 @@ PYICEBERG = {
     f"{ICEBERG}S3__SECRET_ACCESS_KEY": "gourmetgram_minio",
     f"{ICEBERG}WAREHOUSE": "s3://gourmetgram-datalake/warehouse",
 }
+MLFLOW_CLIENT = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "MLFLOW_DISABLE_TELEMETRY": "true"}
 AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
@@ -126,6 +130,7 @@ AIRFLOW_SETTINGS = {
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
     **PYICEBERG,
+    **MLFLOW_CLIENT,
 }
 # Variables of images without settings in this repository's packages.
 ENVIRONMENT = {
@@ -165,10 +170,22 @@ ENVIRONMENT = {
     "jupyter": {
         **PYICEBERG,
         **S3,
+        **MLFLOW_CLIENT,
         "MODEL_BUCKET": "gourmetgram-datalake",
         "MODEL_PREFIX": "models/moderation/",
         "LABEL_HORIZON_MINUTES": "",
         "JUPYTER_TOKEN": "",
+    },
+    "mlflow": {
+        **S3,
+        "MLFLOW_S3_ENDPOINT_URL": "http://minio:9000",
+        "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/mlflow",
+        "MLFLOW_ARTIFACTS_DESTINATION": "s3://gourmetgram-datalake/mlflow/",
+        "MLFLOW_HOST": "0.0.0.0",
+        "MLFLOW_PORT": "5000",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow:5000,localhost:*,127.0.0.1:*",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
     },
 }
 
@@ -181,8 +198,7 @@ def _conditions(name: str) -> dict[str, str]:
 
 
 def test_the_services_are_those_of_the_contract() -> None:
-    # The model registry comes with the model lifecycle.
-    assert set(SERVICES) - {"mlflow"} == set(NEEDS)
+    assert set(SERVICES) == set(NEEDS)
 
 
 @pytest.mark.parametrize("name", NEEDS)
@@ -192,7 +208,7 @@ def test_a_service_keeps_the_rules_of_its_kind(name: str) -> None:
     needs = {other: each["condition"] for other, each in service.get("depends_on", {}).items()}
     assert needs == _conditions(name)
     assert service["restart"] == ("no" if name in JOBS else "always" if name in AIRFLOW else "unless-stopped")
-    assert service.get("profiles", []) == {"api_v1": ["v1"], "jupyter": ["training"]}.get(name, [])
+    assert service.get("profiles", []) == PROFILES.get(name, [])
     assert ("healthcheck" in service) == (name not in JOBS | UNCHECKED_PAGES)
     # Mounts that the contract leaves writable may be read-only where nothing is written.
     assert [each.removesuffix(":ro") for each in service.get("volumes", ())] == MOUNTS.get(name, "").split()
@@ -286,6 +302,7 @@ def test_health_checks_ask_what_the_contract_says() -> None:
     assert ":9102/health" in asked["risk_scoring_service"]
     assert ":8080/api/v2/monitor/health" in asked["airflow-webserver"]
     assert "airflow jobs check" in asked["airflow-dag-processor"]
+    assert "http://localhost:5000/health" in asked["mlflow"]
     assert SERVICES["nimtable"]["healthcheck"]["start_period"] == "90s"
 
 
@@ -350,10 +367,9 @@ def test_the_doctor_knows_every_published_port() -> None:
         (int(port.split(":")[1]), service["container_name"], port.startswith(UI))
         for service in SERVICES.values()
         for port in service.get("ports", ())
-        if service["container_name"] != "mlflow"
     }
     known = {(port.number, container, port.is_page) for port in PUBLISHED for container in port.containers}
-    assert {each for each in known if each[1] != "mlflow"} == said
+    assert known == said
 
 
 def test_init_jobs_end_with_the_first_failure() -> None:
@@ -499,7 +515,8 @@ def test_the_dev_container_forwards_the_pages_of_the_compose_file_by_name() -> N
     for service in SERVICES.values():
         for port in service.get("ports", ()):
             address, number, _inner = port.split(":")
-            if address == UI:
+            # MLflow's pages ask for no login: they are on the address of the servers.
+            if address == UI or service["container_name"] == "mlflow":
                 pages.setdefault(number, []).append(service["container_name"])
     container = json.loads((PROJECT_ROOT / ".devcontainer" / "devcontainer.json").read_text())
     assert sorted(container["forwardPorts"]) == sorted(int(number) for number in pages)

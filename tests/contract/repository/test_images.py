@@ -27,6 +27,18 @@ def test_no_image_contains_the_tools(path: Path) -> None:
     assert not [line for line in copied if "gourmetgram_tools" in line or line.startswith(". ")]
 
 
+@pytest.mark.parametrize("path", ("airflow/Dockerfile", "model_training/Dockerfile"))
+def test_images_that_register_models_hold_the_lifecycle_its_wheel_and_lightgbm_s_library(path: str) -> None:
+    text = (PROJECT_ROOT / path).read_text()
+    image = text.rpartition("\nFROM ")[2]
+    assert "libgomp1" in image
+    assert "COPY --from=wheel /opt/gourmetgram /opt/gourmetgram" in image
+    assert "COPY model_training/lifecycle model_training/lifecycle" in text
+    # Built without the package index. Its metadata comes along: MLflow looks for an entry point of ours.
+    assert "pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /opt/gourmetgram/dist ." in text
+    assert "python -m zipfile -e /opt/gourmetgram/dist/*.whl /opt/gourmetgram" in text
+
+
 def test_the_build_context_leaves_the_tools_out() -> None:
     lines = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in lines

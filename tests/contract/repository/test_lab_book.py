@@ -9,7 +9,7 @@ import pytest
 
 from chameleon import build
 from gourmetgram.settings import PROJECT_ROOT
-from tests.lab.book import Notebook, Typed, notebook
+from tests.lab.book import Notebook, Typed, notebook, page
 from tests.lab.run import STAGES
 
 _ON_NODE_DATA = ("2_application", "3_endpoints", "4_realtime", "5_iceberg", "6_training")
@@ -32,6 +32,13 @@ def test_the_rehearsal_runs_each_command_of_a_notebook(name: str) -> None:
     walked = {command for stage in STAGES for step in stage.steps for command in step.typed}
     commands = notebook(name).commands
     assert commands
+    assert [command.text for command in commands if command not in walked] == []
+
+
+def test_the_rehearsal_runs_each_command_of_the_extended_lab() -> None:
+    walked = {command for stage in STAGES for step in stage.steps for command in step.typed}
+    commands = page("extended").commands
+    assert len(commands) > 20
     assert [command.text for command in commands if command not in walked] == []
 
 
@@ -63,5 +70,6 @@ def test_commands_are_read_from_the_cells_as_they_are_typed() -> None:
     command = Typed("docker compose -f /home/cc/data-platform-chi/docker/docker-compose.yaml run -e A=1 -e B=2 jobs")
     assert command.compose == "run -e A=1 -e B=2 jobs"
     assert command.variables == {"A": "1", "B": "2"}
+    assert Typed("docker compose up -d").compose == "up -d"
     assert Typed("docker logs -f generator").here == "docker logs generator"
     assert Notebook("x", (command,), ("SELECT 1 FROM moderation",)).query("moderation") == "SELECT 1 FROM moderation"

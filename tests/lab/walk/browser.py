@@ -57,3 +57,11 @@ STAGE = Stage(
         *(_photograph(page) for page in ("docs", "adminer", "minio", "airflow", "jupyter")),
     ),
 )
+MLFLOW = Stage(
+    "browser-mlflow",
+    "MLflow's pages in a browser",
+    (
+        LabStep("chromium --version", "a browser from Debian", _install, needed=True),
+        *(_photograph(page) for page in ("mlflow_experiment", "mlflow_run", "mlflow_model")),
+    ),
+)

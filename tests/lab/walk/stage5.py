@@ -14,6 +14,7 @@ from tests.lab.steps import LabStep, Stage, shell, up
 
 _AGGREGATION = "redpanda_event_aggregation"
 TRAINING = "moderation_training"
+_RETRAINING = "model_retraining"
 _TASKS = {
     _AGGREGATION: [
         "consume_and_aggregate_events",
@@ -44,8 +45,9 @@ def _airflow(lab: Lab) -> str:
 
         def probe() -> str:
             found = {dag["dag_id"]: dag["is_paused"] for dag in airflow.dags()}
-            expect(found == {_AGGREGATION: True, TRAINING: True}, f"DAGs, and True for paused: {found}")
-            return f"login works; {', '.join(found)}, both paused"
+            expected = dict.fromkeys((_AGGREGATION, TRAINING, _RETRAINING), True)
+            expect(found == expected, f"DAGs, and True for paused: {found}")
+            return f"login works; {', '.join(found)}, all paused"
 
         return until(probe, 60)
 
@@ -145,7 +147,7 @@ def steps(filled: LabStep) -> tuple[LabStep, ...]:
             done=["airflow-init"],
             deadline_s=420,
         ),
-        LabStep("Airflow :8080, admin / gourmetgram_airflow", "both DAGs, paused", _airflow, needed=True),
+        LabStep("Airflow :8080, admin / gourmetgram_airflow", "the three DAGs, paused", _airflow, needed=True),
         filled,
         _run(_AGGREGATION),
         LabStep("Nimtable :3000 (read with PyIceberg)", "the three window tables and events", _windows),

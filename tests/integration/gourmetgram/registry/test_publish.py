@@ -197,7 +197,7 @@ def test_two_publications_at_once_get_numbers_of_their_own(
 class Wrapper(PythonModel):
     """A model that contains another one."""
 
-    def predict(self, model_input: list[str]) -> list[str]:
+    def predict(self, model_input: list[str]) -> list[str]:  # type: ignore[override]
         return model_input
 
 

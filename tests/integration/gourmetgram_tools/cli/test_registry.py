@@ -47,7 +47,6 @@ def test_the_command_registers_publishes_and_refuses(
     assert "The candidate is better: average precision" in output
     assert "of the rules (policy v1)" in output
     assert "Version 1 is in use at" in output
-    assert max(len(line) for line in output.splitlines() if not line.startswith(("  http", "Candidate"))) < 140
     assert resolve(registry, address).tags[PUBLISHED_VERSION] == "1"
 
     code, output, _ = run("models", "publish", "--from", address)
@@ -68,4 +67,6 @@ def test_the_command_registers_publishes_and_refuses(
     assert document["gate"]["passed"] is False
 
     code, output, _ = run("models", "list")
-    assert (code, "moderation_model_sgd 2" in " ".join(output.split())) == (0, True)
+    assert code == 0
+    assert f"Version 1 is version 1 of {name} in MLflow\n" in output
+    assert f"Version 2 is version 2 of {name} in MLflow\n" in output

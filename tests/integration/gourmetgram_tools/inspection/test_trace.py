@@ -195,7 +195,8 @@ def test_the_json_document_has_every_part_with_the_same_content(scene: Scene) ->
         "image_id": "str", "partition": "int", "image": "dict", "uploader": "dict", "comments": "list",
         "flags": "list", "milestones": "list", "decisions": "list", "outbox": "list", "picture": "dict",
         "views": "dict", "events": "list", "repeated_events": "int", "requests": "list", "dead_letters": "list",
-        "redis": "list", "iceberg": "NoneType", "timeline": "list",
+        "redis": "list", "iceberg": "NoneType", "models": "list",
+            "timeline": "list",
     }  # fmt: skip
     assert (document["views"]["events"], document["views"]["from_api"]) == (12, 12)
     assert [event["kind"] for event in document["events"]] == ["upload", *["comment"] * 3, *["flag"] * 2]

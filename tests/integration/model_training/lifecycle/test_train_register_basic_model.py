@@ -41,6 +41,7 @@ def test_it_ends_with_version_alias_figures_and_page(lifecycle: LifecyclePlatfor
     last = lines[-1]
     assert last is not None
     assert last[1].startswith(f"{name} version {version.version} has the alias {ALIAS} after ")
+    assert version.run_id is not None
     figures = lifecycle.client.get_run(version.run_id).data.metrics
     assert f"f1_score {figures['f1_score']:.4f}" in last[1]
     experiment = lifecycle.client.get_experiment_by_name(f"/Shared/{lifecycle.name}")

@@ -400,6 +400,9 @@ def test_every_page_is_listed_with_its_login() -> None:
     assert pages["Airflow"].login == "admin / gourmetgram_airflow"
     assert pages["Nimtable"].login == "admin / gourmetgram_nimtable"
     assert pages["Jupyter"].url == "http://10.1.2.3:8888/tree?token=abc"
+    # Its port is not open to other machines, whatever their name for this one.
+    assert pages["MLflow"].url == "http://localhost:5000"
+    assert "ssh -L 5000:localhost:5000" in pages["MLflow"].login
 
 
 def test_jupyter_s_token_is_found_in_its_list_of_servers() -> None:
@@ -408,6 +411,7 @@ def test_jupyter_s_token_is_found_in_its_list_of_servers() -> None:
 
 
 def test_without_a_token_the_command_that_shows_it_is_named() -> None:
-    page = compose_pages(ComposeSettings(), "localhost")[-1]
+    pages = compose_pages(ComposeSettings(), "localhost")
+    (page,) = (each for each in pages if each.title.startswith("Jupyter"))
     assert page.url == "http://localhost:8888/tree"
     assert "jupyter server list" in page.login
