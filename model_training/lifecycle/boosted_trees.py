@@ -26,7 +26,7 @@ class UnservableModelError(PermanentError):
 
 
 class _Preprocessing(NamedTuple):
-    """What the pipeline's preprocessor makes of a row.
+    """Output of the pipeline's preprocessor, in terms of `TreeEnsemble`.
 
     Attributes:
         inputs: for each of its output columns the input of `TreeEnsemble`: 0-17 a numeric feature, 18 the code.
