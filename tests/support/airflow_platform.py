@@ -46,7 +46,10 @@ class AirflowPlatform:
     def connect(cls, stack: Stack) -> Iterator[Self]:
         """Log in."""
         url = f"http://127.0.0.1:{stack.ports.airflow}"
-        with AirflowClient.connect(url, ADMIN_USER, ADMIN_PASSWORD) as client, httpx.Client(base_url=url, timeout=60) as rest:
+        with (
+            AirflowClient.connect(url, ADMIN_USER, ADMIN_PASSWORD) as client,
+            httpx.Client(base_url=url, timeout=60) as rest,
+        ):
             login = {"username": ADMIN_USER, "password": ADMIN_PASSWORD}
             token = rest.post("/auth/token", json=login).raise_for_status().json()["access_token"]
             rest.headers["Authorization"] = f"Bearer {token}"
