@@ -26,6 +26,12 @@ AIRFLOW := .venv-airflow
 # MLflow's server, for `gourmetgram up --with mlflow`.
 MLFLOW := .venv-mlflow
 
+# $(call install,ENVIRONMENT,LOCK): install a lock file into an environment. uv does not read pip's configuration: where a
+# mirror is set up for pip only, pip does the work. uv's list of what it installed is left out, its progress stays. (The
+# make of macOS is older than .SHELLFLAGS.)
+install = set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(1)/bin/python --no-deps -r $(2) 2>&1 \
+	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps -r $(2)
+
 .PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
 
 help: ## list the targets
@@ -43,10 +49,7 @@ $(READY): requirements/dev.txt pyproject.toml
 		rm -rf $(VENV); echo "Python cannot create environments here: on Debian and Ubuntu, install python3-venv."; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	@echo "Installing the pinned packages (half a minute to some minutes, the first time only) ..."
-	@# uv does not read pip's configuration: where a mirror is set up for pip only, pip does the work. Its list of
-	@# what it installed is left out, its progress stays. (The make of macOS is older than .SHELLFLAGS.)
-	@set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python --no-deps -r requirements/dev.txt 2>&1 \
-		| sed -u '/^ [-+~] /d' || $(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements/dev.txt
+	@$(call install,$(VENV),requirements/dev.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -55,9 +58,7 @@ setup-airflow: $(AIRFLOW)/.ready ## create .venv-airflow, which only Airflow use
 $(AIRFLOW)/.ready: $(READY) requirements/airflow.txt
 	@echo "Creating $(AIRFLOW) ..."
 	@test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
-	@set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(AIRFLOW)/bin/python --no-deps -r requirements/airflow.txt 2>&1 \
-		| sed -u '/^ [-+~] /d' \
-		|| $(AIRFLOW)/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements/airflow.txt
+	@$(call install,$(AIRFLOW),requirements/airflow.txt)
 	@$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -66,9 +67,7 @@ setup-mlflow: $(MLFLOW)/.ready ## create .venv-mlflow, which only MLflow's serve
 $(MLFLOW)/.ready: $(READY) requirements/mlflow.txt
 	@echo "Creating $(MLFLOW) ..."
 	@test -x $(MLFLOW)/bin/python || $(PYTHON) -m venv $(MLFLOW)
-	@set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(MLFLOW)/bin/python --no-deps -r requirements/mlflow.txt 2>&1 \
-		| sed -u '/^ [-+~] /d' \
-		|| $(MLFLOW)/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements/mlflow.txt
+	@$(call install,$(MLFLOW),requirements/mlflow.txt)
 	@touch $@
 
 demo: setup setup-airflow ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse

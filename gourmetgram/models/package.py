@@ -66,6 +66,12 @@ def metadata_document(text: bytes, place: str) -> dict[str, Any]:
     return document
 
 
+def mlflow_origin(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Ids of the MLflow run and of the registered version that a model came from; empty for one without them."""
+    origin = metadata.get("mlflow")
+    return origin if isinstance(origin, dict) else {}
+
+
 def metadata_text(metadata: Mapping[str, Any]) -> bytes:
     """Text of a metadata.json, indented for people."""
     return orjson.dumps(metadata, option=orjson.OPT_INDENT_2)

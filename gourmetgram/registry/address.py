@@ -1,4 +1,4 @@
-"""Addresses of registered models, without MLflow's client, which takes seconds to import."""
+"""Addresses of registered models and of pages of runs, without MLflow's client, which takes seconds to import."""
 
 import re
 from typing import Final, NamedTuple
@@ -26,3 +26,8 @@ def parse_address(uri: str) -> ModelAddress:
     if parts is None:
         raise PermanentError(f"'{uri}' is no address of a registered model: give models:/NAME@ALIAS or models:/NAME/3.")
     return ModelAddress(parts["name"], parts["alias"], parts["version"])
+
+
+def page_address(address: str, run_id: str, experiment_id: str) -> str:
+    """Address of a run's page in the MLflow at `address`."""
+    return f"{address.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"

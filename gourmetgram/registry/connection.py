@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import Field
 
 from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.registry.address import page_address
 from gourmetgram.settings import Settings
 
 with warnings.catch_warnings():
@@ -101,7 +102,7 @@ def run_page(run_id: str, experiment_id: str, address: str | None = None) -> str
         experiment_id: its experiment.
         address: address of MLflow; None = the one of `connect`.
     """
-    return f"{(address or mlflow.get_tracking_uri()).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return page_address(address or mlflow.get_tracking_uri(), run_id, experiment_id)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.models.artifacts import ArtifactError
-from gourmetgram.models.package import ModelPackage
+from gourmetgram.models.package import ModelPackage, mlflow_origin
 from gourmetgram.models.publishing import ModelPublisher, check_package
 from gourmetgram.models.repository import MissingObjectError
 from gourmetgram.registry.client import RegisteredModel, download_serving, resolve, tag_version
@@ -86,7 +86,7 @@ def publish_registered(
         raise PermanentError(f"The scorer would refuse {registered}: {error}.") from error
     served = _active(publisher)
     before = None if served is None else int(served.metadata["version"])
-    if served is not None and _run_of(served) == registered.run_id:
+    if served is not None and mlflow_origin(served.metadata).get("run_id") == registered.run_id:
         log.info("Version %d is of this run already: only the tags of %s are written", before, registered)
         _tag(client, registered, served)
         return Publication(registered, True, None, served, before)
@@ -108,11 +108,6 @@ def _active(publisher: ModelPublisher) -> ModelPackage | None:
     except ArtifactError as error:
         log.warning("The model at %s counts as absent: %s", publisher.address, error)
         return None
-
-
-def _run_of(package: ModelPackage) -> str | None:
-    lineage = package.metadata.get("mlflow")
-    return lineage.get("run_id") if isinstance(lineage, dict) else None
 
 
 def _with_lineage(

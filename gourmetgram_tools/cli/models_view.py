@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gourmetgram.models.package import mlflow_origin
 from gourmetgram.models.publishing import ModelPublisher, PublishedModel
 from gourmetgram.training.evaluation import FIGURES, Metrics, decimals
 from gourmetgram.training.run import TrainingRun
@@ -78,8 +79,8 @@ def _described(balance: Balance, images: int) -> str:
 
 def _registered(document: dict[str, Any]) -> str:
     """Version and registered name in MLflow; empty for a model that did not come from there."""
-    lineage = document.get("mlflow")
-    if not isinstance(lineage, dict) or "model_name" not in lineage:
+    lineage = mlflow_origin(document)
+    if "model_name" not in lineage:
         return ""
     return f"version {lineage.get('model_version')} of {lineage['model_name']} in MLflow"
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from gourmetgram.models.artifacts import METADATA_NAME
-from gourmetgram.models.package import metadata_document
+from gourmetgram.models.package import metadata_document, mlflow_origin
 from gourmetgram.models.publishing import ModelPublisher, folder_of
 from gourmetgram.models.repository import MissingObjectError
+from gourmetgram.registry.address import page_address
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.rows import DecisionRow
 
@@ -68,9 +68,9 @@ def _lineage(publisher: ModelPublisher, version: str, mlflow_address: str) -> Mo
         metadata = metadata_document(publisher.read(name), publisher.address + name)
     except MissingObjectError:
         return ModelLineage(version, found=False)
-    lineage: dict[str, Any] = metadata["mlflow"] if isinstance(metadata.get("mlflow"), dict) else {}
+    lineage = mlflow_origin(metadata)
     run, experiment = lineage.get("run_id"), lineage.get("experiment_id")
-    page = f"{mlflow_address.rstrip('/')}/#/experiments/{experiment}/runs/{run}" if run and experiment else None
+    page = page_address(mlflow_address, run, experiment) if run and experiment else None
     return ModelLineage(
         model_version=version,
         found=True,

@@ -5,10 +5,10 @@ its earlier attempt left: a version of the same run is not registered again, and
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from mlflow import MlflowClient
 from pyiceberg.catalog import Catalog
@@ -18,6 +18,7 @@ from gourmetgram.drift.comparison import compare_features
 from gourmetgram.drift.reference import model_in_use
 from gourmetgram.drift.served import DEFAULT_HOURS, TimeWindow
 from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.models.package import mlflow_origin
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.registry.client import download_serving, resolve
@@ -211,7 +212,9 @@ def publish_trained(stores: Stores, trained: TrainedModel, version: str) -> Publ
     """
     connect()
     with stores.publisher() as publisher:
-        earlier = [each for each in publisher.versions() if _run_of(each.metadata) == trained.run_id]
+        earlier = [
+            each for each in publisher.versions() if mlflow_origin(each.metadata).get("run_id") == trained.run_id
+        ]
         # The gate is not asked again. When the earlier attempt's model is in use, `publish_registered` only tags it.
         if earlier and not any(each.active for each in earlier):
             return PublishOutcome(version=earlier[-1].version, reason="an earlier attempt published it")
@@ -220,11 +223,6 @@ def publish_trained(stores: Stores, trained: TrainedModel, version: str) -> Publ
             found = publish_registered(MlflowClient(), publisher, catalog, uri)
     reason = "an earlier attempt published it" if found.decision is None else found.decision.reason
     return PublishOutcome(version=found.version, reason=reason)
-
-
-def _run_of(metadata: Mapping[str, Any]) -> str | None:
-    lineage = metadata.get("mlflow")
-    return lineage.get("run_id") if isinstance(lineage, dict) else None
 
 
 def report_outcome(report: RetrainingReport) -> None:

@@ -2,23 +2,20 @@
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from pyiceberg.catalog import Catalog
 
-from gourmetgram.errors import PlatformError
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.settings import IcebergSettings
 from model_training.lifecycle.basic_model import BasicModel
-from model_training.lifecycle.config import CONFIG_FILES, ENVIRONMENTS, ProjectConfig, Tags
+from model_training.lifecycle.config import ProjectConfig, Tags
 from model_training.lifecycle.marvel import write_marvel_tables
-from model_training.lifecycle.origin import current_branch, current_commit
+from model_training.lifecycle.program import add_options, chosen_config, sentences
 from model_training.lifecycle.registration import ALIAS
-from model_training.lifecycle.tracking import connect, run_page, silence_client
+from model_training.lifecycle.tracking import connect, run_page
 
 log = logging.getLogger("train_register_basic_model")
 
@@ -33,17 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line; None = those of the process.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(message)s")
-    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-    silence_client()
-    try:
-        config = ProjectConfig.from_yaml(options.config or CONFIG_FILES[options.project], options.env)
+    with sentences(log):
+        config = chosen_config(options)
         connect()
         with open_catalog(IcebergSettings.load()) as catalog:
             _run(config, Tags(git_sha=options.git_sha, branch=options.branch), catalog)
-    except PlatformError as error:
-        log.error("%s", error)
-        sys.exit(1)
 
 
 def _run(config: ProjectConfig, tags: Tags, catalog: Catalog) -> None:
@@ -81,12 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         f"with the alias {ALIAS}. The variables MLFLOW_TRACKING_URI and PYICEBERG_CATALOG__GOURMETGRAM__... tell "
         "where the servers are.",
     )
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--project", choices=sorted(CONFIG_FILES), default="moderation", help="project (%(default)s)")
-    chosen.add_argument("--config", type=Path, metavar="FILE", help="another project configuration, in YAML")
-    parser.add_argument("--env", default="dev", help=f"environment: {', '.join(ENVIRONMENTS)} (%(default)s)")
-    parser.add_argument("--git_sha", default=current_commit(), metavar="SHA", help="commit of the code (%(default)s)")
-    parser.add_argument("--branch", default=current_branch(), help="branch of the code (%(default)s)")
+    add_options(parser)
     return parser
 
 

@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from gourmetgram.errors import PlatformError
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.settings import PROJECT_ROOT, IcebergSettings
 from model_training.lifecycle.basic_model import BasicModel
-from model_training.lifecycle.config import CONFIG_FILES, ENVIRONMENTS, ProjectConfig, Tags
+from model_training.lifecycle.config import ProjectConfig, Tags
 from model_training.lifecycle.custom_model import register_custom_model
 from model_training.lifecycle.marvel import write_marvel_tables
-from model_training.lifecycle.origin import current_branch, current_commit
+from model_training.lifecycle.program import add_options, chosen_config, sentences
 from model_training.lifecycle.registration import ALIAS, aliased_version
-from model_training.lifecycle.tracking import connect, silence_client
+from model_training.lifecycle.tracking import connect
 
 log = logging.getLogger("train_register_custom_model")
 
@@ -35,17 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command line; None = those of the process.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(message)s")
-    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-    silence_client()
-    try:
-        config = ProjectConfig.from_yaml(options.config or CONFIG_FILES[options.project], options.env)
+    with sentences(log):
+        config = chosen_config(options)
         tags = Tags(git_sha=options.git_sha, branch=options.branch, run_id=options.job_run_id)
         connect()
         values = train_and_register(config, tags, options.root_path)
-    except PlatformError as error:
-        log.error("%s", error)
-        sys.exit(1)
     options.task_values.parent.mkdir(parents=True, exist_ok=True)
     options.task_values.write_text(json.dumps(values) + "\n", encoding="utf-8")
     for name, value in values.items():
@@ -93,13 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         "it, then wrap it with the platform's wheel and register the custom model.",
     )
     parser.add_argument("--root_path", type=Path, default=PROJECT_ROOT, help="folder with the wheel in dist/")
-    parser.add_argument("--env", default="dev", help=f"environment: {', '.join(ENVIRONMENTS)} (%(default)s)")
-    parser.add_argument("--git_sha", default=current_commit(), metavar="SHA", help="commit of the code (%(default)s)")
+    add_options(parser)
     parser.add_argument("--job_run_id", metavar="ID", help="id of the job's run, which becomes the tag run_id")
-    parser.add_argument("--branch", default=current_branch(), help="branch of the code (%(default)s)")
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--project", choices=sorted(CONFIG_FILES), default="moderation", help="project (%(default)s)")
-    chosen.add_argument("--config", type=Path, metavar="FILE", help="another project configuration, in YAML")
     parser.add_argument(
         "--task_values",
         type=Path,

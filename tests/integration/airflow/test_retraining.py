@@ -75,7 +75,7 @@ class Retraining:
         return self.airflow.client.state(DAG, run["dag_run_id"])
 
     def result(self, state: RunState, task_id: str) -> dict[str, Any]:
-        """What a task left for the others."""
+        """Return value of a task."""
         found: dict[str, Any] = orjson.loads(self.airflow.xcoms(DAG, state.run_id)[f"{task_id}.return_value"])
         return found
 
