@@ -1,0 +1,72 @@
+"""Faults: what the nemesis does to a stack, and how it takes it back."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tests.chaos.nemesis.arena import PARTS, Arena
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault on one part.
+
+    Attributes:
+        kind: its kind, a key of `KINDS`.
+        part: name of the part.
+        seconds: time from its begin until all faults are taken back, at least.
+    """
+
+    kind: str
+    part: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.part} {self.seconds:.1f} s"
+
+    def begin(self, arena: Arena) -> None:
+        """Do it."""
+        KINDS[self.kind].begin(arena, self.part)
+
+
+@dataclass(frozen=True)
+class FaultKind:
+    """A kind of faults.
+
+    Attributes:
+        begin: does it to a part of an arena.
+        parts: parts to which it can be done.
+        possible: whether it can be done in an arena.
+    """
+
+    begin: Callable[[Arena, str], None]
+    parts: tuple[str, ...] = PARTS
+    possible: Callable[[Arena], bool] = lambda _arena: True
+
+
+def _kill_twice(arena: Arena, part: str) -> None:
+    """A second kill right after the recovery from the first one."""
+    arena.stack.kill(part)
+    arena.stack.wait_healthy(part)
+    arena.stack.kill(part)
+
+
+KINDS: Final[Mapping[str, FaultKind]] = {
+    "kill": FaultKind(lambda arena, part: arena.stack.kill(part)),
+    "kill twice": FaultKind(_kill_twice),
+    "stop": FaultKind(lambda arena, part: arena.stack.stop(part)),
+    "pause": FaultKind(lambda arena, part: arena.stack.pause(part)),
+    "restore": FaultKind(lambda arena, _part: arena.restore_redis(), ("redis",), Arena.has_copy),
+    "fill": FaultKind(lambda arena, _part: arena.fill_disk(), ("disk",), Arena.has_disk),
+}
+
+
+def draw(choose: random.Random, arena: Arena) -> tuple[Fault, ...]:
+    """Draw the faults of a round: one, or two at the same time on different parts."""
+    possible = [(kind, part) for kind, one in KINDS.items() if one.possible(arena) for part in one.parts]
+    drawn: dict[str, Fault] = {}
+    for _ in range(choose.choice((1, 1, 2))):
+        kind, part = choose.choice(possible)
+        drawn.setdefault(part, Fault(kind, part, choose.uniform(0.5, 6.0)))
+    return tuple(drawn.values())
