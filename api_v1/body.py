@@ -1,5 +1,6 @@
 """Reading JSON bodies: parsed once, strictly, and turned into a model or a 422."""
 
+import asyncio
 import json
 from typing import Any, NoReturn, TypeVar
 
@@ -7,6 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from api_v1.errors import InvalidInputError
+from gourmetgram.errors import TransientError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -16,12 +18,15 @@ async def read_json(request: Request, model: type[Model]) -> Model:
 
     Raises:
         InvalidInputError: the body is not JSON in UTF-8, names a field twice, or does not fit the model.
+        TransientError: the service stops before the body has arrived.
     """
     _require_json(request)
     try:
         return model.model_validate(_parse(await request.body()))
     except ValidationError as error:
         raise InvalidInputError.from_validation(error) from None
+    except asyncio.CancelledError:
+        raise TransientError("the service stops before the body has arrived") from None
 
 
 def _require_json(request: Request) -> None:

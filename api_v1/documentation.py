@@ -44,7 +44,10 @@ _MEANINGS: Final = {
     413: "The body is too large",
     415: "The file is no JPEG, PNG or WebP image that can be decoded",
     422: "A value breaks its rule",
-    503: "A store is not available or too slow; nothing was stored",
+    503: (
+        "A store is not available or too slow. With `Retry-After`, nothing was stored and the request may be repeated. "
+        "Without it, the outcome is unknown: the change may be stored, and `detail` says so"
+    ),
 }
 
 

@@ -10,14 +10,20 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Scope
 
 from api_v1.responses import json_response
-from gourmetgram.errors import PlatformError, TransientError
+from gourmetgram.errors import OutcomeUnknownError, PlatformError, TransientError
 
 log = logging.getLogger(__name__)
 
 _MAX_PROBLEMS = 20
 _MAX_NAME_LENGTH = 100
+_NOTHING_STORED = "A store is not available or too slow. Nothing was stored; please try again."
+_OUTCOME_UNKNOWN = (
+    "A store, or the API itself, stopped during the request. It is not known whether the change was stored; "
+    "please check before you try again."
+)
 _SENTENCES = {404: "There is no such path.", 405: "This path does not take this method."}
 
 
@@ -94,11 +100,17 @@ async def _answer_api_error(_request: Request, error: Exception) -> Response:
     return json_response({"detail": str(error)}, status)
 
 
+def unavailable(scope: Scope, error: Exception) -> Response:
+    """Answer 503. `Retry-After` stands only where nothing was stored, so that a repetition stores nothing twice."""
+    # The cause is for the operator; a client learns only whether it may try again.
+    log.warning("503 for request %s: %s", scope.get("request_id", "-"), error)
+    if isinstance(error, OutcomeUnknownError):
+        return json_response({"detail": _OUTCOME_UNKNOWN}, 503)
+    return json_response({"detail": _NOTHING_STORED}, 503, {"Retry-After": "1"})
+
+
 async def _answer_unavailable(request: Request, error: Exception) -> Response:
-    # The cause is for the operator; a client learns only that it may try again.
-    log.warning("503 for request %s: %s", request.scope.get("request_id", "-"), error)
-    body = {"detail": "A store is not available or too slow. Nothing was stored; please try again."}
-    return json_response(body, 503, {"Retry-After": "1"})
+    return unavailable(request.scope, error)
 
 
 async def _answer_invalid_parameters(_request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 Plain ASGI: Starlette's BaseHTTPMiddleware costs a task and two queues per request.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -13,16 +14,21 @@ from typing import Final
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api_v1.errors import TooLargeError
+from api_v1.errors import TooLargeError, unavailable
 from api_v1.metrics import REQUEST_SECONDS, REQUESTS
 from api_v1.responses import json_response
+from gourmetgram.errors import OutcomeUnknownError, TransientError
 
 request_log = logging.getLogger("gourmetgram.requests")
+
+_NO_ANSWER: Final = 500
+"""Status of a request whose handling failed before it answered."""
 
 JSON_LIMIT_BYTES: Final = 64 * 1024
 """Largest body of a request that is not an upload."""
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_READING_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _KNOWN_METHODS: Final = frozenset(("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"))
 
 
@@ -40,7 +46,7 @@ class Observe:
         began = time.perf_counter()
         request_id = _request_id(scope)
         scope["request_id"] = request_id
-        status = 500
+        status = _NO_ANSWER
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -51,6 +57,12 @@ class Observe:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The server stops, and cancels the requests that take longer than its grace.
+            if status != _NO_ANSWER:
+                raise
+            error = TransientError if scope["method"] in _READING_METHODS else OutcomeUnknownError
+            await unavailable(scope, error("the service is stopping"))(scope, receive, send_with_id)
         finally:
             _record(scope, request_id, status, time.perf_counter() - began)
 

@@ -16,6 +16,7 @@ millisecond runs ahead of the clock by the missing part of that; its commit take
 from typing import Final, NamedTuple
 
 from gourmetgram.database.group_commit import Statement
+from gourmetgram.database.row_locks import RowLocks
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL
 
 _TIME: Final = """GREATEST(
@@ -33,6 +34,17 @@ def _alive(table: str) -> str:
     looking up the id: 60 ms a flag with 8,000 comments, until PostgreSQL has new statistics.
     """
     return f"COALESCE({table}.deleted_at, 'infinity') = 'infinity'"
+
+
+def _locked_images(strength: str) -> str:
+    """Query for those of the images that another transaction has locked, against a lock of this strength."""
+    return f"""
+WITH wanted AS MATERIALIZED (SELECT id FROM images WHERE id = ANY($1::uuid[])),
+free AS MATERIALIZED (
+    SELECT id FROM images WHERE id = ANY($1::uuid[]) FOR {strength} SKIP LOCKED
+)
+SELECT id::text AS id FROM wanted WHERE NOT EXISTS (SELECT FROM free WHERE free.id = wanted.id)
+"""
 
 
 class EventSql(NamedTuple):
@@ -71,7 +83,7 @@ new AS (
 )
 SELECT w.n, {_XID}, TRUE AS written, new.id::text AS id FROM wanted AS w JOIN new USING (username)
 """
-ADD_USERS: Final = Statement(_ADD_USERS, "SELECT FROM users WHERE id = $1", ("id",))
+ADD_USERS: Final = Statement(_ADD_USERS, "SELECT FROM users WHERE id = $1")
 """Insert users; a taken name changes nothing, and the caller reads the stored row afterwards."""
 
 
@@ -107,7 +119,7 @@ SELECT n, {_XID}, NULL AS refusal, TRUE AS written, id::text AS id, created_at F
 UNION ALL
 SELECT n, {_XID}, refusal, FALSE, id::text, NULL FROM judged WHERE refusal IS NOT NULL
 """
-    return Statement(sql, "SELECT FROM images WHERE id = $1", ("id",))
+    return Statement(sql, "SELECT FROM images WHERE id = $1")
 
 
 def count_views(events: EventSql) -> Statement:
@@ -137,8 +149,8 @@ new AS MATERIALIZED (
 ){events.view}
 SELECT n, {_XID}, TRUE AS written, image_id::text AS id, views FROM new
 """
-    # Totals only grow, and this statement's caller writes nothing more before it has the answer.
-    return Statement(sql, "SELECT FROM images WHERE id = $1 AND views >= $2", ("id", "views"))
+    # No proof: after a crash, a total may have grown by the views of another process.
+    return Statement(sql, None, RowLocks(0, _locked_images("NO KEY UPDATE")))
 
 
 def add_comments(events: EventSql) -> Statement:
@@ -167,7 +179,8 @@ written AS (
 SELECT j.n, {_XID}, j.refusal, j.refusal IS NULL AS written, new.id::text AS id, new.created_at
 FROM judged AS j LEFT JOIN new USING (n)
 """
-    return Statement(sql, "SELECT FROM comments WHERE id = $1", ("id",))
+    # The row's reference to its image takes this lock.
+    return Statement(sql, "SELECT FROM comments WHERE id = $1", RowLocks(0, _locked_images("KEY SHARE")))
 
 
 def add_flags(events: EventSql) -> Statement:
@@ -208,4 +221,4 @@ written AS (
 SELECT j.n, {_XID}, j.refusal, j.refusal IS NULL AS written, new.id::text AS id, new.created_at
 FROM judged AS j LEFT JOIN new USING (n)
 """
-    return Statement(sql, "SELECT FROM flags WHERE id = $1", ("id",))
+    return Statement(sql, "SELECT FROM flags WHERE id = $1", RowLocks(1, _locked_images("KEY SHARE")))

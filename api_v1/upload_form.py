@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from api_v1.errors import InvalidInputError, TooLargeError
 from api_v1.schemas import UploadIn
+from gourmetgram.errors import TransientError
 
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
 """Most bytes of a form beside the file: boundaries, headers, and the text fields."""
@@ -35,6 +36,7 @@ async def read_upload(request: Request, max_file_bytes: int) -> UploadForm:
     Raises:
         InvalidInputError: the body is no such form, or a field breaks its rule.
         TooLargeError: the file is larger than allowed.
+        TransientError: the service stops before the body has arrived.
     """
     _require_form(request.headers.get("content-type", ""))
     try:
@@ -42,6 +44,8 @@ async def read_upload(request: Request, max_file_bytes: int) -> UploadForm:
             form = await request.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD_BYTES)
     except TimeoutError:
         raise InvalidInputError.at("", "The form did not arrive in time.") from None
+    except asyncio.CancelledError:
+        raise TransientError("the service stops before the body has arrived") from None
     except HTTPException as error:
         raise InvalidInputError.at("", f"The form cannot be read: {error.detail}") from None
     try:

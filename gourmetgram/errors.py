@@ -13,5 +13,9 @@ class TransientError(PlatformError):
     """A server (broker, Redis, PostgreSQL, object store) is away or too slow: wait and try again."""
 
 
+class OutcomeUnknownError(TransientError):
+    """The answer to a commit is lost: the change may be stored or not. Repeat only what may happen twice."""
+
+
 class PermanentError(PlatformError):
     """Trying again cannot help: the input itself is wrong. Workers send it to the dead-letter topic."""

@@ -16,6 +16,7 @@ from api_v1.schemas import ImageOut, UploadIn
 from api_v1.services import Services, services_of
 from api_v1.upload_form import FORM_OVERHEAD_BYTES, UploadForm, read_upload
 from gourmetgram.database.pool import WAIT_S, DatabaseRow, deadline_after, now
+from gourmetgram.errors import OutcomeUnknownError, PlatformError
 
 router = APIRouter(tags=["images"])
 
@@ -95,16 +96,21 @@ async def _store(
 
     Raises:
         NotFoundError: the user was deleted meanwhile.
-        TransientError: a store is away or too slow, or the upload was given up meanwhile (orphan_sweeper.py).
+        OutcomeUnknownError: the row may be stored. The object stays, and goes when the row is missing
+            (orphan_sweeper.py).
+        TransientError: a store is away or too slow, or the upload was given up meanwhile.
     """
     fields = upload.fields
     row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
-    stored: DatabaseRow | None = None
+    rowless = True
     try:
         await services.objects.put(key, upload.data, content_type)
-        stored = accepted(await services.images.submit(row, deadline_after(database_wait_s)))
-        return stored
+        # From here on, a request that is cancelled may leave a row.
+        rowless = False
+        return accepted(await services.images.submit(row, deadline_after(database_wait_s)))
+    except PlatformError as error:
+        rowless = not isinstance(error, OutcomeUnknownError)
+        raise
     finally:
-        # After any failure, a cancelled request included.
-        if stored is None:
+        if rowless:
             services.objects.discard(key)

@@ -9,7 +9,7 @@ from api_v1.responses import record_response
 from api_v1.schemas import UserIn, UserOut
 from api_v1.services import Services, services_of
 from gourmetgram.database.pool import DatabaseRow, deadline_after
-from gourmetgram.errors import TransientError
+from gourmetgram.errors import OutcomeUnknownError, TransientError
 
 router = APIRouter(tags=["users"])
 
@@ -45,7 +45,10 @@ async def create_user(request: Request) -> Response:
             user.is_test_account,
         )
         await services.users.submit(row, deadline)
-        stored = await _find(services, user.username, deadline)
+        try:
+            stored = await _find(services, user.username, deadline)
+        except TransientError as error:
+            raise OutcomeUnknownError(f"a user was created but not read: {error}") from error
     if stored is None:
         raise TransientError("a user was deleted while it was created")
     return record_response(stored)

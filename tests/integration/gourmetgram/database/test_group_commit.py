@@ -18,10 +18,10 @@ pytestmark = pytest.mark.servers
 SQL = """
 WITH wanted AS (SELECT * FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS w(name, value, n)),
 new AS (INSERT INTO notes (name, value) SELECT name, value FROM wanted WHERE value >= 0 ORDER BY n RETURNING name)
-SELECT n, pg_current_xact_id()::text AS xid, TRUE AS written, w.name, w.name || '!' AS echo
+SELECT n, pg_current_xact_id()::text AS xid, TRUE AS written, w.name AS id, w.name || '!' AS echo
 FROM wanted AS w JOIN new USING (name)
 """
-STATEMENT = Statement(SQL, "SELECT FROM notes WHERE name = $1", ("name",))
+STATEMENT = Statement(SQL, "SELECT FROM notes WHERE name = $1")
 
 
 @pytest.fixture
