@@ -32,7 +32,7 @@ MLFLOW := .venv-mlflow
 install = set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(1)/bin/python --no-deps -r $(2) 2>&1 \
 	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps -r $(2)
 
-.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
+.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +96,9 @@ docs: setup ## build the site of the lab and its documents into build/docs, with
 
 bench: setup ## measure the platform on this machine (about 20 minutes)
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: setup ## an hour of random faults under traffic, compared with the clients' history (ARGS="--minutes 5 --seed 7")
+	@$(BIN)/python -m tests.chaos.nemesis $(ARGS)
 
 rehearse: setup ## walk the Compose lab with stand-in images on this Debian machine, as root (ARGS="--operations" ...)
 	@$(BIN)/python -m tests.lab $(ARGS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.nemesis.arena import arena
+from tests.chaos.nemesis.faults import KINDS
 from tests.chaos.nemesis.history import Outcome
 from tests.chaos.nemesis.rounds import Nemesis, Round
 
@@ -37,12 +38,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Random faults under traffic, and a comparison after each round.")
     parser.add_argument("--minutes", type=float, default=60.0, help="duration (60)")
     parser.add_argument("--seed", type=int, default=random.getrandbits(32), help="draws the faults (random)")
+    parser.add_argument("--faults", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of faults (all)")
     parser.add_argument("--report", type=Path, help="file for the table; without it, standard output")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
     rounds = []
     with arena(_STACK) as whole:
-        for one in Nemesis(whole, options.seed).rounds(options.minutes * 60):
+        for one in Nemesis(whole, options.seed, options.faults).rounds(options.minutes * 60):
             rounds.append(one)
             sys.stdout.write(f"{one}\n" + "".join(f"  {sentence}\n" for sentence in one.found[:20]))
             sys.stdout.flush()

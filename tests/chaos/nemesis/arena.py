@@ -4,17 +4,19 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from gourmetgram_tools.local.stack import Stack
+from tests.chaos.nemesis.links import Links, links_of, route
 from tests.support.own_stack import own_stack
 
 SERVERS: Final = ("postgres", "redis", "kafka", "minio")
 SERVICES: Final = ("api_v2", "stream_consumer", "risk_scoring_service")
 PARTS: Final = (*SERVERS, *SERVICES)
 _DISK_BYTES: Final = 3 * 2**30
+_LAST_BYTES: Final = 2**20
 
 
 class Arena:
@@ -22,11 +24,13 @@ class Arena:
 
     Args:
         stack: the stack, which belongs to the nemesis alone.
+        links: the network between the services and their servers.
         disk: mount point of a small file system with the data of Redis, Kafka and MinIO; None without one.
     """
 
-    def __init__(self, stack: Stack, disk: Path | None) -> None:
+    def __init__(self, stack: Stack, links: Links, disk: Path | None) -> None:
         self.stack = stack
+        self.links = links
         self._disk = disk
         self._redis = stack.folder / "redis"
         self._copy = stack.folder / "redis-copy"
@@ -57,15 +61,20 @@ class Arena:
 
     def fill_disk(self) -> None:
         """Leave no free byte on the small disk."""
-        if self._disk is not None:
-            free = shutil.disk_usage(self._disk).free
-            with self._filler(self._disk).open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, free)
+        if self._disk is None:
+            return
+        with self._filler(self._disk).open("wb", buffering=0) as file, suppress(OSError):
+            # All at once as far as possible; others write meanwhile, so the rest is written to the last byte.
+            os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(self._disk).free - _LAST_BYTES))
+            file.seek(0, os.SEEK_END)
+            while file.write(bytes(4096)):
+                pass
 
     def heal(self) -> None:
         """Take all faults back, and wait until every part is healthy."""
         if self._disk is not None:
             self._filler(self._disk).unlink(missing_ok=True)
+        self.links.heal()
         for status in self.stack.status():
             if status.state == "PAUSED":
                 self.stack.resume(status.name)
@@ -82,8 +91,11 @@ def arena(name: str) -> Iterator[Arena]:
     """A running arena; everything is removed in the end. Root gets a small disk, others go without."""
     home = Stack(name).folder.parent / f"{name}-disk" if os.geteuid() == 0 else None
     with _small_disk(home), own_stack(name, home) as stack:
-        stack.up(SERVICES)
-        yield Arena(stack, home)
+        links = links_of(stack)
+        with links.running():
+            route(stack, links)
+            stack.up(SERVICES)
+            yield Arena(stack, links, home)
 
 
 @contextmanager

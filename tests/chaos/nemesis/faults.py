@@ -1,11 +1,12 @@
 """Faults: what the nemesis does to a stack, and how it takes it back."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from tests.chaos.nemesis.arena import PARTS, Arena
+from tests.chaos.nemesis.links import LINKED
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,26 @@ KINDS: Final[Mapping[str, FaultKind]] = {
     "kill twice": FaultKind(_kill_twice),
     "stop": FaultKind(lambda arena, part: arena.stack.stop(part)),
     "pause": FaultKind(lambda arena, part: arena.stack.pause(part)),
+    "cut": FaultKind(lambda arena, server: arena.links.cut(server), LINKED),
+    "silence": FaultKind(lambda arena, server: arena.links.silence(server), LINKED),
+    "slow": FaultKind(lambda arena, server: arena.links.slow(server), LINKED),
     "restore": FaultKind(lambda arena, _part: arena.restore_redis(), ("redis",), Arena.has_copy),
     "fill": FaultKind(lambda arena, _part: arena.fill_disk(), ("disk",), Arena.has_disk),
 }
 
 
-def draw(choose: random.Random, arena: Arena) -> tuple[Fault, ...]:
-    """Draw the faults of a round: one, or two at the same time on different parts."""
-    possible = [(kind, part) for kind, one in KINDS.items() if one.possible(arena) for part in one.parts]
+def draw(choose: random.Random, arena: Arena, kinds: Collection[str]) -> tuple[Fault, ...]:
+    """Draw the faults of a round: one, or two at the same time on different parts.
+
+    Args:
+        choose: makes the choices.
+        arena: the arena of the round.
+        kinds: kinds to draw from, keys of `KINDS`; those that are not possible yet are left out.
+    """
+    possible = [kind for kind in kinds if KINDS[kind].possible(arena)] or ["kill"]
     drawn: dict[str, Fault] = {}
     for _ in range(choose.choice((1, 1, 2))):
-        kind, part = choose.choice(possible)
+        kind = choose.choice(possible)
+        part = choose.choice(KINDS[kind].parts)
         drawn.setdefault(part, Fault(kind, part, choose.uniform(0.5, 6.0)))
     return tuple(drawn.values())

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ from gourmetgram_tools.local.stack import Stack
 from tests.chaos.nemesis.arena import Arena
 from tests.chaos.nemesis.checker import read_rows, violations
 from tests.chaos.nemesis.clients import Clients
-from tests.chaos.nemesis.faults import Fault, draw
+from tests.chaos.nemesis.faults import KINDS, Fault, draw
 from tests.chaos.nemesis.history import History, Outcome
 from tests.support.waiting import wait_until
 
@@ -65,10 +65,12 @@ class Nemesis:
     Args:
         arena: a running arena.
         seed: number that draws all faults. The same seed gives the same faults, not the same race.
+        kinds: kinds of faults, keys of `KINDS`.
     """
 
-    def __init__(self, arena: Arena, seed: int) -> None:
+    def __init__(self, arena: Arena, seed: int, kinds: Collection[str] = tuple(KINDS)) -> None:
         self._arena = arena
+        self._kinds = kinds
         self._stack = stack = arena.stack
         self._choose = random.Random(seed)
         self._history = History()
@@ -86,7 +88,7 @@ class Nemesis:
 
     def _round(self, number: int) -> Round:
         began = time.monotonic()
-        faults = draw(self._choose, self._arena)
+        faults = draw(self._choose, self._arena, self._kinds)
         kill_after_s = self._choose.choice((None, self._choose.uniform(0.5, 4.0)))
         before = {outcome: self._history.count(outcome) for outcome in Outcome}
         with self._clients.running():
