@@ -219,14 +219,20 @@ class Relay:
             floor, confirmations = Floor(), Confirmations(STATEMENT_TIMEOUT_S)
             pruner = Pruner(self._retention_s, STATEMENT_TIMEOUT_S)
             while True:
-                await self._publish_some(connection, floor, confirmations)
+                await self.publish_some(connection, floor, confirmations)
                 await pruner.prune(connection, now())
         finally:
             self._abandon.set()
             connection.terminate()
 
-    async def _publish_some(self, connection: Connection, floor: Floor, confirmations: Confirmations) -> None:
-        """One round: read, publish, mark the confirmed events; wait when none is pending."""
+    async def publish_some(self, connection: Connection, floor: Floor, confirmations: Confirmations) -> None:
+        """One round: read, publish, mark the confirmed events; wait when none is pending.
+
+        Args:
+            connection: the connection that holds the lock.
+            floor: sequence to read after, kept from round to round while the lock is held.
+            confirmations: events whose rows are not marked yet, kept like the floor.
+        """
         self._wake.clear()
         left_out = self._publisher.missing | self._resting.topics(now())
         after = floor.value(now())

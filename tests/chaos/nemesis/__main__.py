@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.chaos.nemesis.history import Outcome
 from tests.chaos.nemesis.rounds import Nemesis, Round
 
 _STACK: Final = "nemesis-long"
+_LOGS: Final = Path("build/nemesis-logs")
 
 
 def table(rounds: list[Round]) -> str:
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, help="duration (60)")
     parser.add_argument("--seed", type=int, default=random.getrandbits(32), help="draws the faults (random)")
     parser.add_argument("--faults", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of faults (all)")
+    parser.add_argument("--logs", type=Path, default=_LOGS, help=f"folder for all logs after a contradiction ({_LOGS})")
     parser.add_argument("--report", type=Path, help="file for the table; without it, standard output")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
@@ -49,6 +52,7 @@ def main() -> int:
             sys.stdout.write(f"{one}\n" + "".join(f"  {sentence}\n" for sentence in one.found[:20]))
             sys.stdout.flush()
             if one.found:
+                shutil.copytree(whole.stack.folder / "logs", options.logs, dirs_exist_ok=True)
                 break
     text = table(rounds) + "\n"
     if options.report:

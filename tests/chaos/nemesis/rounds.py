@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.errors import PlatformError
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.cli.target import platform_of
 from gourmetgram_tools.inspection.audit import audit
@@ -130,7 +131,10 @@ class Nemesis:
             text, _ = aggregation.communicate(timeout=_AGGREGATION_DEADLINE_S)
         failed = [f"the aggregation failed: {text[-2_000:]}"] if aggregation.returncode else []
         found = violations(self._history, read_rows(self._engine))
-        result = audit(platform_of(self._stack), deadline_s=_REST_DEADLINE_S)
+        try:
+            result = audit(platform_of(self._stack), deadline_s=_REST_DEADLINE_S)
+        except PlatformError as error:
+            return 0, (*failed, *found, str(error))
         wrong = [f"audit, {check.name}: {check.differences[:5]}" for check in result.checks if not check.ok]
         return result.events, (*failed, *found, *wrong)
 
