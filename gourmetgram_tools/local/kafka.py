@@ -4,6 +4,7 @@ import base64
 import logging
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from gourmetgram.errors import PlatformError
 from gourmetgram.kafka.clients import client_config
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
-from gourmetgram_tools.local import kafka_classes, kafka_jars, ports, toolchain
+from gourmetgram_tools.local import free_space, kafka_classes, kafka_jars, ports, toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.layout import Layout, replace_file
@@ -182,7 +183,10 @@ class Kafka(Component):
     def program(self) -> Program:
         """One JVM with at most 400 MB of heap."""
         return Program(
-            command=self._broker(*kafka_classes.using(self._image)),
+            command=(
+                *(sys.executable, "-I", free_space.__file__, str(self._folder)),
+                *self._broker(*kafka_classes.using(self._image)),
+            ),
             directory=self._folder,
             stop_seconds=30,
         )
