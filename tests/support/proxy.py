@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 _CHUNK_BYTES: Final = 64 * 1024
 
-Fault = Callable[[], None]
+Fault = Callable[[], object]
 
 
 class _Link:
