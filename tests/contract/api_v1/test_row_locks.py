@@ -19,9 +19,15 @@ ON_LOCKED = 6
 """Clients of the locked image: about a tenth."""
 
 MOST_WAITS = 3
-"""Batches that may wait for the lock in vain: the first one, and one after each look at the lock that came to nothing."""
+"""Batches that may wait in vain for the lock: the first one, and one more after each failed look at the lock."""
 
 Write = Callable[[str], Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+def api(api_v2: Api) -> Api:
+    """Version 2: its statements are those of version 1, with events."""
+    return api_v2
 
 
 @asynccontextmanager
