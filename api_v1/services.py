@@ -18,6 +18,7 @@ from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
 from api_v1.statements import NO_EVENTS, EventSql
 from api_v1.upload_form import FORM_OVERHEAD_BYTES
+from api_v1.upload_room import UploadRoom
 from gourmetgram.database.group_commit import GroupCommit, Statement
 from gourmetgram.database.pool import Database
 from gourmetgram.object_store import ObjectStore
@@ -77,7 +78,7 @@ class Services:
         self.decoding_budget = ByteBudget("decoding", settings.decoding_budget_bytes)
         # One upload of the largest size always fits.
         largest = settings.max_upload_bytes + FORM_OVERHEAD_BYTES
-        self.upload_budget = ByteBudget("uploads", max(settings.upload_budget_bytes, largest))
+        self.upload_room = UploadRoom(max(settings.upload_budget_bytes, largest))
         self.known_users: set[str] = set()
         """Ids of users that were found once (routes/users.py)."""
         events = extension.event_sql

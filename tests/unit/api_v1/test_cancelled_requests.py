@@ -15,6 +15,7 @@ from api_v1.routes import uploads
 from api_v1.schemas import CommentIn, UploadIn
 from api_v1.services import Services
 from api_v1.upload_form import UploadForm, read_upload
+from api_v1.upload_room import Reading
 from gourmetgram.errors import OutcomeUnknownError, TransientError
 
 USER_ID = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
@@ -98,7 +99,7 @@ Read = Callable[[Request], Awaitable[object]]
     ("content_type", "read"),
     [
         ("application/json", lambda request: read_json(request, CommentIn)),
-        ("multipart/form-data; boundary=b", lambda request: read_upload(request, 1000)),
+        ("multipart/form-data; boundary=b", lambda request: read_upload(request, 1000, Reading())),
     ],
     ids=["JSON", "upload"],
 )
