@@ -66,7 +66,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
         port=0,
         log_config=None,
         http="httptools",
-        timeout_graceful_shutdown=4,
+        timeout_graceful_shutdown=2,
         timeout_keep_alive=75,
     )
     server = _Server(config)

@@ -1,6 +1,7 @@
 """The API while its stores fail: fast and truthful answers, and nothing lost or left behind."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
@@ -19,6 +20,13 @@ pytestmark = [pytest.mark.chaos, pytest.mark.servers, pytest.mark.timeout(400)]
 
 # The contract's limits, with room for a machine that is busy with other tests.
 ANSWER_S = 6.0
+STOP_S = 6.0
+
+# More events than a relay publishes in the seconds of a stop.
+_BACKLOG = """
+INSERT INTO event_outbox (event_id, topic, message_key, payload, created_at)
+SELECT gen_random_uuid(), $1, $2::text, jsonb_build_object('image_id', $2::text, 'filler', repeat('x', 200)), now()
+FROM generate_series(1, 200000)"""
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +260,36 @@ async def test_a_killed_api_with_a_full_outbox_loses_nothing(own: Stack, environ
     finally:
         await database.close()
         await asyncio.to_thread(own.start, "kafka")
+        await asyncio.to_thread(own.stop, "api_v2")
+
+
+async def test_an_api_with_a_stalled_upload_and_a_full_outbox_ends_in_time_and_loses_nothing(
+    own: Stack, environment: dict[str, str]
+) -> None:
+    await asyncio.to_thread(own.start, "api_v2")
+    database = await asyncpg.connect(environment["DATABASE_URL"])
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{own.ports.api}", timeout=30) as http:
+            api = Api(2, http, database, environment)
+            image_id = await api.image()
+            await _healthy(api)
+            reader, writer = await asyncio.open_connection("127.0.0.1", own.ports.api)
+            form = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n--b\r\n"
+            writer.write(b"POST /upload/ HTTP/1.1\r\nHost: x\r\n" + form)
+            await database.execute(_BACKLOG, environment["KAFKA_TOPIC_VIEWS"], image_id)
+            assert (await api.view(image_id)).status_code == 200  # the relay now knows that it has work
+            began = time.monotonic()
+            await asyncio.to_thread(own.stop, "api_v2")
+            took_s = time.monotonic() - began
+            assert await api.waiting() > 0, "the outbox was not busy until the end"
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert b" 503 " in answer.splitlines()[0]
+        assert b"Nothing was stored" in answer
+        writer.close()
+        assert took_s < STOP_S
+    finally:
+        await database.execute("DELETE FROM event_outbox WHERE published_at IS NULL")
+        await database.close()
         await asyncio.to_thread(own.stop, "api_v2")
 
 
