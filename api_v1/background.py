@@ -14,8 +14,8 @@ class BackgroundTask(ABC):
         """Begin; no store has to answer yet."""
         self._task = asyncio.create_task(self._run())
 
-    async def stop(self) -> None:
-        """End at once: the next process goes on from the state of the stores."""
+    async def stop(self, timeout_s: float = 0.0) -> None:
+        """End at once, whatever the time-out: the next process goes on from the state of the stores."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

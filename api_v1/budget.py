@@ -23,13 +23,17 @@ class ByteBudget:
         self._free = self.total = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def has_room(self, size: int) -> bool:
+        """True if `take` needs no wait."""
+        return size <= self._free and not self._waiting
+
     async def take(self, size: int) -> None:
         """Reserve bytes; the caller gives the same number back.
 
         Raises:
             TransientError: there was no room for a second.
         """
-        if size <= self._free and not self._waiting:
+        if self.has_room(size):
             self._free -= size
             return
         turn = asyncio.get_running_loop().create_future()

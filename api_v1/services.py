@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -18,12 +18,17 @@ from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
 from api_v1.statements import NO_EVENTS, EventSql
 from api_v1.upload_form import FORM_OVERHEAD_BYTES
+from api_v1.upload_room import UploadRoom
 from gourmetgram.database.group_commit import GroupCommit, Statement
-from gourmetgram.database.pool import Database
+from gourmetgram.database.pool import Database, deadline_after, now
 from gourmetgram.object_store import ObjectStore
 
 _DECODING_THREADS = 2
 """Decoding is processor work: more threads than cores only cost memory."""
+
+STOP_S: Final = 1.5
+"""Longest wait for what can still be finished at a stop, seconds. Before it, the server waits 2 s for requests in
+progress; after it, a probe of the broker may take 1 s. A container has 5 s in all."""
 
 
 class Background(Protocol):
@@ -32,8 +37,8 @@ class Background(Protocol):
     async def start(self) -> None:
         """Begin, without waiting for any server."""
 
-    async def stop(self) -> None:
-        """Finish what can be finished, then end."""
+    async def stop(self, timeout_s: float) -> None:
+        """Finish what can be finished within the time-out, then end."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Services:
         self.decoding_budget = ByteBudget("decoding", settings.decoding_budget_bytes)
         # One upload of the largest size always fits.
         largest = settings.max_upload_bytes + FORM_OVERHEAD_BYTES
-        self.upload_budget = ByteBudget("uploads", max(settings.upload_budget_bytes, largest))
+        self.upload_room = UploadRoom(max(settings.upload_budget_bytes, largest))
         self.known_users: set[str] = set()
         """Ids of users that were found once (routes/users.py)."""
         events = extension.event_sql
@@ -109,10 +114,10 @@ class Services:
 
     async def stop(self) -> None:
         """Write what was accepted, then close everything."""
-        await asyncio.gather(*(writer.stop() for writer in self._writers))
-        for part in self._background:
-            await part.stop()
-        await self.objects.stop()
+        deadline = deadline_after(STOP_S)
+        await asyncio.gather(*(writer.stop(STOP_S) for writer in self._writers))
+        left_s = max(0.0, deadline - now())
+        await asyncio.gather(self.objects.stop(left_s), *(part.stop(left_s) for part in self._background))
         await self.database.stop()
         self.decoding.shutdown(wait=False, cancel_futures=True)
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from api_v1.errors import InvalidInputError, TooLargeError
 from api_v1.schemas import UploadIn
+from api_v1.upload_room import Reading
 from gourmetgram.errors import TransientError
 
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
@@ -30,18 +31,24 @@ class UploadForm:
     data: bytes
 
 
-async def read_upload(request: Request, max_file_bytes: int) -> UploadForm:
+async def read_upload(request: Request, max_file_bytes: int, reading: Reading) -> UploadForm:
     """The form of `POST /upload/`.
+
+    Args:
+        request: request whose body has not been read.
+        max_file_bytes: most bytes of the file.
+        reading: place of the upload in the room for all uploads.
 
     Raises:
         InvalidInputError: the body is no such form, or a field breaks its rule.
         TooLargeError: the file is larger than allowed.
-        TransientError: the service stops before the body has arrived.
+        TransientError: before the body has arrived, the service stops, or others need the room of a slow upload.
     """
     _require_form(request.headers.get("content-type", ""))
     try:
-        async with asyncio.timeout(_READ_TIMEOUT_S):
-            form = await request.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD_BYTES)
+        async with reading.within(_READ_TIMEOUT_S):
+            body = Request(request.scope, reading.counted(request.receive))
+            form = await body.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD_BYTES)
     except TimeoutError:
         raise InvalidInputError.at("", "The form did not arrive in time.") from None
     except asyncio.CancelledError:

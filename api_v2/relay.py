@@ -41,7 +41,7 @@ MONITOR_S: Final = 1.0
 RETRY_S: Final = 0.5
 STATEMENT_TIMEOUT_S: Final = 10.0
 DRAIN_S: Final = 2.0
-"""Longest wait of a stop for the last events, seconds; the rest stay in the outbox."""
+"""Wait of a stop for the last events, seconds, unless it is given another one."""
 
 _READ: Final = """
 SELECT sequence, topic, message_key, payload::text FROM event_outbox
@@ -175,11 +175,11 @@ class Relay:
         """Start in the background; the broker and the database may come later."""
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._monitor())]
 
-    async def stop(self) -> None:
-        """Publish the pending events for at most `DRAIN_S`, then end."""
+    async def stop(self, timeout_s: float = DRAIN_S) -> None:
+        """Publish the pending events within the time-out, then end; the rest stay in the outbox."""
         if self._connected:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), DRAIN_S)
+                await asyncio.wait_for(self._empty.wait(), timeout_s)
         self._abandon.set()
         for task in self._tasks:
             task.cancel()

@@ -32,11 +32,8 @@ async def upload_image(request: Request) -> Response:
     """Store an image; decoding decides the format, not the file's name."""
     services = services_of(request)
     size = _announced_bytes(request, services.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
-    await services.upload_budget.take(size)
-    try:
-        return await _take(services, await read_upload(request, services.settings.max_upload_bytes))
-    finally:
-        services.upload_budget.give_back(size)
+    async with services.upload_room.admit(size) as reading:
+        return await _take(services, await read_upload(request, services.settings.max_upload_bytes, reading))
 
 
 def _announced_bytes(request: Request, most: int) -> int:

@@ -62,7 +62,7 @@ COMMIT_GRACE_S: Final = 1.0
 _EXPIRY_INTERVAL_S: Final = 0.1
 _UNAVAILABLE: Final = "the database did not answer in time"
 
-_SERVER_RUN: Final = "SELECT stats_reset FROM pg_stat_wal"
+SERVER_RUN: Final = "SELECT stats_reset FROM pg_stat_wal"
 """Changes with each crash of the server, which loses its statistics. Only a crash gives the id of a lost transaction to
 another one."""
 
@@ -287,7 +287,7 @@ class GroupCommit:
         begin = now()
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect(deadline)
-            self._server_run = await self._connection.fetchval(_SERVER_RUN, timeout=max(0.02, deadline - now()))
+            self._server_run = await self._connection.fetchval(SERVER_RUN, timeout=max(0.02, deadline - now()))
         connection = self._connection
         left_s = max(0.02, deadline - now() - COMMIT_RESERVE_S)
         limit_ms = round(left_s * 1000)

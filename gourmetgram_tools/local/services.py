@@ -149,7 +149,7 @@ class Service(Component):
         return (
             *("-m", "uvicorn", f"{self.name}.main:app"),
             *("--host", self.host, "--port", str(self._port)),
-            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "4"),
+            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "2"),
             # Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own default), so that the client
             # closes it. Otherwise, a request may go into a connection that the server is just closing.
             *("--timeout-keep-alive", "75"),

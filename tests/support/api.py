@@ -20,17 +20,23 @@ from fastapi import FastAPI
 from PIL import Image
 
 from api_v1.app import create_app as create_v1
+from api_v1.orphan_sweeper import OrphanSweeper
 from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
 from gourmetgram.clients import s3
+from gourmetgram.database.pool import Database
 from gourmetgram.kafka.records import to_record
+from gourmetgram.object_store import ObjectStore
 from gourmetgram.settings import ObjectStoreSettings
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
 """A well-formed id that nothing has."""
 
+
+ANY_AGE_S: Final = -60.0
+"""Age of a picture that a sweep takes for old enough, whatever the clocks of this machine say."""
 
 # An identity never goes back, so its last value counts the events that were ever written, the published ones too.
 _TRACES: Final = """
@@ -60,7 +66,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
         port=0,
         log_config=None,
         http="httptools",
-        timeout_graceful_shutdown=4,
+        timeout_graceful_shutdown=2,
         timeout_keep_alive=75,
     )
     server = _Server(config)
@@ -179,6 +185,19 @@ async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIter
             api.s3.close()
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def sweeper_of(environment: Mapping[str, str], age_s: float = ANY_AGE_S) -> AsyncIterator[OrphanSweeper]:
+    """A sweeper as one more process would run it; not started."""
+    names = {name.upper() for name in ApiSettings.model_fields}
+    settings = ApiSettings.load({name: value for name, value in environment.items() if name in names})
+    database = Database(settings, "sweeper-test")
+    await database.start()
+    try:
+        yield OrphanSweeper(database, ObjectStore(settings), age_s)
+    finally:
+        await database.stop()
 
 
 def picture(format_name: str = "JPEG", size: tuple[int, int] = (64, 48), seed: int = 0) -> bytes:

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 _CHUNK_BYTES: Final = 64 * 1024
 
-Fault = Callable[[], None]
+Fault = Callable[[], object]
 
 
 class _Link:
@@ -32,23 +33,13 @@ class _Link:
         self._server.transport.abort()
 
 
-class _Trigger:
+class _Trigger(NamedTuple):
     """A fault that begins when a client has sent a pattern for the first time."""
 
-    def __init__(self, pattern: bytes, fault: Fault) -> None:
-        self._pattern = pattern
-        self._fault = fault
-        self.happened = asyncio.Event()
-
-    def keep(self) -> int:
-        """Bytes of the end of a stream in which the pattern may begin."""
-        return len(self._pattern) - 1
-
-    def look(self, data: bytes) -> None:
-        """Begin the fault if the pattern is in the data."""
-        if self._pattern in data and not self.happened.is_set():
-            self.happened.set()
-            self._fault()
+    pattern: bytes
+    fault: Fault
+    before: bool
+    happened: asyncio.Event
 
 
 class Proxy:
@@ -126,7 +117,14 @@ class Proxy:
         Returns:
             An event that is set when the fault begins.
         """
-        trigger = _Trigger(pattern, fault)
+        return self._add_trigger(pattern, fault, before=False)
+
+    def before_sending(self, pattern: bytes, fault: Fault) -> asyncio.Event:
+        """As `once_sent`, but the fault begins before the pattern's (last) piece of data goes to the server."""
+        return self._add_trigger(pattern, fault, before=True)
+
+    def _add_trigger(self, pattern: bytes, fault: Fault, *, before: bool) -> asyncio.Event:
+        trigger = _Trigger(pattern, fault, before, asyncio.Event())
         self._triggers.append(trigger)
         return trigger.happened
 
@@ -143,8 +141,8 @@ class Proxy:
         link = _Link(client, server)
         self._links.add(link)
         pumps = [
-            asyncio.create_task(self._forward(link, client_reader, server, self._watch)),
-            asyncio.create_task(self._forward(link, server_reader, client, lambda data: b"")),
+            asyncio.create_task(self._forward(link, client_reader, server, watched=True)),
+            asyncio.create_task(self._forward(link, server_reader, client, watched=False)),
         ]
         self._tasks.update(pumps)
         await asyncio.gather(*pumps, return_exceptions=True)
@@ -153,21 +151,19 @@ class Proxy:
         link.close()
 
     async def _forward(
-        self,
-        link: _Link,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        watch: Callable[[bytes], bytes],
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, watched: bool
     ) -> None:
         """Forward one direction until its end; a broken link is read on, so that the server can finish its answers."""
-        end = b""
+        seen = b""
         try:
             while data := await reader.read(_CHUNK_BYTES):
                 await asyncio.sleep(self.delay_s)
+                seen = self._end_of(seen) + data if watched else b""
+                self._begin(seen, before=True)
                 await self._passes.wait()
                 if not link.broken:
                     writer.write(data)
-                    end = watch(end + data)
+                    self._begin(seen, before=False)
                     await writer.drain()
             await self._passes.wait()
             if not link.broken:
@@ -176,20 +172,34 @@ class Proxy:
             if not link.broken:
                 writer.transport.abort()
 
-    def _watch(self, data: bytes) -> bytes:
-        """Begin the faults whose pattern is in the data. Returns the end in which a pattern may have begun."""
+    def _begin(self, seen: bytes, *, before: bool) -> None:
+        """Begin the faults whose pattern was seen."""
         for trigger in list(self._triggers):
-            trigger.look(data)
-        keep = max((trigger.keep() for trigger in self._triggers), default=0)
-        return data[-keep:] if keep else b""
+            if trigger.before == before and trigger.pattern in seen and not trigger.happened.is_set():
+                trigger.happened.set()
+                trigger.fault()
+
+    def _end_of(self, seen: bytes) -> bytes:
+        """Return the end of the data, in which a pattern may have begun."""
+        longest = max((len(trigger.pattern) for trigger in self._triggers), default=1)
+        return seen[max(0, len(seen) - longest + 1) :] if longest > 1 else b""
 
 
 @contextlib.asynccontextmanager
-async def proxy_to(host: str, port: int) -> AsyncIterator[Proxy]:
-    """A running proxy to a server."""
-    proxy = Proxy(host, port)
+async def proxy_to(url: str) -> AsyncIterator[Proxy]:
+    """A running proxy to the server of a URL, which must name the port."""
+    address = urlsplit(url)
+    assert address.hostname and address.port, f"{url} names no host and port"
+    proxy = Proxy(address.hostname, address.port)
     await proxy.start()
     try:
         yield proxy
     finally:
         await proxy.stop()
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """The URL of a server, with the proxy's address instead of the server's."""
+    parts = urlsplit(url)
+    credentials, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{credentials}{at}127.0.0.1:{proxy.port}").geturl()

@@ -158,6 +158,43 @@ async def test_uploads_that_stall_take_no_more_than_their_budget_and_views_go_on
             writer.close()
 
 
+async def test_clients_that_stall_or_trickle_keep_no_other_upload_out(process: Process) -> None:
+    """Two of them fill the budget; whoever means harm sends most of a file first, or a byte now and then."""
+    user_id = await process.user()
+    url = process.http.base_url
+    connections = [await asyncio.open_connection(url.host, url.port) for _ in range(4)]
+    head = (
+        b"POST /upload/ HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"Content-Length: 10400000\r\n\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+    )
+
+    async def trickle(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+
+    for (_, writer), sent in zip(connections, (9_000_000, 0, 9_000_000, 0), strict=True):
+        writer.write(head + bytes(sent))
+    trickles = [asyncio.create_task(trickle(writer)) for _, writer in connections]
+    picture_of_9_mb = picture() + bytes(9 * MB)  # bytes behind a JPEG's end are allowed
+    try:
+        for _ in range(3):
+
+            async def stored() -> bool:
+                status = (await process.upload(user_id, picture_of_9_mb)).status_code
+                assert status in (200, 503)
+                return status == 200
+
+            # A few refusals are allowed while the first second of the stalls is not over; then there is room.
+            await wait_until_async(stored, 20.0, "an upload beside those that stall")
+    finally:
+        for task in trickles:
+            task.cancel()
+        for _, writer in connections:
+            writer.close()
+
+
 def _spooled(process: psutil.Process) -> int:
     """Bytes in temporary files of a process; in a container they lie in its memory."""
     folder = Path(f"/proc/{process.pid}/fd")

@@ -14,32 +14,16 @@ import gourmetgram.object_store
 from api_v1 import orphan_sweeper
 from api_v1.image_check import check_image
 from api_v1.orphan_sweeper import OrphanSweeper
-from api_v1.settings import ApiSettings
 from gourmetgram.database.pool import Database
 from gourmetgram.errors import TransientError
 from gourmetgram.object_store import ObjectStore
 from gourmetgram.picture_keys import image_id_of
-from tests.support.api import Api, picture, running_api
+from tests.support.api import ANY_AGE_S, Api, picture, running_api, sweeper_of
 from tests.support.waiting import wait_until_async
 
 pytestmark = pytest.mark.servers
 
 HOUR_S = 3600.0
-ANY_AGE_S = -60.0
-"""Whatever the clocks of this machine say."""
-
-
-@asynccontextmanager
-async def sweeper_of(environment: dict[str, str], age_s: float = ANY_AGE_S) -> AsyncIterator[OrphanSweeper]:
-    """A sweeper as one more process would run it; not started."""
-    names = {name.upper() for name in ApiSettings.model_fields}
-    settings = ApiSettings.load({name: value for name, value in environment.items() if name in names})
-    database = Database(settings, "sweeper-test")
-    await database.start()
-    try:
-        yield OrphanSweeper(database, ObjectStore(settings), age_s)
-    finally:
-        await database.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.proxy import Proxy, proxy_to
+from tests.support.proxy import Proxy, proxy_to, through
 from tests.support.waiting import wait_until_async
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -43,7 +43,7 @@ def echo() -> Echo:
 async def proxy(echo: Echo) -> AsyncIterator[Proxy]:
     """A proxy to the server, without a fault."""
     server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-    async with proxy_to("127.0.0.1", server.sockets[0].getsockname()[1]) as running:
+    async with proxy_to(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}") as running:
         yield running
     server.close()
 
@@ -148,6 +148,19 @@ async def test_a_pattern_is_found_although_it_arrives_in_pieces(proxy: Proxy) ->
     assert happened.is_set()
 
 
+async def test_a_fault_can_begin_before_the_server_gets_the_pattern(proxy: Proxy, echo: Echo) -> None:
+    proxy.before_sending(b"COMMIT", proxy.cut)
+    async with client_of(proxy) as streams:
+        assert await ask(streams, b"BEGIN\n") == b"BEGIN\n"
+        assert await ask(streams, b"COMMIT\n") == b""
+
+    async def ended() -> bool:
+        return echo.ended == 1
+
+    await wait_until_async(ended, what="the end of the connection")
+    assert echo.lines == [b"BEGIN\n"]
+
+
 async def test_a_fault_happens_once_and_not_again_after_healing(proxy: Proxy) -> None:
     proxy.once_sent(b"COMMIT", proxy.cut)
     async with client_of(proxy) as first:
@@ -162,7 +175,7 @@ async def test_a_server_that_is_away_looks_like_a_cut(echo: Echo) -> None:
     port = server.sockets[0].getsockname()[1]
     server.close()
     await server.wait_closed()
-    async with proxy_to("127.0.0.1", port) as proxy, client_of(proxy) as streams:
+    async with proxy_to(f"tcp://127.0.0.1:{port}") as proxy, client_of(proxy) as streams:
         assert await ask(streams, b"nobody\n") == b""
 
 
@@ -171,3 +184,9 @@ async def test_a_connection_that_the_server_breaks_breaks_for_the_client(proxy: 
         writer.write(b"x" * 100_000 + b"\n")  # longer than the server's limit of a line: its handler fails
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 10) == b""
+
+
+async def test_a_url_keeps_all_but_its_address(proxy: Proxy) -> None:
+    url = through(proxy, "postgresql://me:se%40cret@db:5432/data?a=b")
+    assert url == f"postgresql://me:se%40cret@127.0.0.1:{proxy.port}/data?a=b"
+    assert through(proxy, "http://minio:9000") == f"http://127.0.0.1:{proxy.port}"

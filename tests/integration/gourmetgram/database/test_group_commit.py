@@ -9,8 +9,9 @@ import pytest
 
 from gourmetgram.database.group_commit import GroupCommit, Statement
 from gourmetgram.database.pool import Database, deadline_after, now
-from gourmetgram.errors import TransientError
+from gourmetgram.errors import OutcomeUnknownError, TransientError
 from gourmetgram.settings import PostgresSettings
+from tests.support.proxy import Proxy, proxy_to, through
 from tests.support.waiting import wait_until_async
 
 pytestmark = pytest.mark.servers
@@ -206,13 +207,123 @@ async def test_a_lost_transaction_whose_id_became_anothers_is_not_taken_for_comm
         connection = await connect(deadline)
         return _AnswerLost(connection, commit=False) if lost == 1 else connection
 
-    async def committed_by_another(xid: str, deadline: float) -> str:
-        return "committed"
+    async def committed_by_another(xid: str, deadline: float) -> tuple[str, object]:
+        return "committed", "the server's run after the crash"
 
     monkeypatch.setattr(database, "connect", connect_badly_once)
     monkeypatch.setattr(writer, "_transaction_status", committed_by_another)
     assert _echo(await writer.submit(("again", 1))) == "again!"
     assert await observer.fetchval("SELECT array_agg(name) FROM notes") == ["again"]
+
+
+async def test_a_commit_during_a_crash_is_unknown_where_no_row_proves_it(
+    database: Database, observer: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A total of views may have grown by another process to which PostgreSQL gave the lost transaction's id."""
+    connect = database.connect
+
+    async def connect_badly(deadline: float) -> object:
+        return _AnswerLost(await connect(deadline), commit=False)
+
+    async def committed_by_another(xid: str, deadline: float) -> tuple[str, object]:
+        return "committed", "the server's run after the crash"
+
+    writer = GroupCommit(database, "notes", STATEMENT._replace(proof=None), lambda: None)
+    monkeypatch.setattr(database, "connect", connect_badly)
+    monkeypatch.setattr(writer, "_transaction_status", committed_by_another)
+    await writer.start()
+    with pytest.raises(OutcomeUnknownError):
+        await writer.submit(("never", 1))
+    await writer.stop()
+    assert await observer.fetchval("SELECT count(*) FROM notes") == 0
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    """A network between the writer and PostgreSQL that can fail."""
+    async with proxy_to(database_url) as running:
+        yield running
+
+
+@pytest.fixture
+async def far_database(database_url: str, proxy: Proxy) -> AsyncIterator[Database]:
+    """The database behind that network."""
+    database = Database(PostgresSettings(database_url=through(proxy, database_url)), "test_group_commit")
+    await database.start()
+    yield database
+    await database.stop()
+
+
+@pytest.fixture
+async def far_writer(far_database: Database, observer: asyncpg.Connection) -> AsyncIterator[GroupCommit]:
+    """A writer of notes behind that network."""
+    writer = GroupCommit(far_database, "notes", STATEMENT, lambda: None)
+    await writer.start()
+    yield writer
+    await writer.stop()
+
+
+async def _names(observer: asyncpg.Connection, number: int) -> list[str]:
+    """Names of the notes, once there are as many."""
+
+    async def stored() -> list[str] | None:
+        names = [row["name"] for row in await observer.fetch("SELECT name FROM notes ORDER BY name")]
+        return names if len(names) == number else None
+
+    return await wait_until_async(stored, what=f"{number} notes")
+
+
+async def test_rows_whose_commit_is_never_answered_have_an_unknown_end_and_are_written_once(
+    far_writer: GroupCommit, proxy: Proxy, observer: asyncpg.Connection
+) -> None:
+    proxy.once_sent(b"COMMIT\0", proxy.cut)
+    answers = await asyncio.gather(
+        *(far_writer.submit((f"u{number}", number)) for number in range(3)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [OutcomeUnknownError] * 3
+    proxy.heal()
+    assert _echo(await far_writer.submit(("v", 1))) == "v!"
+    assert await _names(observer, 4) == ["u0", "u1", "u2", "v"]
+
+
+async def test_rows_whose_network_fails_before_the_commit_are_certainly_not_written(
+    far_writer: GroupCommit, proxy: Proxy, observer: asyncpg.Connection
+) -> None:
+    proxy.once_sent(b"INSERT INTO notes", proxy.cut)
+    answers = await asyncio.gather(
+        *(far_writer.submit((f"u{number}", number)) for number in range(3)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [TransientError] * 3
+    proxy.heal()
+    await far_writer.submit(("v", 1))
+    assert await _names(observer, 1) == ["v"]
+
+
+async def test_a_network_that_comes_back_in_time_tells_the_end_of_a_commit(
+    far_writer: GroupCommit, proxy: Proxy, observer: asyncpg.Connection
+) -> None:
+    def blink() -> None:
+        proxy.cut()
+        proxy.heal()
+
+    proxy.once_sent(b"COMMIT\0", blink)
+    assert _echo(await far_writer.submit(("a", 1))) == "a!"
+    proxy.before_sending(b"COMMIT\0", blink)
+    assert _echo(await far_writer.submit(("b", 2))) == "b!"
+    assert await _names(observer, 2) == ["a", "b"]
+
+
+async def test_a_stop_during_a_commit_leaves_its_end_unknown_and_fails_the_queue_for_certain(
+    far_writer: GroupCommit, proxy: Proxy, observer: asyncpg.Connection
+) -> None:
+    committing = proxy.once_sent(b"COMMIT\0", proxy.silence)
+    first = far_writer.submit(("first", 1))
+    await asyncio.wait_for(committing.wait(), 10)
+    second = far_writer.submit(("second", 2))
+    await far_writer.stop(0.05)
+    answers = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [OutcomeUnknownError, TransientError]
+    assert await _names(observer, 1) == ["first"]
 
 
 async def test_a_row_whose_time_has_passed_is_not_begun(writer: GroupCommit, observer: asyncpg.Connection) -> None:
