@@ -8,6 +8,7 @@ from typing import Final
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.files import replace_file
+from gourmetgram.settings import process_environment
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.programs import ask
 
@@ -65,7 +66,7 @@ def generate(docker_folder: Path) -> tuple[str, ...]:
     published = tuple(name for name, value in values.items() if not value or is_published(name, value))
     kept = [name for name in published if name in _KEPT_BY_POSTGRES]
     if kept:
-        _refuse_volume(variables.get("COMPOSE_PROJECT_NAME", _PROJECT), kept)
+        _refuse_volume({**variables, **process_environment()}.get("COMPOSE_PROJECT_NAME", _PROJECT), kept)
     # 128 bits in characters that an address and every shell take as they are.
     fresh = {name: secrets.token_hex(16) for name in published}
     replace_file(file, _with_values(text, {"LAB_PASSWORDS": "generated", **fresh}), mode=0o600)
