@@ -1,4 +1,4 @@
-"""Keys that Airflow's processes share: made at the first start, one file each in a volume, readable by their owner only.
+"""Keys that Airflow's processes share, made at the first start: files in a volume that only their owner may read.
 
 Airflow reads them by its variables `AIRFLOW__…_CMD`. A key in docker/.env takes the place of the kept one.
 """
@@ -37,7 +37,9 @@ def make(folder: Path, variables: Mapping[str, str]) -> None:
     _keep(folder / "jwt_secret", jwt)
     older = _read(folder / "fernet_key").split(",") if (folder / "fernet_key").exists() else [_FORMER_FERNET_KEY]
     kept = "" if older[0] in PUBLISHED else older[0]
-    first = _given(variables, "AIRFLOW_FERNET_KEY") or kept or base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    first = (
+        _given(variables, "AIRFLOW_FERNET_KEY") or kept or base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+    )
     # Airflow encrypts with the first key, and decrypts with any of the list.
     _keep(folder / "fernet_key", ",".join([first, *(key for key in older if key != first)]))
 

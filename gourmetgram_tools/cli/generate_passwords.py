@@ -13,7 +13,7 @@ def generate_passwords() -> None:
 
     names = generate(PROJECT_ROOT / "docker")
     console.print(
-        f"docker/.env has generated values for {', '.join(names)}; `gourmetgram links --target compose` shows the logins."
+        f"docker/.env has generated values for {', '.join(names)}. The logins: `gourmetgram links --target compose`."
         if names
         else "No password in docker/.env is a published one: nothing changed.",
         highlight=False,

@@ -1,4 +1,4 @@
-"""Passwords of the Compose lab in docker/.env: which are still the published ones, and generated ones in their place."""
+"""Passwords of the Compose lab in docker/.env: published ones are recognised, and replaced by generated ones."""
 
 import re
 import secrets

@@ -13,8 +13,9 @@ NIMTABLE_KEYS: Final[Mapping[str, frozenset[str]]] = {
     "database": frozenset({"url", "username", "password"}),
     "compactor": frozenset({"ip", "port"}),
 }
-"""Sections and keys of Nimtable's settings (`configs.nimtable` of the compose file), from `backend/src/main/java/io/nimtable/Config.java` at commit 609dfe2.
+"""Sections and keys of Nimtable's settings, from `backend/src/main/java/io/nimtable/Config.java` at commit 609dfe2.
 
+The lab's settings are `configs.nimtable` of the compose file.
 Its reader ends the server with `UnrecognizedPropertyException` on any other key; `admin` was one until July 2025. The
 list `catalogs` is also known, but left out here: see `faults_of_nimtable`.
 """
@@ -82,7 +83,7 @@ PROGRAMS: Final[Mapping[str, ComposeProgram]] = {
 
 
 def faults_of_nimtable(document: object) -> list[str]:
-    """One sentence for each fault of Nimtable's settings: it ends the server, or breaks the lab's step "Connect Catalog".
+    """One sentence for each fault of Nimtable's settings that ends its server or breaks the step "Connect Catalog".
 
     Args:
         document: content of the settings.

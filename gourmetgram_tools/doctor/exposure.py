@@ -122,11 +122,11 @@ def _is_global(address: str) -> bool:
 def _mismatch(lab: ComposeSettings) -> Finding | None:
     """Finding for a wish in docker/.env that was not carried out."""
     left = [name for name in PASSWORDS if is_published(name, getattr(lab, name.lower()))]
-    if lab.lab_passwords == "published" or not left:  # noqa: S105 - an origin, not a password
+    if lab.lab_passwords == "published" or not left:
         return None
     return problem(
         "LAB_PASSWORDS",
-        f"It is `generated`, but {', '.join(left)} still {'has its' if len(left) == 1 else 'have their'} published value.",
+        f"It is `generated`, but these still have their published value: {', '.join(left)}.",
         "Run `gourmetgram generate-passwords` before the first start.",
     )
 

@@ -18,8 +18,8 @@ from sqlalchemy.engine import make_url
 from gourmetgram.settings import PROJECT_ROOT, Settings
 from gourmetgram_tools.compose.file import foreign_images
 from gourmetgram_tools.compose.pages import nimtable_form
-from gourmetgram_tools.compose.ports import PUBLISHED
 from gourmetgram_tools.compose.passwords import FORMER, PASSWORDS
+from gourmetgram_tools.compose.ports import PUBLISHED
 from gourmetgram_tools.compose.programs import PROGRAMS, faults_of_nimtable
 from gourmetgram_tools.compose.settings import ComposeSettings
 from gourmetgram_tools.local.minio import VERSION as MINIO_VERSION

@@ -1,4 +1,4 @@
-"""Values that a database of an earlier version encrypted with the published key, read by the real Airflow afterwards."""
+"""Values that an earlier version encrypted with the published key, read by the real Airflow afterwards."""
 
 import subprocess
 from pathlib import Path

@@ -118,6 +118,12 @@ def test_pages_services_and_the_links_get_the_generated_values(folder: Path) -> 
     published = [ComposeSettings.model_fields[name.lower()].default for name in PASSWORDS]
     assert [value for value in published if value and value in text] == []
     logins = " ".join(f"{page.url} {page.login}" for page in compose_pages(lab, "localhost"))
-    for name in ("POSTGRES_PASSWORD", "MINIO_ROOT_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "NIMTABLE_PASSWORD", "JUPYTER_TOKEN"):
+    for name in (
+        "POSTGRES_PASSWORD",
+        "MINIO_ROOT_PASSWORD",
+        "AIRFLOW_ADMIN_PASSWORD",
+        "NIMTABLE_PASSWORD",
+        "JUPYTER_TOKEN",
+    ):
         assert variables[name] in text
         assert variables[name] in logins

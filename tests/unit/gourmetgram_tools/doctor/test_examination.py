@@ -245,7 +245,11 @@ def test_the_lab_s_pages_are_well(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("server:", "admin:\n        username: admin\n      server:", "admin is unknown to Nimtable, whose server ends."),
+        (
+            "server:",
+            "admin:\n        username: admin\n      server:",
+            "admin is unknown to Nimtable, whose server ends.",
+        ),
         ("  host:", "  hots:", "server.host is missing."),
         ("database:", "databases:", "The section database is missing."),
         ("server:", "catalogs:\n      - name: gourmetgram\n      server:", '"Connect Catalog" is refused'),
