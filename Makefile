@@ -3,8 +3,6 @@
 VENV    := .venv
 BIN     := $(VENV)/bin
 READY   := $(VENV)/.ready
-# Installs some 200 packages in seconds where pip takes two minutes.
-UV      := uv==0.13.8
 # pytest arguments, e.g. make test ARGS="tests/unit -x"
 ARGS    ?=
 # Four test files at a time, fault tests first: much of them is waiting. WORKERS=0 runs one after the other.
@@ -26,20 +24,21 @@ AIRFLOW := .venv-airflow
 # MLflow's server, for `gourmetgram up --with mlflow`.
 MLFLOW := .venv-mlflow
 
-# $(call install,ENVIRONMENT,LOCK): install a lock file into an environment. uv does not read pip's configuration: where a
+# $(call install,ENVIRONMENT,LOCK): install a lock file into an environment, and compare each package with its hash. uv takes
+# seconds where pip takes two minutes. It does not read pip's configuration: where a
 # mirror is set up for pip only, pip does the work. uv's list of what it installed is left out, its progress stays. (The
 # make of macOS is older than .SHELLFLAGS.)
 install = set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(1)/bin/python --no-deps -r $(2) 2>&1 \
-	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps -r $(2)
+	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(2)
 
-.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs
+.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(READY) ## create .venv with everything in it (nothing happens when it is up to date)
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/uv.txt pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "The platform needs Python 3.11 or newer, and found none: install it, or name it with make PYTHON=/path/to/python setup."; exit 1; fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -47,7 +46,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Creating $(VENV) with $$($(PYTHON) --version) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		rm -rf $(VENV); echo "Python cannot create environments here: on Debian and Ubuntu, install python3-venv."; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@echo "Installing the pinned packages (half a minute to some minutes, the first time only) ..."
 	@$(call install,$(VENV),requirements/dev.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -108,6 +107,13 @@ rehearse-quick: setup ## the same for stages 2 to 4, without Airflow and Jupyter
 
 pictures: setup ## draw the pictures of images/ again (needs Chromium; the first time, D2 is compiled for some minutes)
 	@$(BIN)/python -m images.draw $(ARGS)
+
+sbom: setup ## list all pinned packages with their hashes as CycloneDX documents in build/sbom
+	@test -x build/sbom/venv/bin/python || $(PYTHON) -m venv build/sbom/venv
+	@$(call install,build/sbom/venv,requirements/sbom.txt)
+	@for lock in dev airflow mlflow; do build/sbom/venv/bin/python -W ignore -m cyclonedx_py requirements requirements/$$lock.txt \
+		--pyproject pyproject.toml --output-reproducible -o build/sbom/$$lock.json; done
+	@echo "The documents are build/sbom/dev.json, airflow.json and mlflow.json."
 
 up: setup ## start the local stack with all services
 	@$(BIN)/gourmetgram up

@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+import keys
 import psycopg2
 
 _WHAT_IT_DEPENDS_ON = ("AIRFLOW_ADMIN_PASSWORD", "AIRFLOW__CORE__FERNET_KEY", "DATABASE_URL")
@@ -30,7 +31,8 @@ def fingerprint() -> str:
     settings = {
         name: value for name, value in os.environ.items() if name in _WHAT_IT_DEPENDS_ON or name.startswith(_PREFIX)
     }
-    return hashlib.sha256(json.dumps([scripts, versions, settings], sort_keys=True).encode()).hexdigest()
+    kept = keys.texts(Path(os.environ[keys.FOLDER])) if keys.FOLDER in os.environ else []
+    return hashlib.sha256(json.dumps([scripts, versions, settings, kept], sort_keys=True).encode()).hexdigest()
 
 
 def _connect() -> "psycopg2.extensions.connection":

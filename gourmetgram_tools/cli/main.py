@@ -15,6 +15,7 @@ from gourmetgram_tools.cli.console import errors
 from gourmetgram_tools.cli.demo import demo
 from gourmetgram_tools.cli.doctor import doctor
 from gourmetgram_tools.cli.drift import drift
+from gourmetgram_tools.cli.generate_passwords import generate_passwords
 from gourmetgram_tools.cli.lake import lake
 from gourmetgram_tools.cli.migrate import migrate
 from gourmetgram_tools.cli.models import models, train
@@ -72,6 +73,7 @@ app.command()(burst)
 app.command()(audit)
 app.command()(demo)
 app.command()(doctor)
+app.command()(generate_passwords)
 app.command()(migrate)
 app.add_typer(dags.app, name="dags")
 app.command()(train)

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-NIMTABLE_FILE: Final = "nimtable-config.yaml"
-
 NIMTABLE_KEYS: Final[Mapping[str, frozenset[str]]] = {
     "server": frozenset({"port", "host"}),
     "database": frozenset({"url", "username", "password"}),
     "compactor": frozenset({"ip", "port"}),
 }
-"""Sections and keys of Nimtable's file, from `backend/src/main/java/io/nimtable/Config.java` at commit 609dfe2.
+"""Sections and keys of Nimtable's settings, from `backend/src/main/java/io/nimtable/Config.java` at commit 609dfe2.
 
+The lab's settings are `configs.nimtable` of the compose file.
 Its reader ends the server with `UnrecognizedPropertyException` on any other key; `admin` was one until July 2025. The
 list `catalogs` is also known, but left out here: see `faults_of_nimtable`.
 """
@@ -84,10 +83,10 @@ PROGRAMS: Final[Mapping[str, ComposeProgram]] = {
 
 
 def faults_of_nimtable(document: object) -> list[str]:
-    """One sentence for each fault of Nimtable's file: it ends the server, or breaks the lab's step "Connect Catalog".
+    """One sentence for each fault of Nimtable's settings that ends its server or breaks the step "Connect Catalog".
 
     Args:
-        document: content of the file.
+        document: content of the settings.
     """
     if not isinstance(document, dict):
         return [f"It has no sections {' and '.join(_NEEDED_SECTIONS)}."]

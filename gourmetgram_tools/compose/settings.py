@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from dotenv import dotenv_values
 
@@ -16,6 +16,8 @@ class ComposeSettings(Settings):
     """Address of the pages."""
     data_bind: str = "127.0.0.1"
     """Address of the servers' ports."""
+    lab_passwords: Literal["published", "generated"] = "published"
+    """Origin of the passwords: the lab's text, or `gourmetgram generate-passwords`."""
     postgres_user: str = "user"
     postgres_password: str = "gourmetgram_postgres"  # noqa: S105 - the lab's published teaching password
     postgres_db: str = "gourmetgram"
@@ -25,6 +27,9 @@ class ComposeSettings(Settings):
     nimtable_password: str = "gourmetgram_nimtable"  # noqa: S105 - teaching password
     nimtable_db_password: str = "gourmetgram_nimtable"  # noqa: S105 - teaching password
     jupyter_token: str = ""
+    """Token of the notebooks; empty = a new one at each start."""
+    nimtable_jwt_secret: str = ""
+    """Secret of Nimtable's login cookies; empty = a new one at each start."""
 
     @classmethod
     def of(cls, env_file: Path) -> Self:

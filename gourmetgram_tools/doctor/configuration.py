@@ -1,17 +1,18 @@
 """Checks of the lab's .env and of the settings of other publishers' pages."""
 
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
 import yaml
 
-from gourmetgram_tools.compose.file import services_of
+from gourmetgram_tools.compose.file import document_of
+from gourmetgram_tools.compose.passwords import PASSWORDS, is_published
 from gourmetgram_tools.compose.programs import PROGRAMS, faults_of_nimtable
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.doctor.findings import Finding, ok, problem, warning
 
-_DEFAULTS: Final = ComposeSettings()
 _IN_ADDRESSES: Final = ("postgres_user", "postgres_password", "nimtable_db_password")
 """Settings that become parts of URLs."""
 _PAGES: Final = "Pages of others"
@@ -27,10 +28,10 @@ def check_env_file(docker_folder: Path, lab: ComposeSettings) -> list[Finding]:
             warning(
                 ".env",
                 "There is no docker/.env: the lab's published passwords are used, and pages are open to all.",
-                "Fine behind a firewall. Otherwise `cp docker/.env.example docker/.env`, and change the passwords.",
+                "Copy it with `cp docker/.env.example docker/.env`; `gourmetgram generate-passwords` makes one, too.",
             )
         ]
-    findings = [_special_characters(lab), _unknown_names(file, example), _open_with_defaults(lab)]
+    findings = [_special_characters(lab), _unknown_names(file, example), _readable_by_others(file, lab)]
     return [finding for finding in findings if finding] or [ok(".env", "docker/.env has only known variables.")]
 
 
@@ -54,27 +55,25 @@ def _unknown_names(file: Path, example: Path) -> Finding | None:
     return warning(".env", f"Nothing reads {', '.join(unknown)}.", "Compare the spelling with docker/.env.example.")
 
 
-def _open_with_defaults(lab: ComposeSettings) -> Finding | None:
-    if lab.ui_bind in ("127.0.0.1", "localhost") or lab.airflow_admin_password != _DEFAULTS.airflow_admin_password:
+def _readable_by_others(file: Path, lab: ComposeSettings) -> Finding | None:
+    own = [name for name in PASSWORDS if (value := getattr(lab, name.lower())) and not is_published(name, value)]
+    if not own or not stat.S_IMODE(file.stat().st_mode) & 0o077:
         return None
     return warning(
-        ".env",
-        "Pages are open to every address that reaches this machine, with the lab's published passwords.",
-        "Fine behind a firewall. Otherwise set own passwords, or UI_BIND=127.0.0.1 and an SSH tunnel.",
+        ".env", f"Other users of this machine can read {', '.join(own)} in docker/.env.", "Run `chmod 600 docker/.env`."
     )
 
 
-def check_pages(compose_file: Path, nimtable_file: Path, lab: ComposeSettings) -> list[Finding]:
-    """Check that other publishers' pages get only known settings, and Nimtable the password of its database.
+def check_pages(compose_file: Path) -> list[Finding]:
+    """Check that other publishers' pages get only known settings.
 
     Args:
         compose_file: compose file of the lab.
-        nimtable_file: Nimtable's settings, in which variables are not replaced.
-        lab: settings with the passwords of .env.
     """
     try:
-        services = services_of(compose_file)
-        document = yaml.safe_load(nimtable_file.read_text(encoding="utf-8"))
+        document = document_of(compose_file)
+        services = document["services"]
+        nimtable = yaml.safe_load(document["configs"]["nimtable"]["content"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         return [problem(_PAGES, f"The settings cannot be read ({type(error).__name__}: {error}).", _UNDO)]
     faults = [
@@ -82,15 +81,7 @@ def check_pages(compose_file: Path, nimtable_file: Path, lab: ComposeSettings) -
         for service, program in PROGRAMS.items()
         for fault in program.faults(services.get(service, {}).get("environment", {}))
     ]
-    faults += [f"{nimtable_file.name}: {fault}" for fault in faults_of_nimtable(document)]
+    faults += [f"configs.nimtable: {fault}" for fault in faults_of_nimtable(nimtable)]
     if faults:
         return [problem(_PAGES, fault, _UNDO) for fault in faults]
-    if str(document["database"]["password"]) != lab.nimtable_db_password:
-        return [
-            problem(
-                _PAGES,
-                f"NIMTABLE_DB_PASSWORD differs between {nimtable_file.name} and .env: Nimtable cannot log in.",
-                f"Write the same value into docker/{nimtable_file.name}, then `docker compose restart nimtable`.",
-            )
-        ]
     return [ok(_PAGES, "Console, Redis Insight and Nimtable get settings that they know.")]

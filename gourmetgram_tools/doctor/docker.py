@@ -8,8 +8,8 @@ from gourmetgram_tools.doctor.findings import Finding, ok, problem
 from gourmetgram_tools.programs import ask
 
 INSTALL: Final = "Run `bash scripts/setup.sh`, then log out and in again."
-_OLDEST_COMPOSE: Final = (2, 20)
-"""Older versions do not know all keys of the compose file."""
+_OLDEST_COMPOSE: Final = (2, 24)
+"""Older versions do not know all keys of the compose file: `content` of a config came with 2.23.1."""
 
 
 def check_engine() -> Finding:

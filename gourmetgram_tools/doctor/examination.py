@@ -8,9 +8,9 @@ import yaml
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.compose.file import ForeignImage, foreign_images
 from gourmetgram_tools.compose.ports import PUBLISHED
-from gourmetgram_tools.compose.programs import NIMTABLE_FILE
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.doctor import configuration, docker, machine
+from gourmetgram_tools.doctor.exposure import check_exposure, machine_addresses
 from gourmetgram_tools.doctor.findings import Finding
 from gourmetgram_tools.doctor.images import check_images
 from gourmetgram_tools.doctor.ports import check_ports
@@ -36,7 +36,8 @@ def examine(checkout: Path) -> list[Finding]:
         docker.check_compose(),
         *configuration.check_env_file(folder, lab),
         docker.check_compose_file(file),
-        *configuration.check_pages(file, folder / NIMTABLE_FILE, lab),
+        *configuration.check_pages(file),
+        *check_exposure(lab, machine_addresses()),
         *check_images(_images(file), engine),
         *check_ports(PUBLISHED, lab, docker.running_containers()),
         machine.check_memory(),

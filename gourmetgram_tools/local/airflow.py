@@ -11,10 +11,11 @@ from typing import Final
 import httpx
 import orjson
 
+from gourmetgram.files import replace_file
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.layout import Layout, replace_file
+from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.minio import answers
 from gourmetgram_tools.local.progress import StepReport
 
@@ -181,8 +182,7 @@ class Airflow(Component):
                 "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
                 "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(48),
             }
-            replace_file(path, orjson.dumps(made).decode())
-            path.chmod(0o600)
+            replace_file(path, orjson.dumps(made).decode(), mode=0o600)
         loaded: dict[str, str] = orjson.loads(path.read_bytes())
         return loaded
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from gourmetgram.files import replace_file
 from gourmetgram.settings import PROJECT_ROOT, process_environment
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.layout import Layout, replace_file
+from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.minio import answers
 from gourmetgram_tools.local.progress import StepReport
 

@@ -14,13 +14,14 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from gourmetgram.errors import PlatformError
+from gourmetgram.files import replace_file
 from gourmetgram.kafka.clients import client_config
 from gourmetgram.settings import KafkaSettings
 from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.local import free_space, kafka_classes, kafka_jars, ports, toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.layout import Layout, replace_file
+from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.progress import StepReport
 
 log = logging.getLogger(__name__)

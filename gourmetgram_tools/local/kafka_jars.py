@@ -4,6 +4,7 @@ It is a process of its own, because the resolver configures logging and reads pr
 environment.
 """
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from gourmetgram_tools.local.progress import StepReport
 VERSION = "4.1.0"
 # Kafka's coordinates include no logger; without one, it would start with a warning and log nothing.
 COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
+
+# As `sha256sum` writes them; a new version of Kafka needs a new list.
+_DIGESTS = Path(__file__).with_name("kafka_jars.sha256")
 
 
 def folder(cache: Path) -> Path:
@@ -54,6 +58,9 @@ def fetch(cache: Path) -> None:
 
     Args:
         cache: cache folder of this platform in the user's home.
+
+    Raises:
+        StackError: a jar is not one with which the tests ran.
     """
     import jgo
 
@@ -63,8 +70,30 @@ def fetch(cache: Path) -> None:
     fresh.mkdir(parents=True)
     for jar in resolved.path.rglob("*.jar"):
         shutil.copy2(jar, fresh / jar.name)
+    verify(fresh)
     fresh.rename(folder(cache))
     shutil.rmtree(cache / "jgo")
+
+
+def verify(jars: Path, digests: Path = _DIGESTS) -> None:
+    """Compare all jars of a folder with their SHA-256 digests.
+
+    Args:
+        jars: folder of the jars.
+        digests: lines of `sha256sum`.
+
+    Raises:
+        StackError: a jar is missing, unexpected, or has another digest.
+    """
+    pairs = (line.split() for line in digests.read_text(encoding="utf-8").splitlines())
+    expected = {name: digest for digest, name in pairs}
+    found = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in jars.glob("*.jar")}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise StackError(
+            f"these jars differ from {digests.name}: {', '.join(wrong)}. A repository or a proxy in between gave other "
+            "files: try another network, and report it if the jars stay the same."
+        )
 
 
 def _with_system_certificates(environment: dict[str, str]) -> dict[str, str]:
@@ -81,4 +110,7 @@ def _last_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    fetch(Path(sys.argv[1]))
+    try:
+        fetch(Path(sys.argv[1]))
+    except StackError as error:
+        sys.exit(str(error))

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gourmetgram.files import replace_file
 from gourmetgram_tools.local import ports
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.ports import Ports
@@ -127,21 +128,6 @@ def save_plan(layout: Layout, plan: StackPlan) -> None:
     layout.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"name": layout.name, "ui_bind": plan.ui_bind, "ports": asdict(plan.ports)}, indent=2)
     replace_file(layout.plan_file, text + "\n")
-
-
-def replace_file(path: Path, text: str, mode: int = 0o666) -> None:
-    """Write a file atomically: an interruption leaves the old or the new text.
-
-    Args:
-        path: the file.
-        text: its new content.
-        mode: permissions, from the first byte on; the process's umask takes some away.
-    """
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    fresh.touch(mode)
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
 
 
 def _read(path: Path) -> StackPlan:

@@ -1,23 +1,28 @@
 """Configuration of supervisord, and its control over a Unix socket."""
 
 import http.client
+import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
+import tempfile
 import xmlrpc.client
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from gourmetgram.files import replace_file
 from gourmetgram.waiting import wait_for
 from gourmetgram_tools.local.component import Program
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.layout import Layout, replace_file
+from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.services import inherited_environment
 
 FOLDER_VARIABLE: Final = "GOURMETGRAM_STACK_FOLDER"
@@ -142,6 +147,7 @@ class Supervisor:
         self._layout = layout
 
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - each method answers in its own type
+        refuse_foreign_folder(self._layout.supervisor_socket.parent)
         transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
@@ -156,9 +162,8 @@ class Supervisor:
     def write_config(self, text: str) -> None:
         """Replace the configuration file; nothing changes in a running supervisord."""
         self._layout.logs.mkdir(parents=True, exist_ok=True)
-        replace_file(self._layout.supervisor_config, text)
         # The variables hold passwords.
-        self._layout.supervisor_config.chmod(0o600)
+        replace_file(self._layout.supervisor_config, text, mode=0o600)
 
     def launch(self) -> None:
         """Start supervisord in the background, without any program.
@@ -167,6 +172,7 @@ class Supervisor:
             StackError: it did not start.
         """
         self._layout.supervisor_socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        refuse_foreign_folder(self._layout.supervisor_socket.parent)
         answer = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._layout.supervisor_config)],
             env=inherited_environment(),
@@ -240,6 +246,27 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != fault_code:
                 raise StackError(f"supervisord refused to {method} {arguments[0]}: {fault.faultString}") from fault
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Check the folder of a socket below the folder that all users share; any other folder is the stack's own.
+
+    Another user can make the folder first, and answer on the socket in the supervisor's place.
+
+    Raises:
+        StackError: the folder is a link, another user's, or writable for others.
+    """
+    if folder.parent != Path(tempfile.gettempdir()):
+        return
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise StackError(
+            f"{folder} is not a folder that only you can write to: delete it, or have its owner do so, and try again. "
+            "A shorter path of the checkout, or of GOURMETGRAM_STACK_HOME, needs no such folder."
+        )
 
 
 def process_tree(pid: int) -> list[psutil.Process]:

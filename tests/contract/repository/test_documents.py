@@ -186,7 +186,10 @@ def test_topics_exist(document: Path) -> None:
 def test_every_setting_of_the_example_file_is_known() -> None:
     source = "\n".join(
         path.read_text()
-        for folder in ("gourmetgram", "api_v1", "api_v2", "stream_consumer", "risk_scoring_service", "data_generator")
+        for folder in (
+            *("gourmetgram", "api_v1", "api_v2", "stream_consumer", "risk_scoring_service", "data_generator"),
+            "gourmetgram_tools/compose",
+        )
         for path in (PROJECT_ROOT / folder).rglob("*.py")
     )
     # The images' and pages' variables are Compose's own.

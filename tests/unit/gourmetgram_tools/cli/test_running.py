@@ -49,7 +49,7 @@ NEED_A_PLATFORM = [
     ("outbox", "replay", "--since", "10m"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
-NOT_RUN_HERE = [("up",), ("demo",), ("doctor",)]
+NOT_RUN_HERE = [("up",), ("demo",), ("doctor",), ("generate-passwords",)]
 """Commands that bring a platform up, or need none."""
 
 

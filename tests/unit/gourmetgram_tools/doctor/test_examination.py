@@ -19,7 +19,6 @@ from gourmetgram_tools.compose.file import ForeignImage, foreign_images
 from gourmetgram_tools.compose.jupyter import running_token, token_in
 from gourmetgram_tools.compose.pages import compose_pages
 from gourmetgram_tools.compose.ports import PublishedPort
-from gourmetgram_tools.compose.programs import NIMTABLE_FILE
 from gourmetgram_tools.compose.settings import ComposeSettings
 from gourmetgram_tools.doctor import configuration, docker, machine
 from gourmetgram_tools.doctor.findings import Finding, Level, ok, problem
@@ -121,7 +120,7 @@ def test_docker_that_refuses_this_user_is_told_from_docker_that_does_not_run(pro
 
 @pytest.mark.parametrize(
     ("answer", "level"),
-    [("2.26.1-4", Level.OK), ("v2.19.1", Level.PROBLEM), ("v5.1.1", Level.OK), ("?", Level.PROBLEM)],
+    [("2.26.1-4", Level.OK), ("v2.23.3", Level.PROBLEM), ("v5.1.1", Level.OK), ("?", Level.PROBLEM)],
 )
 def test_compose_must_be_new_enough(program: PutProgram, answer: str, level: Level) -> None:
     program("docker", f"echo '{answer}'")
@@ -201,7 +200,7 @@ def test_the_system_is_asked_whether_its_clock_is_synchronised(program: PutProgr
 @pytest.fixture(name="folder")
 def folder_fixture(tmp_path: Path) -> Path:
     """The lab's docker folder without a .env."""
-    for name in (".env.example", "docker-compose.yaml", NIMTABLE_FILE):
+    for name in (".env.example", "docker-compose.yaml"):
         (tmp_path / name).write_text((PROJECT_ROOT / "docker" / name).read_text())
     return tmp_path
 
@@ -214,12 +213,23 @@ def test_a_missing_env_file_is_a_warning_only(folder: Path) -> None:
 
 def test_an_own_env_file_is_well(folder: Path) -> None:
     (folder / ".env").write_text("AIRFLOW_ADMIN_PASSWORD=own\nINFERENCE_MODE=model\nCOMPOSE_PROFILES=training\n")
+    (folder / ".env").chmod(0o600)
     (finding,) = configuration.check_env_file(folder, ComposeSettings.of(folder / ".env"))
     assert finding.level is Level.OK
 
 
+def test_own_passwords_that_other_users_of_the_machine_can_read_are_named(folder: Path) -> None:
+    (folder / ".env").write_text("AIRFLOW_ADMIN_PASSWORD=own\nMINIO_ROOT_PASSWORD=gourmetgram_minio\n")
+    (folder / ".env").chmod(0o644)
+    (finding,) = configuration.check_env_file(folder, ComposeSettings.of(folder / ".env"))
+    assert finding.level is Level.WARNING
+    assert finding.seen == "Other users of this machine can read AIRFLOW_ADMIN_PASSWORD in docker/.env."
+    assert "chmod 600" in finding.advice
+
+
 def test_misspelt_names_and_breaking_passwords_are_found(folder: Path) -> None:
     (folder / ".env").write_text("UI_BIND=127.0.0.1\nINFERENCE_MODEL=model\nPOSTGRES_PASSWORD='a@b'\n")
+    (folder / ".env").chmod(0o600)
     findings = configuration.check_env_file(folder, ComposeSettings.of(folder / ".env"))
     assert [finding.level for finding in findings] == [Level.PROBLEM, Level.WARNING]
     assert "POSTGRES_PASSWORD" in findings[0].seen
@@ -227,32 +237,31 @@ def test_misspelt_names_and_breaking_passwords_are_found(folder: Path) -> None:
     assert "INFERENCE_MODEL" in findings[1].seen
 
 
-def test_nimtable_s_file_must_have_the_database_password_of_the_env_file(folder: Path) -> None:
+def test_the_lab_s_pages_are_well(folder: Path) -> None:
     (finding,) = _pages(folder)
     assert finding.level is Level.OK
-    (finding,) = _pages(folder, ComposeSettings(nimtable_db_password="other"))
-    assert finding.level is Level.PROBLEM
-    assert "NIMTABLE_DB_PASSWORD" in finding.seen
-    assert "other" not in finding.seen
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("server:", "admin:\n  username: admin\nserver:", "admin is unknown to Nimtable, whose server ends."),
+        (
+            "server:",
+            "admin:\n        username: admin\n      server:",
+            "admin is unknown to Nimtable, whose server ends.",
+        ),
         ("  host:", "  hots:", "server.host is missing."),
         ("database:", "databases:", "The section database is missing."),
-        ("server:", "catalogs:\n  - name: gourmetgram\nserver:", '"Connect Catalog" is refused'),
+        ("server:", "catalogs:\n      - name: gourmetgram\n      server:", '"Connect Catalog" is refused'),
         ("server:", "server", "The settings cannot be read"),
     ],
 )
 def test_a_key_that_ends_nimtable_s_server_or_spoils_the_lab_is_found(
     folder: Path, old: str, new: str, sentence: str
 ) -> None:
-    file = folder / NIMTABLE_FILE
-    # The comment lines name keys, too.
-    lines = [line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#")]
-    file.write_text("".join(lines).replace(old, new, 1))
+    file = folder / "docker-compose.yaml"
+    before, start, settings = file.read_text().partition("    content: |\n")
+    file.write_text(before + start + settings.replace(old, new, 1))
     assert any(sentence in finding.seen and finding.level is Level.PROBLEM for finding in _pages(folder))
 
 
@@ -270,8 +279,8 @@ def test_a_variable_that_a_page_does_not_know_is_found(folder: Path, old: str, n
     assert any(sentence in finding.seen and finding.level is Level.PROBLEM for finding in _pages(folder))
 
 
-def _pages(folder: Path, lab: ComposeSettings | None = None) -> list[Finding]:
-    return configuration.check_pages(folder / "docker-compose.yaml", folder / NIMTABLE_FILE, lab or ComposeSettings())
+def _pages(folder: Path) -> list[Finding]:
+    return configuration.check_pages(folder / "docker-compose.yaml")
 
 
 IMAGES = [
