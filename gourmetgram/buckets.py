@@ -1,6 +1,8 @@
-"""The buckets of the object store, and their creation."""
+"""The buckets of the object store: their creation, and the mark of the database that owns the pictures."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
+
+import orjson
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.settings import ObjectStoreSettings
@@ -8,6 +10,50 @@ from gourmetgram.settings import ObjectStoreSettings
 IMAGES: Final = "gourmetgram-images"
 DATALAKE: Final = "gourmetgram-datalake"
 ALL: Final = (DATALAKE, IMAGES)
+
+OWNER_KEY: Final = ".owner"
+"""Key of the mark in the bucket of pictures."""
+
+_REMEDY: Final = (
+    "If this database is the right one, run `gourmetgram adopt pictures`; if not, correct DATABASE_URL or restore the "
+    "right one."
+)
+
+
+class BucketMark(NamedTuple):
+    """Content of a bucket's mark.
+
+    Attributes:
+        installation: id of the database that owns the bucket, as text (table `installation`).
+        sweeps: number of searches for orphans that this database had counted at the last one.
+    """
+
+    installation: str
+    sweeps: int
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Read the output of `content`."""
+        document = orjson.loads(content)
+        return cls(document["installation"], document["sweeps"])
+
+    @property
+    def content(self) -> bytes:
+        """The mark as stored."""
+        return orjson.dumps(self._asdict())
+
+    def refusal(self, database: "BucketMark") -> str | None:
+        """Reason for which a database does not own the marked bucket, and the remedy; None when it does.
+
+        Args:
+            database: the database's id and number of sweeps, read after the mark.
+        """
+        if self.installation != database.installation:
+            return f"the bucket belongs to database {self.installation}, and this one is {database.installation}. {_REMEDY}"
+        if self.sweeps > database.sweeps:
+            return f"the bucket is newer than the database, which was restored from a backup. {_REMEDY}"
+        return None
+
 
 _WRONG_LOGIN: Final = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 
