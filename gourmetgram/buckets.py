@@ -89,6 +89,49 @@ def create(settings: ObjectStoreSettings) -> None:
         client.close()
 
 
+def read_mark(settings: ObjectStoreSettings) -> BucketMark | None:
+    """The mark of the bucket of pictures; None without one.
+
+    Raises:
+        TransientError: the object store is away, or has no such bucket.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from gourmetgram.clients import s3
+
+    client = s3.connect(settings, s3.JOB)
+    try:
+        answer = client.get_object(Bucket=settings.s3_bucket_name, Key=OWNER_KEY)
+        return BucketMark.parse(answer["Body"].read())
+    except client.exceptions.NoSuchKey:
+        return None
+    except (ClientError, BotoCoreError) as error:
+        raise TransientError(f"the mark of {settings.s3_bucket_name} could not be read: {error}") from error
+    finally:
+        client.close()
+
+
+def write_mark(settings: ObjectStoreSettings, mark: BucketMark) -> None:
+    """Mark the bucket of pictures as that of a database, whatever its mark says.
+
+    Raises:
+        TransientError: the object store is away, or has no such bucket.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from gourmetgram.clients import s3
+
+    client = s3.connect(settings, s3.JOB)
+    try:
+        client.put_object(
+            Bucket=settings.s3_bucket_name, Key=OWNER_KEY, Body=mark.content, ContentType="application/json"
+        )
+    except (ClientError, BotoCoreError) as error:
+        raise TransientError(f"the mark of {settings.s3_bucket_name} could not be written: {error}") from error
+    finally:
+        client.close()
+
+
 def _reason(error: Any) -> str:  # noqa: ANN401 - botocore is imported late
     code = error.response["Error"]["Code"]
     if code in _WRONG_LOGIN:
