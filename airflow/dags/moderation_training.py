@@ -58,11 +58,13 @@ def moderation_training() -> None:
 
         from gourmetgram.lakehouse.catalog import open_catalog
         from gourmetgram.training_data.lake import Lake
+        from gourmetgram.models.retention import maintain_training_data_quietly
         from gourmetgram.training_data.load import load
 
         settings = data_lake()
         with no_retry_for_permanent_errors(), open_catalog(settings) as catalog:
             result = load(Lake(settings), catalog)
+            maintain_training_data_quietly(catalog, settings.object_store)
         return {
             "rows": result.rows,
             "added": result.added,

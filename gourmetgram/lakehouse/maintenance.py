@@ -9,7 +9,6 @@ files are not committed yet has it too (a run that takes longer refuses to commi
 """
 
 import logging
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +19,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.snapshots import ancestors_of
 
 from gourmetgram.errors import PlatformError
-from gourmetgram.lakehouse.commits import refuse_overdue, replace_files
+from gourmetgram.lakehouse.commits import PreparationClock, refuse_overdue, replace_files
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.leftovers import note_expired, remove_unreferenced
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
@@ -28,6 +27,7 @@ from gourmetgram.lakehouse.ownership import check, renew
 from gourmetgram.lakehouse.progress import own_properties, summary_of
 from gourmetgram.lakehouse.reading import stream_files
 from gourmetgram.lakehouse.schemas import DEFINITIONS
+from gourmetgram.lakehouse.tags import tags_of
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class MaintenancePolicy:
     Attributes:
         small_file_bytes: a data file below this size is small.
         small_files_a_day: with more small files than this, a day's are merged.
-        max_snapshots: with more than this, old ones expire.
-        keep_snapshots: number of newest snapshots that stay.
+        max_snapshots: with more than this, old ones expire; tagged ones do not count.
+        keep_snapshots: number of newest snapshots that stay beside the tagged ones.
         grace: time that an unreferenced file stays in the bucket.
     """
 
@@ -80,7 +80,7 @@ def maintain(table: Table, policy: MaintenancePolicy | None = None, *, clean: bo
     """Merge small files, expire snapshots, and delete unreferenced files, where a bound is exceeded.
 
     Args:
-        table: a table of this package, freshly loaded.
+        table: a table of the platform, freshly loaded.
         policy: the bounds.
         clean: search for unreferenced files even when nothing was merged or expired.
 
@@ -105,16 +105,17 @@ def maintain(table: Table, policy: MaintenancePolicy | None = None, *, clean: bo
 
 
 def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int]:
-    """Merge the small files of each day that has too many, all in one commit.
+    """Merge the small files of each day that has too many, all in one commit; only in tables of `DEFINITIONS`.
 
     Returns:
         The number of merged files, and the number of files that replaced them.
     """
-    old = _too_many_small(table, policy)
-    if not old:
+    definition = DEFINITIONS.get(".".join(table.name()))
+    old = _too_many_small(table, policy) if definition else []
+    if not definition or not old:
         return 0, 0
-    started = time.monotonic()
-    writer = DataFileWriter(table, DEFINITIONS[".".join(table.name())])
+    clock = PreparationClock()
+    writer = DataFileWriter(table, definition)
     try:
         for batch in stream_files(table, old, table.schema().column_names):
             writer.write(pa.Table.from_batches([batch]))
@@ -122,7 +123,7 @@ def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int
     except BaseException:
         writer.discard()
         raise
-    refuse_overdue(started)
+    refuse_overdue(clock)
     try:
         replace_files(table, old, new, _carried_summary(table), {})
     except ChangedMeanwhileError:
@@ -151,11 +152,13 @@ def _carried_summary(table: Table) -> dict[str, str]:
 
 def _expire(table: Table, policy: MaintenancePolicy) -> int:
     """Expire all but the newest snapshots; snapshots of branches and tags stay."""
-    snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
-    if len(snapshots) <= policy.max_snapshots:
+    tagged = set(tags_of(table).values())
+    untagged = [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id not in tagged]
+    if len(untagged) <= policy.max_snapshots:
         return 0
-    kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
-    old = [snapshot for snapshot in snapshots[: -policy.keep_snapshots] if snapshot.snapshot_id not in kept]
+    heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
+    untagged.sort(key=lambda snapshot: snapshot.sequence_number or 0)
+    old = [snapshot for snapshot in untagged[: -policy.keep_snapshots] if snapshot.snapshot_id not in heads]
     if not old:
         return 0
     note_expired(table, old)

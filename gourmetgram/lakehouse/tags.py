@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 _ATTEMPTS: Final = 5
 
 
-def tags_of(table: Table, prefix: str) -> dict[str, int]:
+def tags_of(table: Table, prefix: str = "") -> dict[str, int]:
     """The tags of a table whose names begin with a prefix, with their snapshots' ids."""
     return {
         name: ref.snapshot_id
@@ -30,27 +30,27 @@ def tags_of(table: Table, prefix: str) -> dict[str, int]:
     wait=wait_random(0.05, 0.3),
     reraise=True,
 )
-def set_tags(table: Table, prefix: str, wanted: Mapping[str, int]) -> None:
-    """Make the tags with a prefix equal to the wanted ones; refreshes the table. Other tags stay.
+def set_tags(table: Table, wanted: Mapping[str, int], prefix: str | None = None) -> None:
+    """Set tags, and remove the others with a prefix; refreshes the table.
 
     A wanted snapshot that the table no longer has is logged.
 
     Args:
         table: a table of the platform.
-        prefix: beginning of all names in `wanted`.
         wanted: snapshot id by the name of its tag.
+        prefix: tags whose names begin with it, and that are not wanted, are removed; None = none is.
 
     Raises:
         TransientError: the catalog or the object store is away, or other writers changed the table at each attempt.
     """
-    with named_outages(f"the tags {prefix}* of {'.'.join(table.name())} could not be written"):
+    with named_outages(f"the tags of {'.'.join(table.name())} could not be written"):
         table.refresh()
-        present = tags_of(table, prefix)
+        present = tags_of(table)
         snapshots = {snapshot.snapshot_id for snapshot in table.metadata.snapshots}
         new = {name: each for name, each in wanted.items() if each in snapshots and present.get(name) != each}
         for name in sorted(name for name, each in wanted.items() if each not in snapshots):
             log.warning("%s: snapshot %d of tag %s has expired", ".".join(table.name()), wanted[name], name)
-        outdated = sorted(present.keys() - {name for name, each in wanted.items() if each in snapshots})
+        outdated = sorted(tags_of(table, prefix).keys() - wanted.keys()) if prefix else []
         if not new and not outdated:
             return
         with table.manage_snapshots() as change:
@@ -59,7 +59,3 @@ def set_tags(table: Table, prefix: str, wanted: Mapping[str, int]) -> None:
             for name, snapshot_id in new.items():
                 change.create_tag(snapshot_id, name)
 
-
-def add_tag(table: Table, name: str, snapshot_id: int) -> None:
-    """Tag one snapshot; arguments and errors are those of `set_tags`."""
-    set_tags(table, name, {name: snapshot_id})

@@ -21,7 +21,7 @@ from gourmetgram.errors import PlatformError
 from gourmetgram.lakehouse.maintenance import MaintenancePolicy, maintain
 from gourmetgram.lakehouse.progress import summary_of
 from gourmetgram.lakehouse.schemas import EVENTS
-from gourmetgram.lakehouse.tags import add_tag, set_tags, tags_of
+from gourmetgram.lakehouse.tags import set_tags, tags_of
 from gourmetgram.moments import parse_utc
 from gourmetgram.training_data.names import EVENTS_SNAPSHOT_ID, EXTRACTED_AT, TRAINING_TABLE
 
@@ -47,7 +47,7 @@ def keep_history(catalog: Catalog, summary: Mapping[str, str]) -> None:
     """
     if summary[EVENTS_SNAPSHOT_ID]:
         name = EVENTS_TAG + tag_time(summary[EXTRACTED_AT])
-        add_tag(catalog.load_table(EVENTS), name, int(summary[EVENTS_SNAPSHOT_ID]))
+        set_tags(catalog.load_table(EVENTS), {name: int(summary[EVENTS_SNAPSHOT_ID])})
 
 
 def keep_trained(table: Table, snapshot: Snapshot) -> None:
@@ -64,7 +64,7 @@ def keep_trained(table: Table, snapshot: Snapshot) -> None:
     trained = tags_of(table, TRAINED_TAG) | {name: snapshot.snapshot_id}
     newest = sorted(trained.keys() - {name}, reverse=True)[: MAX_TRAINED - 1]
     try:
-        set_tags(table, TRAINED_TAG, {each: trained[each] for each in (name, *newest)})
+        set_tags(table, {each: trained[each] for each in (name, *newest)}, TRAINED_TAG)
     except PlatformError as error:
         log.warning("The snapshot of this training was not tagged, so it may expire: %s", error)
 
@@ -83,7 +83,7 @@ def maintain_training_data(
         TransientError: the catalog or the object store is away, or another writer changed a table.
     """
     table = catalog.load_table(TRAINING_TABLE)
-    set_tags(table, MODEL_TAG, {f"{MODEL_TAG}{version}": snapshot_id for version, snapshot_id in models.items()})
+    set_tags(table, {f"{MODEL_TAG}{version}": snapshot_id for version, snapshot_id in models.items()}, MODEL_TAG)
     maintain(table, policy)
     _keep_histories(catalog, table)
 
@@ -101,10 +101,9 @@ def _keep_histories(catalog: Catalog, table: Table) -> None:
     events = catalog.load_table(EVENTS)
     # A load that runs now has tagged its history, and has not committed its rows yet.
     running = {name: each for name, each in tags_of(events, EVENTS_TAG).items() if name > max(loads)}
-    present = {snapshot.snapshot_id for snapshot in events.metadata.snapshots}
-    set_tags(events, EVENTS_TAG, {name: each for name, each in loads.items() if each in present} | running)
+    set_tags(events, loads | running, EVENTS_TAG)
 
 
 def tag_time(extracted_at: str) -> str:
-    """Time of an extract as part of a tag's name, such as `20260517T120000Z`; names sort by time."""
-    return f"{parse_utc(extracted_at):%Y%m%dT%H%M%S}Z"
+    """Time of an extract as part of a tag's name, such as `20260517T120000.000000Z`; names sort by time."""
+    return f"{parse_utc(extracted_at):%Y%m%dT%H%M%S.%f}Z"
