@@ -171,7 +171,9 @@ def _strange_metadata(table: Table) -> list[str]:
 
 
 def _is_of_another(table: Table, path: str) -> bool:
-    return FromInputFile.table_metadata(table.io.new_input(path)).table_uuid != table.metadata.table_uuid
+    """True for metadata of another table with content; an attempt to create an existing table leaves one without."""
+    found = FromInputFile.table_metadata(table.io.new_input(path))
+    return found.table_uuid != table.metadata.table_uuid and bool(found.snapshots)
 
 
 def _oldest_known(table: Table) -> int:

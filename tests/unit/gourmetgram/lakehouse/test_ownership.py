@@ -14,7 +14,7 @@ from gourmetgram.lakehouse import leftovers
 from gourmetgram.lakehouse.leftovers import LEDGER, read_ledger
 from gourmetgram.lakehouse.maintenance import MaintenancePolicy, maintain
 from gourmetgram.lakehouse.ownership import MARK, adopt, read_mark, refusal
-from gourmetgram.lakehouse.schemas import EVENTS, ensure_tables
+from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables
 from tests.support.local_lake import append_events, files_in_folder, local_path, open_local_catalog
 
 EAGER = MaintenancePolicy(small_files_a_day=1, max_snapshots=1, keep_snapshots=1, grace=timedelta(0))
@@ -50,7 +50,7 @@ def test_files_of_a_dropped_table_stay_however_often_its_successor_is_maintained
     if not marked:
         forget_mark(lake.load_table(EVENTS))
     drop_and_create(lake)
-    for _ in range(30):
+    for _ in range(12):
         assert maintain(append_events(lake), EAGER, clean=True).deleted_files == 0
     assert old <= files_in_folder(lake.load_table(EVENTS))
     assert "No file of event_aggregations.events is removed" in caplog.text
@@ -69,7 +69,7 @@ def test_files_that_a_restored_catalog_does_not_know_stay(lake: Catalog, tmp_pat
     lake.close()
     shutil.copy(tmp_path / "backup.db", tmp_path / "catalog.db")
     restored = open_local_catalog(tmp_path)
-    for _ in range(30):
+    for _ in range(12):
         maintain(append_events(restored), EAGER, clean=True)
     assert known <= files_in_folder(restored.load_table(EVENTS))
     assert "it was restored from a backup" in (refusal(restored.load_table(EVENTS)) or "")
@@ -127,6 +127,13 @@ def test_metadata_of_a_lost_race_takes_no_folder_away(lake: Catalog) -> None:
     metadata = local_path(table.metadata_location)
     shutil.copy(metadata, metadata.with_name("00003-12345678-1234-1234-1234-123456789012.metadata.json"))
     assert refusal(table) is None
+
+
+def test_an_attempt_to_create_the_table_again_takes_no_folder_away(lake: Catalog) -> None:
+    fill(lake)
+    forget_mark(lake.load_table(EVENTS))
+    lake.create_table_if_not_exists(EVENTS, EVENTS_DEFINITION.schema)
+    assert refusal(lake.load_table(EVENTS)) is None
 
 
 def test_an_adopted_folder_is_the_catalogs_and_its_strange_files_go(lake: Catalog) -> None:
