@@ -155,7 +155,9 @@ def _refusal(table: Table, mark: TableMark | None) -> str | None:
             return None
         return f"its folder has metadata of another table or of a later state, {min(strange)}. {remedy}"
     if mark.table_uuid != str(table.metadata.table_uuid):
-        return f"its folder belongs to table {mark.table_uuid}, and the catalog's is {table.metadata.table_uuid}. {remedy}"
+        return (
+            f"its folder belongs to table {mark.table_uuid}, and the catalog's is {table.metadata.table_uuid}. {remedy}"
+        )
     if mark.contested or (mark.metadata not in lineage(table) and _number(mark.metadata) >= _oldest_known(table)):
         return f"the catalog is older than its folder, it was restored from a backup. {remedy}"
     return None

@@ -58,4 +58,3 @@ def set_tags(table: Table, wanted: Mapping[str, int], prefix: str | None = None)
                 change.remove_tag(name)
             for name, snapshot_id in new.items():
                 change.create_tag(snapshot_id, name)
-

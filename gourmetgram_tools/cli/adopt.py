@@ -59,7 +59,9 @@ def _adopt_tables(variables: dict[str, str]) -> None:
     with errors.status("Comparing folders and tables"):
         adopted = adopt_tables(IcebergSettings.load(variables))
     for folder in adopted:
-        _say(f"{folder.table} owns its folder. Unreferenced files in it, which may leave the bucket: {folder.unreferenced}")
+        _say(
+            f"{folder.table} owns its folder. Unreferenced files in it, which may leave the bucket: {folder.unreferenced}"
+        )
     if not adopted:
         _say("The catalog has no table yet: there is nothing to adopt.")
 

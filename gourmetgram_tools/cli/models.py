@@ -31,7 +31,9 @@ def train(
     ] = None,
     with_removed: Annotated[
         bool,
-        typer.Option("--with-removed", help="With --snapshot: also rows of images that were deleted or became ineligible."),
+        typer.Option(
+            "--with-removed", help="With --snapshot: also rows of images that were deleted or became ineligible."
+        ),
     ] = False,
     passes: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training rows (default: enough for so many rows).")

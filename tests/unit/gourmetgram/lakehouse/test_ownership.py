@@ -75,7 +75,9 @@ def test_files_that_a_restored_catalog_does_not_know_stay(lake: Catalog, tmp_pat
     assert "it was restored from a backup" in (refusal(restored.load_table(EVENTS)) or "")
 
 
-def test_an_earlier_state_is_remembered_after_the_table_has_forgotten_its_history(lake: Catalog, tmp_path: Path) -> None:
+def test_an_earlier_state_is_remembered_after_the_table_has_forgotten_its_history(
+    lake: Catalog, tmp_path: Path
+) -> None:
     fill(lake)
     table = lake.load_table(EVENTS)
     forget_mark(table)

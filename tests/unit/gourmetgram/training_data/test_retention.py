@@ -144,7 +144,10 @@ def test_only_the_newest_trainings_keep_their_snapshots(
     for number in range(4):
         loads.load([str(number)])
         open_training_table(lake).keep()
-    assert [name.removeprefix(TRAINED_TAG)[:8] for name in tags_of(lake.load_table(TRAINING_TABLE))] == ["20260520", "20260521"]
+    assert [name.removeprefix(TRAINED_TAG)[:8] for name in tags_of(lake.load_table(TRAINING_TABLE))] == [
+        "20260520",
+        "20260521",
+    ]
 
 
 def test_a_snapshot_with_rows_that_were_removed_since_trains_no_model_unless_asked_for(
