@@ -49,7 +49,7 @@ class BucketMark(NamedTuple):
             database: the database's id and number of sweeps, read after the mark.
         """
         if self.installation != database.installation:
-            return f"the bucket belongs to database {self.installation}, and this one is {database.installation}. {_REMEDY}"
+            return f"the bucket belongs to database {self.installation}, this is {database.installation}. {_REMEDY}"
         if self.sweeps > database.sweeps:
             return f"the bucket is newer than the database, which was restored from a backup. {_REMEDY}"
         return None

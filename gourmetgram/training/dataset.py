@@ -16,8 +16,8 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
 from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.lakehouse.outages import named_outages
-from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.progress import summary_of
+from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.moments import MINUTE_US, parse_utc
 from gourmetgram.training.horizon import NEVER_US, Flags, Integers, Observations, outcomes
 from gourmetgram.training_data.names import EXTRACTED_AT, FIRST_FLAG, ROWS_REMOVED_AT

@@ -14,7 +14,7 @@ EVENTS_SNAPSHOT_ID: Final = "gourmetgram.events_snapshot_id"
 """Property of the files and of each snapshot: the snapshot of `events` that the rows were made from; empty for none."""
 
 ROWS_REMOVED_AT: Final = "gourmetgram.rows_removed_at"
-"""Property of the table: extract of the last load that removed all rows of an image, deleted or not eligible any more."""
+"""Property of the table: time of the last extract whose load removed an image, deleted or ineligible, from all rows."""
 
 ROWS_KEPT: Final = "gourmetgram.rows_kept"
 """Property of each snapshot: number of rows of the table."""

@@ -47,8 +47,8 @@ def _adopt_pictures(variables: dict[str, str]) -> None:
     finally:
         engine.dispose()
     _say(
-        f"The bucket {objects.s3_bucket_name} belongs to database {mark.installation}. The API removes pictures without "
-        "a row again, if they are at most 200."
+        f"The bucket {objects.s3_bucket_name} belongs to database {mark.installation}. The API removes pictures "
+        "without a row again, if they are at most 200."
     )
 
 
@@ -59,9 +59,7 @@ def _adopt_tables(variables: dict[str, str]) -> None:
     with errors.status("Comparing folders and tables"):
         adopted = adopt_tables(IcebergSettings.load(variables))
     for folder in adopted:
-        _say(
-            f"{folder.table} owns its folder. Unreferenced files in it, which may leave the bucket: {folder.unreferenced}"
-        )
+        _say(f"{folder.table} owns its folder. Unreferenced files, which may leave the bucket: {folder.unreferenced}")
     if not adopted:
         _say("The catalog has no table yet: there is nothing to adopt.")
 

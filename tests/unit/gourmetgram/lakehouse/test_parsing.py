@@ -233,4 +233,6 @@ def test_events_of_thousands_of_days_before_the_platform_fall_on_the_day_of_thei
     parsed = parse_messages([message(n, value, (TIMESTAMP_LOG_APPEND_TIME, NOW_MS)) for n, value in enumerate(batch)])
     assert parsed.rows.num_rows == len(batch)
     assert not parsed.bad
-    assert parsed.rows["event_time"].unique().cast(pa.date32()).unique().to_pylist() == [datetime.fromtimestamp(NOW_MS // 1000, UTC).date()]
+    assert parsed.rows["event_time"].unique().cast(pa.date32()).unique().to_pylist() == [
+        datetime.fromtimestamp(NOW_MS // 1000, UTC).date()
+    ]
