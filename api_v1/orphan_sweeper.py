@@ -8,13 +8,16 @@ from time to time, and a picture that has had no row for long enough is removed:
    From then on no row can come, not even by a statement that sat in the socket of a frozen server.
 2. The picture is removed.
 
+Pictures of another database, or of a later state of this one, are no orphans: the bucket carries the mark of its owner
+(picture_owner.py).
+
 No order of events leaves a row without its picture, even with wrong clocks: a sweep that is too early fails an upload,
 and its client gets an error. Each step may be repeated, by several processes at a time.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -22,6 +25,7 @@ from uuid import UUID
 
 from api_v1.background import BackgroundTask
 from api_v1.metrics import ORPHANS_REMOVED
+from api_v1.picture_owner import PictureOwner
 from gourmetgram.database.pool import Database
 from gourmetgram.errors import TransientError
 from gourmetgram.object_store import Listed, ObjectStore
@@ -42,8 +46,8 @@ LOCK_WAIT_MS: Final = 250
 a dump of the database, delays the sweep."""
 
 MAX_ORPHANS: Final = 200
-"""Largest number of orphans of a crash: a killed process leaves at most its uploads in progress. More pictures without
-a row mean a wrong database, or one that was restored to an earlier state: then nothing is removed."""
+"""Largest number of orphans of a crash: a killed process leaves at most its uploads in progress. With more pictures
+without a row nothing is removed."""
 
 ORPHANS_REMOVED_AT_ONCE: Final = 100
 
@@ -78,6 +82,7 @@ class OrphanSweeper(BackgroundTask):
         super().__init__()
         self._database = database
         self._objects = objects
+        self._owner = PictureOwner(database, objects)
         self._age_s = age_s
         self._retry_s = 0.0
         """The last pause after a failure; 0 after a success."""
@@ -91,7 +96,10 @@ class OrphanSweeper(BackgroundTask):
         Raises:
             TransientError: a store is away or too slow, or the lock was not free in time.
         """
-        orphans = await self._orphans()
+        mark = await self._owner.mark()
+        pictures, orphans = await self._orphans()
+        if not await self._owner.confirm(mark, pictures, len(orphans)):
+            return 0
         if len(orphans) > MAX_ORPHANS:
             log.error(
                 "More than %d pictures have no row. No crash leaves so many, so none is removed: is DATABASE_URL that "
@@ -134,20 +142,24 @@ class OrphanSweeper(BackgroundTask):
             log.info("The search for orphans works again")
         self._retry_s = 0.0
 
-    async def _orphans(self) -> dict[str, UUID]:
-        """Image ids of pictures that have had no row for long enough, by key; some of them when there are too many."""
+    async def _orphans(self) -> tuple[int, dict[str, UUID]]:
+        """Compare the pictures that are old enough with the rows, up to `MAX_ORPHANS`.
+
+        Returns:
+            Number of pictures, and the image ids of those without a row by key.
+        """
         latest = datetime.now(UTC) - timedelta(seconds=self._age_s)
-        orphans: dict[str, UUID] = {}
+        pictures, orphans = 0, dict[str, UUID]()
         async with aclosing(self._objects.pages()) as pages:
             async for page in pages:
-                orphans |= await self._without_row(page, latest)
+                uploads = _uploads(page, latest)
+                pictures += len(uploads)
+                orphans |= await self._without_row(uploads)
                 if len(orphans) > MAX_ORPHANS:
                     break
-        return orphans
+        return pictures, orphans
 
-    async def _without_row(self, page: Sequence[Listed], latest: datetime) -> dict[str, UUID]:
-        ids = {each.key: image_id_of(each.key) for each in page if each.stored_at < latest}
-        uploads = {key: image_id for key, image_id in ids.items() if image_id is not None}
+    async def _without_row(self, uploads: Mapping[str, UUID]) -> dict[str, UUID]:
         if not uploads:
             return {}
         rowless = {record["id"] for record in await self._database.fetch(_WITHOUT_ROW, list(uploads.values()))}
@@ -168,3 +180,9 @@ class OrphanSweeper(BackgroundTask):
         await self._objects.remove(keys)
         ORPHANS_REMOVED.inc(len(keys))
         log.warning("Pictures without a row (an upload was interrupted) that were removed: %d", len(keys))
+
+
+def _uploads(page: Sequence[Listed], latest: datetime) -> dict[str, UUID]:
+    """Image ids of the pictures in a page that were stored before a time, by key."""
+    ids = {each.key: image_id_of(each.key) for each in page if each.stored_at < latest}
+    return {key: image_id for key, image_id in ids.items() if image_id is not None}

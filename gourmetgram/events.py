@@ -29,6 +29,10 @@ docs/rules.md)."""
 LATE_AFTER_US: Final = HOUR_US
 """Age of an event at the broker from which it is late: counted, but without an alert (rule 4 of docs/rules.md)."""
 
+EARLIEST_EVENT_US: Final = 1_577_836_800 * SECOND_US
+"""2020-01-01 UTC. An earlier event time is that of a clock that was never set; it counts as absent (rule 2 of
+docs/rules.md). So the tables of the lakehouse have a bounded number of partitions, one a day."""
+
 MAX_TRIGGER_LENGTH: Final = 30
 MAX_DEAD_LETTER_VALUE_BYTES: Final = 65_536
 MAX_DEAD_LETTER_ERROR_LENGTH: Final = 500
@@ -256,9 +260,10 @@ def _event_time(message: dict[str, Any]) -> int | None:
     for field in _TIME_FIELDS:
         if field in message:
             time_us = parse_time(message[field])
-            if time_us is not None:
+            if time_us is not None and time_us >= EARLIEST_EVENT_US:
                 return time_us
-    return _unix_seconds(message.get("timestamp"))
+    time_us = _unix_seconds(message.get("timestamp"))
+    return time_us if time_us is not None and time_us >= EARLIEST_EVENT_US else None
 
 
 def _json_object(value: bytes | None) -> dict[str, Any] | BadMessage:

@@ -87,6 +87,22 @@ class ObjectStore:
         attributes = {"Content-Type": content_type}
         await _in_time(obstore.put_async(self._store, key, data, attributes=attributes, use_multipart=False))
 
+    async def read(self, key: str) -> bytes | None:
+        """Content of a small object; None without one.
+
+        Raises:
+            TransientError: the store is away or too slow.
+        """
+
+        async def content() -> bytes | None:
+            try:
+                answer = await obstore.get_async(self._store, key)
+            except FileNotFoundError:
+                return None
+            return bytes(await answer.bytes_async())
+
+        return await _in_time(content())
+
     async def check(self) -> None:
         """Check the bucket with a request that costs the store nothing.
 

@@ -191,6 +191,13 @@ class WorkerSettings(Settings):
     health_port: Annotated[int, Field(ge=0, le=65535)] = 0
 
 
+class DagSettings(Settings):
+    """Limits of Airflow's tasks."""
+
+    dag_task_timeout_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    """Longest run of a task, minutes; then it fails, and its retries follow."""
+
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 """Folder that contains this package: the root of a checkout, with docker/init_sql."""
 

@@ -30,6 +30,7 @@ pytest_plugins = [
     "tests.support.lakehouse_platform",
     "tests.support.lifecycle_fixtures",
     "tests.support.lifecycle_platform",
+    "tests.support.local_lake",
     "tests.support.schemas",
     "tests.support.scoring_fixtures",
     "tests.support.training_fixtures",

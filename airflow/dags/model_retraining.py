@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowSkipException
+from platform_access import task_timeout
 
 
 @dag(
@@ -24,7 +25,7 @@ from airflow.sdk.exceptions import AirflowSkipException
     catchup=False,
     is_paused_upon_creation=True,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "execution_timeout": task_timeout()},
     params={
         "force": Param(default=False, type="boolean", description="Train also without drift. The gate still decides."),
         "hours": Param(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
+from platform_access import task_timeout
 
 
 @dag(
@@ -18,7 +19,7 @@ from airflow.sdk import dag, task
     catchup=False,
     is_paused_upon_creation=True,
     max_active_runs=1,
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=30), "execution_timeout": task_timeout()},
     tags=["gourmetgram"],
     doc_md=__doc__,
 )
@@ -57,12 +58,14 @@ def moderation_training() -> None:
         from platform_access import data_lake, no_retry_for_permanent_errors
 
         from gourmetgram.lakehouse.catalog import open_catalog
+        from gourmetgram.models.retention import maintain_training_data_quietly
         from gourmetgram.training_data.lake import Lake
         from gourmetgram.training_data.load import load
 
         settings = data_lake()
         with no_retry_for_permanent_errors(), open_catalog(settings) as catalog:
             result = load(Lake(settings), catalog)
+            maintain_training_data_quietly(catalog, settings.object_store)
         return {
             "rows": result.rows,
             "added": result.added,

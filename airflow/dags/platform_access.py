@@ -2,16 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.sdk import Connection
 from airflow.sdk.exceptions import AirflowFailException
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.settings import IcebergSettings, PostgresSettings
+from gourmetgram.settings import DagSettings, IcebergSettings, PostgresSettings
 
 if TYPE_CHECKING:
     from model_training.lifecycle.retraining import Stores
+
+
+def task_timeout() -> timedelta:
+    """Longest run of a task: `DAG_TASK_TIMEOUT_MINUTES`."""
+    return timedelta(minutes=DagSettings.load().dag_task_timeout_minutes)
 
 
 def application_database() -> PostgresSettings:

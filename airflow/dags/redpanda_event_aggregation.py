@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from airflow.sdk import Variable, dag, task
+from platform_access import task_timeout
 
 
 @dag(
@@ -19,7 +20,7 @@ from airflow.sdk import Variable, dag, task
     catchup=False,
     is_paused_upon_creation=True,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30), "execution_timeout": task_timeout()},
     tags=["gourmetgram"],
     doc_md=__doc__,
 )

@@ -125,3 +125,16 @@ CREATE TABLE IF NOT EXISTS event_outbox (
     published_at TIMESTAMPTZ
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX IF NOT EXISTS idx_event_outbox_unpublished ON event_outbox (sequence) WHERE published_at IS NULL;
+-- The age of the oldest event that is still to be published: the aggregation asks for it however long the queue is.
+CREATE INDEX IF NOT EXISTS idx_event_outbox_unpublished_created ON event_outbox (created_at)
+    WHERE published_at IS NULL;
+
+-- The database's own id, one row. Marks in the buckets name it, so that a wrong or restored database removes no picture;
+-- `sweeps` counts the searches for pictures without a row (docs/decisions/owner-marks.md).
+CREATE TABLE IF NOT EXISTS installation (
+    id         UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    sweeps     BIGINT NOT NULL DEFAULT 0,
+    created_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
+);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_installation_one ON installation ((TRUE));
+INSERT INTO installation DEFAULT VALUES ON CONFLICT DO NOTHING;

@@ -24,7 +24,7 @@ _OLDEST_WRITER: Final = (
     "SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
     "AND backend_type = 'client backend' AND (backend_xid IS NOT NULL OR xact_start > %s - make_interval(secs => %s))"
 )
-_OLDEST_UNPUBLISHED: Final = "SELECT min(created_at) FROM event_outbox WHERE published_at IS NULL"
+OLDEST_UNPUBLISHED: Final = "SELECT min(created_at) FROM event_outbox WHERE published_at IS NULL"
 
 
 class DatabaseWatermark(NamedTuple):
@@ -59,7 +59,7 @@ def events_watermark(cursor: Any) -> DatabaseWatermark:  # noqa: ANN401 - psycop
         cursor: psycopg2 cursor of a connection in autocommit mode.
     """
     rows = rows_watermark(cursor)
-    cursor.execute(_OLDEST_UNPUBLISHED)
+    cursor.execute(OLDEST_UNPUBLISHED)
     (unpublished,) = cursor.fetchone()
     return _earliest(rows.taken_at, rows.complete_through, unpublished)
 

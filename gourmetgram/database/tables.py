@@ -183,4 +183,14 @@ event_outbox = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("published_at", DateTime(timezone=True)),
     Index("idx_event_outbox_unpublished", "sequence", postgresql_where=text("published_at IS NULL")),
+    Index("idx_event_outbox_unpublished_created", "created_at", postgresql_where=text("published_at IS NULL")),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    _id(),
+    Column("sweeps", BigInteger, nullable=False, server_default=text("0")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("idx_installation_one", text("(TRUE)"), unique=True),
 )

@@ -73,7 +73,7 @@ def open_reference(catalog: Catalog, model: ModelInUse | None) -> ReferenceTable
         notice = f"Model version {model.version} does not name its snapshot: this is the newest one."
         return ReferenceTable(open_training_table(catalog), notice)
     try:
-        return ReferenceTable(open_training_table(catalog, model.snapshot_id), "")
+        return ReferenceTable(open_training_table(catalog, model.snapshot_id, with_removed=True), "")
     except UnusableDataError:
         notice = f"Snapshot {model.snapshot_id} of model version {model.version} has expired: this is the newest one."
         return ReferenceTable(open_training_table(catalog), notice)

@@ -37,7 +37,7 @@ from gourmetgram.lakehouse.broker import (
     refuse_rewritten,
 )
 from gourmetgram.lakehouse.catalog import open_catalog
-from gourmetgram.lakehouse.commits import append_files, refuse_overdue
+from gourmetgram.lakehouse.commits import PreparationClock, append_files, refuse_overdue
 from gourmetgram.lakehouse.continuity import LastRecords
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.maintenance import maintain_quietly
@@ -117,12 +117,11 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
         TransientError: a server is away, or another run committed the same records first. Nothing was committed
             (or all of it, when the connection was lost during the commit): run again.
     """
-    started = time.monotonic()
     run_id = run_id or f"manual__{uuid.uuid4()}"
     with open_catalog(sources.iceberg) as catalog, named_outages("events could not be aggregated"):
         ensure_tables(catalog)
         log.debug("Step done: tables exist")
-        result = _aggregate(sources, catalog, run_id, started)
+        result = _aggregate(sources, catalog, run_id)
         log.info(
             "Run %s added %d records %s and skipped %s; complete through %s; %.1f s",
             *(run_id, result.records, result.records_by_kind, result.skipped or "none"),
@@ -132,7 +131,8 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
         return result
 
 
-def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) -> AggregationResult:
+def _aggregate(sources: Sources, catalog: Catalog, run_id: str) -> AggregationResult:
+    clock = PreparationClock()
     table = open_table(catalog, EVENTS)
     before = events_progress(table)
     # The time must be frozen before the end offsets: see `gourmetgram.lakehouse.watermark`.
@@ -157,7 +157,7 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) 
         rows = _Rows(table, progress.ingested_at)
         files = _write_rows(rows, consumer, ranges)
         progress = progress._replace(last_records=rows.last.fingerprints(before.last_records if before else {}))
-    snapshot_id = _commit(table, files, before, progress, started)
+    snapshot_id = _commit(table, files, before, progress, clock)
     log.debug("Step done: committed")
     return AggregationResult(
         run_id=run_id,
@@ -167,7 +167,7 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str, started: float) 
         records_by_kind=dict(rows.kinds),
         skipped=dict(rows.skipped),
         complete_through=utc_text(complete_through),
-        seconds=time.monotonic() - started,
+        seconds=clock.elapsed_s,
     )
 
 
@@ -246,7 +246,11 @@ def _with_ingested_at(rows: pa.Table, ingested_at: datetime) -> pa.Table:
 
 
 def _commit(
-    table: Table, files: list[DataFile], before: EventsProgress | None, progress: EventsProgress, started: float
+    table: Table,
+    files: list[DataFile],
+    before: EventsProgress | None,
+    progress: EventsProgress,
+    clock: PreparationClock,
 ) -> int:
     """Add the files and the new offsets, unless another run has read a part of the ranges.
 
@@ -254,7 +258,7 @@ def _commit(
     """
     properties = {COMPLETE_THROUGH: utc_text(progress.complete_through)}
     for attempt in range(1, _COMMIT_ATTEMPTS + 1):
-        refuse_overdue(started)
+        refuse_overdue(clock)
         try:
             return append_files(table, files, progress.summary(), properties)
         except ChangedMeanwhileError:

@@ -45,6 +45,23 @@ class _Transaction(Transaction):
         return self._built[2]
 
 
+class PreparationClock:
+    """Time since the first file of a commit was begun, by two clocks.
+
+    The monotonic clock stands still while a machine sleeps. The wall clock, by which the maintenance counts its grace,
+    may be set back. So the larger time of both is taken.
+    """
+
+    def __init__(self) -> None:
+        self._monotonic = time.monotonic()
+        self._wall = time.time()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the clock was made."""
+        return max(time.monotonic() - self._monotonic, time.time() - self._wall)
+
+
 def begin(table: Table) -> Transaction:
     """Begin a transaction, like `table.transaction()`."""
     return _Transaction(table)
@@ -113,16 +130,16 @@ def set_properties(table: Table, properties: Mapping[str, str]) -> None:
         transaction.set_properties(dict(properties))
 
 
-def refuse_overdue(started: float) -> None:
+def refuse_overdue(clock: PreparationClock) -> None:
     """Refuse a commit whose files were begun too long ago; call it before each commit.
 
     Args:
-        started: `time.monotonic()` before the first of the commit's files was written.
+        clock: made before the first of the commit's files was written.
 
     Raises:
         TransientError: more than `MAX_RUN_S` seconds have passed.
     """
-    if time.monotonic() - started > MAX_RUN_S:
+    if clock.elapsed_s > MAX_RUN_S:
         raise TransientError(
             f"preparing the commit took longer than {MAX_RUN_S:g} s, so its files may be gone: nothing was committed"
         )

@@ -9,33 +9,27 @@ files are not committed yet has it too (a run that takes longer refuses to commi
 """
 
 import logging
-import time
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import timedelta
 
-import orjson
 import pyarrow as pa
-import pyarrow.fs as pafs
-from pyiceberg.io.pyarrow import PyArrowFileIO
-from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import ancestors_of
 
-from gourmetgram.errors import PermanentError, PlatformError
-from gourmetgram.lakehouse.commits import refuse_overdue, replace_files
+from gourmetgram.errors import PlatformError
+from gourmetgram.lakehouse.commits import PreparationClock, refuse_overdue, replace_files
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
+from gourmetgram.lakehouse.leftovers import note_expired, remove_unreferenced
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
+from gourmetgram.lakehouse.ownership import check, renew
 from gourmetgram.lakehouse.progress import own_properties, summary_of
 from gourmetgram.lakehouse.reading import stream_files
 from gourmetgram.lakehouse.schemas import DEFINITIONS
-from gourmetgram.moments import parse_utc, utc_text
+from gourmetgram.lakehouse.tags import tags_of
 
 log = logging.getLogger(__name__)
-
-LEDGER: Final = "unreferenced-files.json"
-"""File in a table's `metadata` folder: path -> time at which it was first seen unreferenced."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,8 @@ class MaintenancePolicy:
     Attributes:
         small_file_bytes: a data file below this size is small.
         small_files_a_day: with more small files than this, a day's are merged.
-        max_snapshots: with more than this, old ones expire.
-        keep_snapshots: number of newest snapshots that stay.
+        max_snapshots: with more than this, old ones expire; tagged ones do not count.
+        keep_snapshots: number of newest snapshots that stay beside the tagged ones.
         grace: time that an unreferenced file stays in the bucket.
     """
 
@@ -86,7 +80,7 @@ def maintain(table: Table, policy: MaintenancePolicy | None = None, *, clean: bo
     """Merge small files, expire snapshots, and delete unreferenced files, where a bound is exceeded.
 
     Args:
-        table: a table of this package, freshly loaded.
+        table: a table of the platform, freshly loaded.
         policy: the bounds.
         clean: search for unreferenced files even when nothing was merged or expired.
 
@@ -96,9 +90,14 @@ def maintain(table: Table, policy: MaintenancePolicy | None = None, *, clean: bo
     """
     policy = policy or MaintenancePolicy()
     with named_outages(f"{'.'.join(table.name())} could not be maintained"):
+        mark = check(table)
         merged, new = merge_small_files(table, policy)
         expired = _expire(table, policy)
-        deleted = _clean(table, policy) if clean or merged or expired else 0
+        deleted = 0
+        if mark:
+            if clean or merged or expired:
+                deleted = remove_unreferenced(table, mark, policy.grace)
+            renew(table, mark)
     result = MaintenanceResult(merged, new, expired, deleted)
     if merged or expired or deleted:
         log.info("Maintained %s: %s", ".".join(table.name()), result)
@@ -106,16 +105,17 @@ def maintain(table: Table, policy: MaintenancePolicy | None = None, *, clean: bo
 
 
 def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int]:
-    """Merge the small files of each day that has too many, all in one commit.
+    """Merge the small files of each day that has too many, all in one commit; only in tables of `DEFINITIONS`.
 
     Returns:
         The number of merged files, and the number of files that replaced them.
     """
-    old = _too_many_small(table, policy)
-    if not old:
+    definition = DEFINITIONS.get(".".join(table.name()))
+    old = _too_many_small(table, policy) if definition else []
+    if not definition or not old:
         return 0, 0
-    started = time.monotonic()
-    writer = DataFileWriter(table, DEFINITIONS[".".join(table.name())])
+    clock = PreparationClock()
+    writer = DataFileWriter(table, definition)
     try:
         for batch in stream_files(table, old, table.schema().column_names):
             writer.write(pa.Table.from_batches([batch]))
@@ -123,7 +123,7 @@ def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int
     except BaseException:
         writer.discard()
         raise
-    refuse_overdue(started)
+    refuse_overdue(clock)
     try:
         replace_files(table, old, new, _carried_summary(table), {})
     except ChangedMeanwhileError:
@@ -152,77 +152,19 @@ def _carried_summary(table: Table) -> dict[str, str]:
 
 def _expire(table: Table, policy: MaintenancePolicy) -> int:
     """Expire all but the newest snapshots; snapshots of branches and tags stay."""
-    snapshots = sorted(table.metadata.snapshots, key=lambda snapshot: snapshot.sequence_number or 0)
-    if len(snapshots) <= policy.max_snapshots:
+    tagged = set(tags_of(table).values())
+    untagged = [snapshot for snapshot in table.metadata.snapshots if snapshot.snapshot_id not in tagged]
+    if len(untagged) <= policy.max_snapshots:
         return 0
-    kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
-    old = [snapshot.snapshot_id for snapshot in snapshots[: -policy.keep_snapshots] if snapshot.snapshot_id not in kept]
+    heads = {ref.snapshot_id for ref in table.metadata.refs.values()}
+    untagged.sort(key=lambda snapshot: snapshot.sequence_number or 0)
+    old = [snapshot for snapshot in untagged[: -policy.keep_snapshots] if snapshot.snapshot_id not in heads]
     if not old:
         return 0
+    note_expired(table, old)
     try:
-        table.maintenance.expire_snapshots().by_ids(old).commit()
+        table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in old]).commit()
     except ValueError as error:
         # PyIceberg's error when another maintenance has just expired one of them.
         raise ChangedMeanwhileError(f"snapshots were not expired: {error}") from error
     return len(old)
-
-
-def _clean(table: Table, policy: MaintenancePolicy) -> int:
-    """Delete the files of the table's folder that have been unreferenced for longer than the grace."""
-    # The folder is listed before the references: a file that is committed in between is seen as referenced.
-    present = _files_in_folder(table)
-    table.refresh()
-    unreferenced = present - _referenced(table)
-    now = datetime.now(UTC)
-    ledger = _read_ledger(table)
-    since = {path: ledger.get(path, now) for path in unreferenced}
-    due = [path for path, first_seen in since.items() if now - first_seen >= policy.grace]
-    delete_files(table, due)
-    _write_ledger(table, {path: since[path] for path in unreferenced.difference(due)})
-    return len(due)
-
-
-def _files_in_folder(table: Table) -> set[str]:
-    """Locations of all files in the table's folder, except the ledger."""
-    if not isinstance(table.io, PyArrowFileIO):
-        raise PermanentError(f"PyIceberg was set to {type(table.io).__name__}; this program needs PyArrowFileIO")
-    scheme, place, path = PyArrowFileIO.parse_location(table.location())
-    filesystem = table.io.fs_by_scheme(scheme, place)
-    found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
-    locations = {f"{scheme}://{info.path}" for info in found if info.type == pafs.FileType.File}
-    return locations - {_ledger_location(table)}
-
-
-def _referenced(table: Table) -> set[str]:
-    """All files that the table's metadata refers to, over all of its snapshots."""
-    paths = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
-    paths |= {item.statistics_path for item in table.metadata.statistics}
-    paths |= {item.statistics_path for item in table.metadata.partition_statistics}
-    manifests: dict[str, ManifestFile] = {}
-    for snapshot in table.metadata.snapshots:
-        paths.add(snapshot.manifest_list)
-        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
-    for path, manifest in manifests.items():
-        paths.add(path)
-        entries = manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-        paths |= {entry.data_file.file_path for entry in entries}
-    return paths
-
-
-def _ledger_location(table: Table) -> str:
-    return f"{table.location()}/metadata/{LEDGER}"
-
-
-def _read_ledger(table: Table) -> dict[str, datetime]:
-    source = table.io.new_input(_ledger_location(table))
-    if not source.exists():
-        return {}
-    with source.open() as stream:
-        document: dict[str, str] = orjson.loads(stream.read())
-    return {path: parse_utc(first_seen) for path, first_seen in document.items()}
-
-
-def _write_ledger(table: Table, since: dict[str, datetime]) -> None:
-    document = {path: utc_text(first_seen) for path, first_seen in since.items()}
-    with table.io.new_output(_ledger_location(table)).create(overwrite=True) as stream:
-        stream.write(orjson.dumps(document))

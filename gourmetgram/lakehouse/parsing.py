@@ -15,7 +15,16 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
-from gourmetgram.events import EVENT_KINDS, MAX_FUTURE_US, BadMessage, Event, Record, parse_event, parse_uuid
+from gourmetgram.events import (
+    EARLIEST_EVENT_US,
+    EVENT_KINDS,
+    MAX_FUTURE_US,
+    BadMessage,
+    Event,
+    Record,
+    parse_event,
+    parse_uuid,
+)
 from gourmetgram.kafka.records import to_record
 from gourmetgram.lakehouse.schemas import EVENTS_DEFINITION
 
@@ -141,11 +150,12 @@ def _convert(messages: Sequence[Message], fields: pa.Table) -> tuple[pa.Table, p
     plain = pc.match_substring_regex(times, _PLAIN_TIME)
     event_times = pc.if_else(plain, times, None).cast(_TIME)
     record_times = pc.multiply(pa.array(record_ms, pa.int64()), 1000)
-    ahead = pc.subtract(event_times.cast(pa.int64()), record_times)
+    event_us = event_times.cast(pa.int64())
     checks = (
         pc.is_in(fields["event_type"], _KINDS),
         *(pc.match_substring_regex(fields[name], _LOWER_UUID) for name in ("event_id", "image_id")),
-        pc.less_equal(ahead, MAX_FUTURE_US),
+        pc.less_equal(pc.subtract(event_us, record_times), MAX_FUTURE_US),
+        pc.greater_equal(event_us, EARLIEST_EVENT_US),
     )
     passed = checks[0]
     for check in checks[1:]:

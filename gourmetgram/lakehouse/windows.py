@@ -25,7 +25,7 @@ from pyiceberg.table.snapshots import ancestors_of
 from gourmetgram.duckdb_engine import duckdb_engine
 from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.catalog import open_catalog
-from gourmetgram.lakehouse.commits import refuse_overdue, replace_files, set_properties
+from gourmetgram.lakehouse.commits import PreparationClock, refuse_overdue, replace_files, set_properties
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.filters import after, between, equals, on_day
 from gourmetgram.lakehouse.maintenance import maintain_quietly
@@ -122,7 +122,7 @@ class _Rewrite:
         self._windows = windows
         self._kind = kind
         self._processed_at = datetime.now(UTC)
-        self._started = time.monotonic()
+        self._clock = PreparationClock()
         self._rows = 0
 
     def perform(self) -> tuple[int, int, int | None]:
@@ -143,7 +143,7 @@ class _Rewrite:
             return 0, 0, None
         old, new = self._write(touched)
         log.debug("Step done: files written")
-        refuse_overdue(self._started)
+        refuse_overdue(self._clock)
         summary = {**progress.summary(), EVENTS_SNAPSHOT: str(self._events.metadata.current_snapshot_id)}
         try:
             snapshot_id = replace_files(self._windows, old, new, summary, {})

@@ -3,10 +3,12 @@
 Each version has its own folder under the prefix, `versions/<n>/`, which is written once and never changed. The version
 in use is copied beside `metadata.json`, artifacts first. The metadata, written last, holds the digests of the artifacts
 and their folder. So a reader changes from the old model to the new one at one moment. A read in between finds digests
-that do not fit, never a mixture.
+that do not fit, never a mixture. Of several publishers at the same time, the one with the highest version wins: the
+store replaces the metadata only if it is still what the publisher has read.
 """
 
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -70,7 +72,7 @@ class ModelPublisher(ModelRepository):
             self._write(folder + name, package.files[name])
         self._write(folder + METADATA_NAME, metadata_text(metadata))
         published = ModelPackage(dict(package.files), metadata)
-        self._point_at(published)
+        self._put_in_use(published)
         log.info("Version %d is published at %s", version, self.address)
         return published
 
@@ -167,16 +169,50 @@ class ModelPublisher(ModelRepository):
         """Store the first file of a new version; the store lets only one publisher create it."""
         version = self.next_version()
         for _ in range(_MAX_ATTEMPTS):
-            if self._write(folder_of(version) + ARTIFACT_NAMES[0], content, only_new=True):
+            if self._write(folder_of(version) + ARTIFACT_NAMES[0], content, {"IfNoneMatch": "*"}):
                 return version
             version += 1
         raise TransientError(f"Other publishers took every new version number at {self.address}: try again later.")
 
-    def _point_at(self, package: ModelPackage) -> None:
+    def _put_in_use(self, package: ModelPackage) -> None:
+        """Point at a new version, unless another publisher has put a newer one in use meanwhile."""
+        version: int = package.metadata["version"]
+        for _ in range(_MAX_ATTEMPTS):
+            served, condition = self._pointer()
+            if served > version:
+                log.info("Version %d, which is newer, is in use at %s", served, self.address)
+                # An earlier attempt may have written this version's copies over those of the newer one.
+                with suppress(MissingObjectError):  # a version that was put there by hand has no folder
+                    self._write_copies(self.read_version(served))
+                return
+            if self._point_at(package, condition):
+                return
+        raise TransientError(f"Other publishers changed the model in use at {self.address} again and again: try later.")
+
+    def _pointer(self) -> tuple[int, dict[str, str]]:
+        """The version in use (0 without a usable one), and the store's condition that it is still in use."""
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + METADATA_NAME)
+            text = answer["Body"].read()
+        except self._client.exceptions.NoSuchKey:
+            return 0, {"IfNoneMatch": "*"}
+        except (ClientError, BotoCoreError) as error:
+            raise TransientError(f"{self.address}{METADATA_NAME} could not be read: {error}") from error
+        condition = {"IfMatch": answer["ETag"]}
+        try:
+            return parse_metadata(text).version, condition
+        except ArtifactError:
+            return 0, condition
+
+    def _point_at(self, package: ModelPackage, condition: dict[str, str] | None = None) -> bool:
+        """Serve a version. Returns False when the condition does not hold; then the version is not in use."""
+        self._write_copies(package)
+        metadata = {**package.metadata, "folder": folder_of(package.metadata["version"])}
+        return self._write(METADATA_NAME, metadata_text(metadata), condition)
+
+    def _write_copies(self, package: ModelPackage) -> None:
         for name in ARTIFACT_NAMES:
             self._write(name, package.files[name])
-        metadata = {**package.metadata, "folder": folder_of(package.metadata["version"])}
-        self._write(METADATA_NAME, metadata_text(metadata))
 
     def _numbers(self) -> list[int]:
         """The numbers of all version folders, in order."""
@@ -194,16 +230,15 @@ class ModelPublisher(ModelRepository):
             raise TransientError(f"{self.address}{VERSIONS} could not be listed: {error}") from error
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def _write(self, name: str, content: bytes, *, only_new: bool = False) -> bool:
-        """Write one object. Returns False when `only_new` is set and the object exists."""
-        condition = {"IfNoneMatch": "*"} if only_new else {}
+    def _write(self, name: str, content: bytes, condition: dict[str, str] | None = None) -> bool:
+        """Write one object. Returns False when the condition does not hold."""
         kind = "application/json" if name.endswith(".json") else "application/octet-stream"
         try:
             self._client.put_object(
-                Bucket=self.bucket, Key=self.prefix + name, Body=content, ContentType=kind, **condition
+                Bucket=self.bucket, Key=self.prefix + name, Body=content, ContentType=kind, **(condition or {})
             )
         except ClientError as error:
-            if only_new and error.response.get("Error", {}).get("Code") in _TAKEN:
+            if condition and error.response.get("Error", {}).get("Code") in _TAKEN:
                 return False
             raise TransientError(f"{self.address}{name} could not be written: {error}") from error
         except BotoCoreError as error:

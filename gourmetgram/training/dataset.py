@@ -16,10 +16,12 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
 from gourmetgram.features.matrix import FeatureMatrix
 from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.progress import summary_of
 from gourmetgram.lakehouse.reading import stream_rows
-from gourmetgram.moments import MINUTE_US
+from gourmetgram.moments import MINUTE_US, parse_utc
 from gourmetgram.training.horizon import NEVER_US, Flags, Integers, Observations, outcomes
-from gourmetgram.training_data.names import FIRST_FLAG
+from gourmetgram.training_data.names import EXTRACTED_AT, FIRST_FLAG, ROWS_REMOVED_AT
+from gourmetgram.training_data.retention import keep_trained
 from gourmetgram.training_data.table import TRAINING_TABLE, find_training_table
 
 LABEL: Final = "label_needs_moderation_24h"
@@ -105,6 +107,12 @@ class TrainingTable:
         for batch in self.batches(("image_id", *_OBSERVED_COLUMNS)):
             yield Looks(_without_nulls(batch, "image_id"), observations(batch))
 
+    def keep(self) -> None:
+        """Tag the snapshot as used for a training, so that it does not expire; a failure is only logged."""
+        snapshot = self.table.snapshot_by_id(self.snapshot_id)
+        if snapshot is not None:
+            keep_trained(self.table, snapshot)
+
     def rows(self, horizon_minutes: int) -> "TrainingRows":
         """The rows that a model can learn from, with a horizon of 1 to 1,440 minutes."""
         return TrainingRows(self, horizon_minutes)
@@ -158,15 +166,20 @@ class TrainingRows:
         )
 
 
-def open_training_table(catalog: Catalog, snapshot_id: int | None = None) -> TrainingTable:
+def open_training_table(
+    catalog: Catalog, snapshot_id: int | None = None, *, with_removed: bool = False
+) -> TrainingTable:
     """`moderation.training_data` as of a snapshot.
 
     Args:
         catalog: the Iceberg catalog.
         snapshot_id: None = the newest.
+        with_removed: True to accept a snapshot with rows of images that were deleted or became ineligible since, for
+            comparisons with a model of that time.
 
     Raises:
-        UnusableDataError: the table or the snapshot does not exist, has no row, or is of an earlier version.
+        UnusableDataError: the table or the snapshot does not exist, has no row, is of an earlier version, or holds rows
+            that were removed since.
         TransientError: the catalog or the object store is away.
     """
     with named_outages(f"{TRAINING_TABLE} could not be opened"):
@@ -181,7 +194,22 @@ def open_training_table(catalog: Catalog, snapshot_id: int | None = None) -> Tra
             f"Snapshot {snapshot.snapshot_id} of {TRAINING_TABLE} is of an earlier version, without {FIRST_FLAG}: "
             "trigger the DAG moderation_training, which adds it, and train from the newest snapshot."
         )
+    if not with_removed:
+        _refuse_removed(table, snapshot)
     return TrainingTable(table, snapshot.snapshot_id)
+
+
+def _refuse_removed(table: Table, snapshot: Snapshot) -> None:
+    removed_at = table.properties.get(ROWS_REMOVED_AT)
+    extracted_at = summary_of(snapshot).get(EXTRACTED_AT)
+    if removed_at is None or snapshot == table.current_snapshot():
+        return
+    if extracted_at is None or parse_utc(extracted_at) < parse_utc(removed_at):
+        raise UnusableDataError(
+            f"Snapshot {snapshot.snapshot_id} of {TRAINING_TABLE} may hold rows of images that were deleted or became "
+            f"ineligible (the load of {removed_at} removed some): train from the newest, or ask for these rows with "
+            "`gourmetgram train --with-removed`."
+        )
 
 
 def _columns_at(table: Table, snapshot: Snapshot) -> list[str]:

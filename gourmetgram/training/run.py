@@ -54,16 +54,18 @@ def train(
     version: int,
     horizon_minutes: int | None = None,
     snapshot_id: int | None = None,
+    with_removed: bool = False,
     passes: int | None = None,
     report: TrainingReport = quiet,
 ) -> TrainingRun:
-    """Split, fit, and evaluate a model. Writes nothing.
+    """Split, fit, and evaluate a model. Writes nothing but a tag, which keeps the snapshot from expiry.
 
     Args:
         catalog: the Iceberg catalog.
         version: version of the new model.
         horizon_minutes: label horizon, see `TrainingSettings.label_horizon_minutes`; None = chosen by the data.
         snapshot_id: snapshot of moderation.training_data; None = the newest.
+        with_removed: see `open_training_table`.
         passes: passes over the training batches; None = enough for this number of rows.
         report: gets a line about each step.
 
@@ -71,7 +73,8 @@ def train(
         UnusableDataError: no model can be trained from these rows.
         TransientError: the catalog or the object store is away.
     """
-    table = open_training_table(catalog, snapshot_id)
+    table = open_training_table(catalog, snapshot_id, with_removed=with_removed)
+    table.keep()
     log.info("Training from Iceberg snapshot: %d", table.snapshot_id)
     report("choosing the label horizon")
     choice = choose_horizon(table, horizon_minutes)

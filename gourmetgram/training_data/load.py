@@ -23,6 +23,8 @@ from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.moments import DAY_US, from_us, parse_utc
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
 from gourmetgram.training_data.lake import Lake
+from gourmetgram.training_data.names import ROWS_REMOVED_AT
+from gourmetgram.training_data.retention import keep_history
 from gourmetgram.training_data.table import ARROW_SCHEMA, ensure_training_table, load_file_rows, load_stored_rows
 from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FILE, ROWS_DROPPED, ROWS_KEPT
 
@@ -53,11 +55,19 @@ class Load(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """Differences between the table and the file, and the days (since the epoch) of the differing anchors."""
+    """Differences between the table and the file.
+
+    Attributes:
+        removed: rows of the table that the file lacks.
+        added: rows of the file that the table lacks.
+        days: days (since the epoch) of the differing anchors.
+        removed_images: images that have no row any more.
+    """
 
     removed: int
     added: int
     days: list[int]
+    removed_images: int
 
 
 def load(lake: Lake, catalog: Catalog) -> Load:
@@ -74,6 +84,7 @@ def load(lake: Lake, catalog: Catalog) -> Load:
         with named_outages("moderation.training_data could not be written"), open_engine() as engine:
             table = ensure_training_table(catalog)
             _refuse_older(table, summary)
+            keep_history(catalog, summary)
             result = _replace(engine, table, path, summary)
     log.info(
         "moderation.training_data: %d rows (%d removed, %d added), snapshot %s",
@@ -130,7 +141,10 @@ def _change(engine: Engine, stored: ir.Table, wanted: ir.Table) -> _Change | Non
     days = engine.rows(changed.select(day=changed.anchor_time // DAY_US).distinct())["day"].to_pylist()
     if not days:
         return None
-    return _Change(engine.scalar(removed.count()), engine.scalar(added.count()), sorted(days))
+    gone = removed.select("image_id").distinct().anti_join(wanted, "image_id")
+    return _Change(
+        engine.scalar(removed.count()), engine.scalar(added.count()), sorted(days), engine.scalar(gone.count())
+    )
 
 
 def _commit(
@@ -141,8 +155,11 @@ def _commit(
     outdated = engine.scalar(stored.filter(_in_spans(stored.anchor_time, spans)).count())
     new = wanted.filter(_in_spans(wanted.anchor_time, spans))
     new = new.order_by("anchor_time", "image_id", "decision_point_minutes")
+    properties = {EXTRACTED_AT: summary[EXTRACTED_AT]}
+    if change.removed_images:
+        properties[ROWS_REMOVED_AT] = summary[EXTRACTED_AT]
     with begin(table) as transaction:
-        transaction.set_properties({EXTRACTED_AT: summary[EXTRACTED_AT]})
+        transaction.set_properties(properties)
         if outdated:
             transaction.delete(_span_filter(spans), snapshot_properties=summary)
         for rows in _chunks(engine.batches(new)):

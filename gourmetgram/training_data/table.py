@@ -54,10 +54,13 @@ _ROWS_QUERY: Final = f"SELECT * REPLACE ({', '.join(f'epoch_us({name}) AS {name}
 
 def ensure_training_table(catalog: Catalog) -> Table:
     """The table, created if it is missing; a table of an earlier version gets its missing columns."""
-    catalog.create_namespace_if_not_exists(NAMESPACE)
-    table = catalog.create_table_if_not_exists(
-        TRAINING_TABLE, DEFINITION.schema, partition_spec=DEFINITION.partition_spec, properties=PROPERTIES
-    )
+    # PyIceberg's attempt to create an existing table would leave a metadata file in its folder.
+    table = find_training_table(catalog)
+    if table is None:
+        catalog.create_namespace_if_not_exists(NAMESPACE)
+        table = catalog.create_table_if_not_exists(
+            TRAINING_TABLE, DEFINITION.schema, partition_spec=DEFINITION.partition_spec, properties=PROPERTIES
+        )
     missing = [name for name in _LATER_COLUMNS if name not in table.schema().column_names]
     if missing:
         with table.update_schema() as update:

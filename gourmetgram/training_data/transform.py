@@ -43,7 +43,7 @@ from gourmetgram.training_data.table import ARROW_SCHEMA, find_training_table, l
 log = logging.getLogger(__name__)
 
 PROCESSED_FILE: Final = "processed/training_data.parquet"
-EVENTS_SNAPSHOT_ID: Final = "gourmetgram.events_snapshot_id"
+EVENTS_SNAPSHOT_ID: Final = names.EVENTS_SNAPSHOT_ID
 ROWS_KEPT: Final = names.ROWS_KEPT
 ROWS_DROPPED: Final = "gourmetgram.rows_dropped"
 

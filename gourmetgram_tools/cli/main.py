@@ -8,6 +8,7 @@ import typer
 
 from gourmetgram.errors import PlatformError
 from gourmetgram_tools.cli import dags, stack
+from gourmetgram_tools.cli.adopt import adopt
 from gourmetgram_tools.cli.audit import audit
 from gourmetgram_tools.cli.burst import burst
 from gourmetgram_tools.cli.compare import compare
@@ -75,6 +76,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(generate_passwords)
 app.command()(migrate)
+app.command()(adopt)
 app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")

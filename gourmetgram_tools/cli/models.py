@@ -29,6 +29,12 @@ def train(
     snapshot: Annotated[
         int | None, typer.Option(help="Iceberg snapshot of moderation.training_data (default: the newest).")
     ] = None,
+    with_removed: Annotated[
+        bool,
+        typer.Option(
+            "--with-removed", help="With --snapshot: also rows of images that were deleted or became ineligible."
+        ),
+    ] = False,
     passes: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training rows (default: enough for so many rows).")
     ] = None,
@@ -57,7 +63,7 @@ def train(
     from gourmetgram_tools.cli.output import page, print_json
 
     publisher = publisher_of(variables)
-    run = trained(variables, publisher, horizon_minutes, snapshot, passes)
+    run = trained(variables, publisher, horizon_minutes, snapshot, passes, with_removed=with_removed)
     if config is not None:
         train_registered(variables, publisher, run, config, folder, publish=publish, as_json=as_json)
         return
@@ -158,6 +164,8 @@ def trained(
     horizon_minutes: int | None = None,
     snapshot: int | None = None,
     passes: int | None = None,
+    *,
+    with_removed: bool = False,
 ) -> "TrainingRun":
     """Train the next version, with its steps shown on standard error.
 
@@ -167,6 +175,7 @@ def trained(
         horizon_minutes: label horizon; None = the setting, or without one the longest that fits the data.
         snapshot: Iceberg snapshot; None = the newest.
         passes: passes over the rows; None = enough for their number.
+        with_removed: True to accept rows of images that were deleted or became ineligible.
 
     Raises:
         PlatformError: a store is away, or the table has no usable rows.
@@ -183,6 +192,7 @@ def trained(
             version=publisher.next_version(),
             horizon_minutes=horizon_minutes,
             snapshot_id=snapshot,
+            with_removed=with_removed,
             passes=passes,
             report=lambda text: status.update(f"Training: {text}"),
         )

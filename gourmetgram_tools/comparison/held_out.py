@@ -66,6 +66,6 @@ def compare_held_out(catalog: Catalog, package: ModelPackage) -> HeldOutComparis
 def _table_of(catalog: Catalog, origin: ModelOrigin) -> tuple[TrainingTable, bool]:
     """The model's snapshot or, after its expiry, the newest one, whose later images are just as unseen."""
     try:
-        return open_training_table(catalog, origin.snapshot_id), False
+        return open_training_table(catalog, origin.snapshot_id, with_removed=True), False
     except UnusableDataError:
         return open_training_table(catalog), True

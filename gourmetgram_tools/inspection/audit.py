@@ -18,6 +18,7 @@ from gourmetgram_tools.inspection.derived import derive
 from gourmetgram_tools.inspection.kafka_reading import read, reader
 from gourmetgram_tools.inspection.kafka_records import load_dead_letters, load_events, load_requests
 from gourmetgram_tools.inspection.lakehouse import LakeReading, load_lakehouse
+from gourmetgram_tools.inspection.owners import load_owners
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.inspection.quiescence import DEFAULT_DEADLINE_S, look, wait_for_rest
 from gourmetgram_tools.inspection.redis_state import load_redis
@@ -139,6 +140,7 @@ def load_stores(
         load_dead_letters(tables, read(consumer, _of_topics(ends, (kafka.dead_letter_topic,))))
     objects.load_objects(tables, platform.objects)
     lake = load_lakehouse(tables, platform.iceberg)
+    load_owners(tables, engine, platform.objects, platform.iceberg)
     derive(tables, platform.rules, began_us)
     return lake
 

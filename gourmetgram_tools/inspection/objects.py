@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gourmetgram.buckets import OWNER_KEY
 from gourmetgram.clients import s3
 from gourmetgram.errors import TransientError
 from gourmetgram.moments import to_us
@@ -42,6 +43,8 @@ def load_objects(tables: StoreTables, settings: ObjectStoreSettings) -> None:
     def rows() -> Iterator[tuple[object, ...]]:
         for page in s3.connect(settings, s3.JOB).get_paginator("list_objects_v2").paginate(Bucket=bucket):
             for item in page.get("Contents", ()):
+                if item["Key"] == OWNER_KEY:
+                    continue
                 image_id = image_id_of(item["Key"])
                 yield item["Key"], to_us(item["LastModified"]), str(image_id) if image_id else None
 

@@ -47,6 +47,7 @@ CREATE TABLE redis_alerts (image_id UUID, trigger VARCHAR, time_us BIGINT);
 CREATE TABLE redis_metadata (image_id UUID, field VARCHAR, content VARCHAR);
 CREATE TABLE redis_unreadable (problem VARCHAR);
 -- Object store
+CREATE TABLE not_owned (place VARCHAR, reason VARCHAR);
 CREATE TABLE objects (key VARCHAR, stored_us BIGINT, image_id UUID);
 -- Iceberg
 CREATE TABLE lake_offsets (topic VARCHAR, partition INTEGER, next_offset BIGINT);

@@ -81,7 +81,8 @@ def read_source(source: IcebergDatasetSource, catalog: Catalog | None = None) ->
             return read_source(source, opened)
     if source.split is None:
         return _table_frame(catalog, source)
-    rows = open_training_table(catalog, int(source.snapshot_id)).rows(int(source.split["label_horizon_minutes"]))
+    table = open_training_table(catalog, int(source.snapshot_id), with_removed=True)
+    rows = table.rows(int(source.split["label_horizon_minutes"]))
     split = Split(
         held_out_from=parse_utc(source.split["held_out_from"]),
         train_images=source.split["train_images"],
@@ -113,6 +114,7 @@ def _moderation(config: ProjectConfig, catalog: Catalog) -> ProjectData:
     columns = [*config.features, config.target]
     _refuse_unknown_columns(columns, FRAME_COLUMNS, TRAINING_TABLE)
     table = open_training_table(catalog)
+    table.keep()
     choice = choose_horizon(table, TrainingSettings.load().label_horizon_minutes)
     rows = table.rows(choice.minutes)
     frames = [_side(rows, choice.split, side)[columns] for side in (TRAINING, TESTING)]

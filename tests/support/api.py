@@ -24,6 +24,7 @@ from api_v1.orphan_sweeper import OrphanSweeper
 from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
+from gourmetgram.buckets import OWNER_KEY
 from gourmetgram.clients import s3
 from gourmetgram.database.pool import Database
 from gourmetgram.kafka.records import to_record
@@ -153,9 +154,9 @@ class Api:
         return s3.connect(ObjectStoreSettings.load(self.environment), s3.JOB)
 
     def object_keys(self) -> list[str]:
-        """Keys of all objects in the bucket."""
+        """Keys of all objects in the bucket, without the mark of its owner."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.environment["S3_BUCKET_NAME"])
-        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+        return [item["Key"] for page in pages for item in page.get("Contents", []) if item["Key"] != OWNER_KEY]
 
     async def events(self, kind: str, image_id: str, number: int = 1) -> list[dict[str, Any]]:
         """The image's events in Kafka, in their order, once there are as many."""

@@ -36,6 +36,10 @@ _NOTES: Final = (
         "decisions written by hand (they answer no request)",
         "SELECT decision_id::VARCHAR, 1 FROM decisions WHERE request_id IS NULL",
     ),
+    NoteQuery(
+        "buckets and folders of another owner, where nothing is removed",
+        "SELECT place || ': ' || reason, 1 FROM not_owned",
+    ),
     NoteQuery("pictures without a row that an API will sweep", "SELECT key, 1 FROM swept_soon"),
     NoteQuery(
         "unreadable records that the aggregation skipped",

@@ -14,11 +14,17 @@ import gourmetgram.object_store
 from api_v1 import orphan_sweeper
 from api_v1.image_check import check_image
 from api_v1.orphan_sweeper import OrphanSweeper
+from api_v1.settings import ApiSettings
+from gourmetgram.buckets import OWNER_KEY
 from gourmetgram.database.pool import Database
 from gourmetgram.errors import TransientError
 from gourmetgram.object_store import ObjectStore
 from gourmetgram.picture_keys import image_id_of
+from gourmetgram_tools.local.stack import Stack
+from tests.conftest import UniqueName
 from tests.support.api import ANY_AGE_S, Api, picture, running_api, sweeper_of
+from tests.support.databases import create_database, drop_database
+from tests.support.schemas import execute
 from tests.support.waiting import wait_until_async
 
 pytestmark = pytest.mark.servers
@@ -28,8 +34,9 @@ HOUR_S = 3600.0
 
 @pytest.fixture
 async def sweeper(api_environment: dict[str, str]) -> AsyncIterator[OrphanSweeper]:
-    """Takes every picture without a row for old enough."""
+    """Takes every picture without a row for old enough; the bucket is marked, and has no orphan yet."""
     async with sweeper_of(api_environment) as made:
+        await made.sweep()
         yield made
 
 
@@ -130,6 +137,34 @@ async def test_more_orphans_than_a_crash_can_leave_are_no_orphans(
     assert await sweeper.sweep() == 4
 
 
+@pytest.mark.parametrize("same_id", [True, False], ids=["restored", "foreign"])
+async def test_an_api_that_is_pointed_at_another_database_removes_no_picture(
+    same_id: bool,
+    api: Api,
+    sweeper: OrphanSweeper,
+    api_environment: dict[str, str],
+    stack: Stack,
+    unique_name: UniqueName,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kept = {f"{await api.image()}.jpg" for _ in range(50)}
+    await sweeper.sweep()
+    name = unique_name("other")
+    url = create_database(stack, name)
+    if not same_id:
+        execute(url, "UPDATE installation SET id = gen_random_uuid(), sweeps = 1000")
+    try:
+        async with sweeper_of(api_environment | {"DATABASE_URL": url}) as other:
+            assert [await other.sweep() for _ in range(3)] == [0, 0, 0]
+    finally:
+        drop_database(stack, name)
+    assert kept <= await _keys(api)
+    assert caplog.text.count("No picture is removed") == 1
+    orphan = await _put(api)
+    assert await sweeper.sweep() == 1
+    assert orphan not in await _keys(api)
+
+
 async def test_several_sweepers_at_a_time_do_not_disturb_each_other(
     api: Api, sweeper: OrphanSweeper, api_environment: dict[str, str]
 ) -> None:
@@ -152,7 +187,8 @@ async def test_an_upload_that_was_swept_before_its_row_is_refused_with_503_and_l
 
     async def slow_put(store: ObjectStore, key: str, data: bytes, content_type: str) -> None:
         await put(store, key, data, content_type)
-        assert await sweeper.sweep() == 1
+        if key != OWNER_KEY:
+            assert await sweeper.sweep() == 1
 
     with monkeypatch.context() as patched:
         patched.setattr(ObjectStore, "put", slow_put)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gourmetgram.events import (
+    EARLIEST_EVENT_US,
     BadMessage,
     Event,
     ModerationRequest,
@@ -128,6 +129,13 @@ def test_the_first_usable_time_field_counts() -> None:
         # Unparsable is absent: the next one counts.
         times[name] = "no time"
     assert accepted({**message, **times}).time_us == NOW_US
+
+
+@pytest.mark.parametrize("text", ["2019-12-31T23:59:59.999999Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_time_of_a_clock_that_was_never_set_counts_as_absent(text: str) -> None:
+    assert accepted(view(viewed_at=text)).time_us == NOW_US
+    assert accepted(view(viewed_at=text, timestamp=0)).time_us == NOW_US
+    assert accepted(view(viewed_at="2020-01-01T00:00:00Z")).time_us == EARLIEST_EVENT_US
 
 
 @pytest.mark.parametrize(

@@ -138,11 +138,3 @@ def test_nothing_else_is_kept_for_an_image_and_all_of_it_ends(running: ConsumerP
     assert lasting <= {"consumer:offsets", "consumer:origins", "consumer:milestones"}
     assert all(re.fullmatch(r"consumer:seen:\d+", key) for key in rest - lasting)
     assert all(running.redis.ttl(key) > 2 * 3600 for key in rest - lasting)
-
-
-def test_a_time_before_1970_is_stored_as_exactly(running: ConsumerPlatform) -> None:
-    image = new_image()
-    item = event("view", image, 0, viewed_at="1969-12-31T23:59:58.500000+00:00")
-    running.publish([item])
-    running.wait_applied()
-    assert members(running, f"image:{image}:views:1hr") == [f"view:-1.500000:{item['event_id'][:8]}"]

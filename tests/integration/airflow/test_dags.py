@@ -159,6 +159,7 @@ def test_a_dag_is_scheduled_as_the_contract_says(
     for task in tasks.values():
         assert task["retries"] == retries
         assert (task["retry_delay"]["days"], task["retry_delay"]["seconds"]) == (0, 30)
+        assert (task["execution_timeout"]["days"], task["execution_timeout"]["seconds"]) == (0, 3_600)
 
 
 def test_the_connections_are_made_at_the_start(airflow: AirflowPlatform) -> None:

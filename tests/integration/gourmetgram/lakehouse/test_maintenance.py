@@ -12,10 +12,11 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.table import Table
 
 from gourmetgram.errors import TransientError
-from gourmetgram.lakehouse import commits, maintenance
+from gourmetgram.lakehouse import commits
 from gourmetgram.lakehouse.audit import event_counts
 from gourmetgram.lakehouse.files import DataFileWriter, WriterLimits
-from gourmetgram.lakehouse.maintenance import LEDGER, MaintenancePolicy, maintain
+from gourmetgram.lakehouse.leftovers import LEDGER, read_ledger, write_ledger
+from gourmetgram.lakehouse.maintenance import MaintenancePolicy, maintain
 from gourmetgram.lakehouse.progress import events_progress, own_properties, summary_of
 from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import ALL_TABLES, DEFINITIONS, EVENTS, EVENTS_DEFINITION, WINDOW_TABLES
@@ -154,9 +155,10 @@ def test_the_first_sight_of_an_unneeded_file_is_remembered(lakehouse: LakehouseP
             stream.write(b"left behind")
         policy = MaintenancePolicy(grace=timedelta(hours=1))
         assert maintain(table, policy, clean=True).deleted_files == 0
-        ledger = maintenance._read_ledger(table)
-        assert orphan in ledger
-        maintenance._write_ledger(table, {path: seen - timedelta(minutes=61) for path, seen in ledger.items()})
+        ledger = read_ledger(table)
+        assert orphan in ledger.seen
+        earlier = {path: seen - timedelta(minutes=61) for path, seen in ledger.seen.items()}
+        write_ledger(table, ledger._replace(seen=earlier))
         assert maintain(table, policy, clean=True).deleted_files >= 1
         left = files_in_bucket(table)
         assert orphan not in left

@@ -8,7 +8,14 @@ import orjson
 import pytest
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.models.artifacts import ARTIFACT_NAMES, ArtifactError, ModelMetadata, load_model, parse_metadata
+from gourmetgram.models.artifacts import (
+    ARTIFACT_NAMES,
+    METADATA_NAME,
+    ArtifactError,
+    ModelMetadata,
+    load_model,
+    parse_metadata,
+)
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.repository import MissingObjectError
@@ -109,6 +116,26 @@ class DiedError(Exception):
     pass
 
 
+@pytest.mark.parametrize("at", [*ARTIFACT_NAMES, METADATA_NAME])
+def test_a_publisher_that_is_overtaken_leaves_the_newer_version_in_use(
+    at: str, publisher: ModelPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer: list[ModelPackage] = []
+    write = ModelPublisher._write
+
+    def overtaken(self: ModelPublisher, name: str, *arguments: Any) -> bool:
+        if name == at and not newer:
+            newer.append(package(2))
+            newer[0] = publisher.publish(newer[0])
+        return write(self, name, *arguments)
+
+    monkeypatch.setattr(ModelPublisher, "_write", overtaken)
+    older = publisher.publish(package(1))
+    assert (older.metadata["version"], newer[0].metadata["version"]) == (1, 2)
+    assert served(publisher).version == 2
+    assert publisher.read_active().files == newer[0].files
+
+
 @pytest.mark.parametrize("step", range(8))
 def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(
     publisher: ModelPublisher, monkeypatch: pytest.MonkeyPatch, step: int
@@ -116,10 +143,10 @@ def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(
     publisher.publish(package(1))
     write, steps = publisher._write, iter(range(100))
 
-    def dying(name: str, content: bytes, **options: Any) -> bool:
+    def dying(name: str, content: bytes, *options: Any) -> bool:
         if next(steps) == step:
             raise DiedError
-        return write(name, content, **options)
+        return write(name, content, *options)
 
     monkeypatch.setattr(publisher, "_write", dying)
     with pytest.raises(DiedError):

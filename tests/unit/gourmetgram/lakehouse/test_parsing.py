@@ -220,3 +220,19 @@ def test_usual_messages_take_the_fast_way(monkeypatch: Any) -> None:
         for offset, event in enumerate(usual)
     ]
     assert parse_messages(messages).rows.num_rows == len(usual)
+
+
+def test_events_of_thousands_of_days_before_the_platform_fall_on_the_day_of_their_broker_time() -> None:
+    """A table has one partition a day: messages with made-up old times must not make as many partitions."""
+    batch = [
+        json.dumps(BASE | {"created_at": f"{year}-{month:02}-{day:02}T10:00:00+00:00"}).encode()
+        for year in range(1000, 2020, 10)
+        for month in range(1, 13)
+        for day in range(1, 29)
+    ]
+    parsed = parse_messages([message(n, value, (TIMESTAMP_LOG_APPEND_TIME, NOW_MS)) for n, value in enumerate(batch)])
+    assert parsed.rows.num_rows == len(batch)
+    assert not parsed.bad
+    assert parsed.rows["event_time"].unique().cast(pa.date32()).unique().to_pylist() == [
+        datetime.fromtimestamp(NOW_MS // 1000, UTC).date()
+    ]

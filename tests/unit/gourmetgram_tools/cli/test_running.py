@@ -47,6 +47,8 @@ NEED_A_PLATFORM = [
     ("migrate",),
     ("lake", "accept-gap", "gourmetgram.views", "0"),
     ("outbox", "replay", "--since", "10m"),
+    ("adopt", "pictures"),
+    ("adopt", "tables"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
 NOT_RUN_HERE = [("up",), ("demo",), ("doctor",), ("generate-passwords",)]
