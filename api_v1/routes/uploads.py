@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from api_v1.documentation import answers, upload_body
 from api_v1.errors import NotFoundError
+from api_v1.idempotency import keyed, once
 from api_v1.image_check import ImageKind, check_image, decoding_bytes
+from api_v1.keyed_writes import Writes
 from api_v1.responses import json_response
 from api_v1.routes.refusals import USER_NOT_FOUND, accepted
 from api_v1.routes.users import user_existed
@@ -24,8 +26,8 @@ router = APIRouter(tags=["images"])
     "/upload/",
     summary="Upload an image",
     response_model=ImageOut,
-    responses=answers(404, 413, 415, 422, 503),
-    openapi_extra=upload_body(UploadIn),
+    responses=answers(404, 409, 413, 415, 422, 503),
+    openapi_extra=keyed(upload_body(UploadIn)),
 )
 async def upload_image(request: Request) -> Response:
     """Store an image; decoding decides the format, not the file's name."""
@@ -33,7 +35,11 @@ async def upload_image(request: Request) -> Response:
     size = _announced_bytes(request, services.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
     await services.upload_budget.take(size)
     try:
-        return await _take(services, await read_upload(request, services.settings.max_upload_bytes))
+        upload = await read_upload(request, services.settings.max_upload_bytes)
+        # Each attempt of a client may separate the parts of its form with another random text.
+        content = (upload.fields.user_id, upload.fields.caption, upload.fields.category, upload.data)
+        began = now()
+        return await once(request, lambda writes: _take(services, upload, writes, began), content)
     finally:
         services.upload_budget.give_back(size)
 
@@ -44,16 +50,38 @@ def _announced_bytes(request: Request, most: int) -> int:
     return min(int(length), most) if length.isdecimal() else most
 
 
-async def _take(services: Services, upload: UploadForm) -> Response:
-    began = now()
-    if not await user_existed(services, upload.fields.user_id, deadline_after()):
+async def _take(services: Services, upload: UploadForm, writes: Writes, began: float) -> Response:
+    """Store the picture and its row, or neither.
+
+    Raises:
+        NotFoundError: the user does not exist.
+        NotAnImageError: the file is no image, or too large.
+        TransientError: a store is away or too slow, or the upload was given up meanwhile (orphan_sweeper.py).
+    """
+    if not await user_existed(services, upload.fields.user_id, began + WAIT_S):
         raise NotFoundError(USER_NOT_FOUND)
-    # Both waits for the database together take no longer than the limit of one.
+    # All waits for the database together take no longer than the limit of one.
     database_wait_s = WAIT_S - (now() - began)
     kind = await _decode(services, upload.data)
     image_id = str(uuid.uuid4())
     key = f"{image_id}.{kind.extension}"
-    stored = await _store(services, upload, image_id, key, kind.content_type, database_wait_s)
+    response: Response | None = None
+    try:
+        # The object first, so that no row ever names a missing object.
+        await services.objects.put(key, upload.data, kind.content_type)
+        fields = upload.fields
+        row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
+        stored = accepted(await writes.submit(services.images, row, deadline_after(database_wait_s)))
+        response = await writes.finish(_described(services, upload, image_id, key, stored))
+        return response
+    finally:
+        # Without a row the object is removed again: after any failure, a cancelled request included. When the end of
+        # the transaction is not known, the sweeper asks the rows (orphan_sweeper.py).
+        if response is None and not writes.in_doubt:
+            services.objects.discard(key)
+
+
+def _described(services: Services, upload: UploadForm, image_id: str, key: str, stored: DatabaseRow) -> Response:
     return json_response(
         {
             "id": image_id,
@@ -86,25 +114,3 @@ async def _decode(services: Services, data: bytes) -> ImageKind:
     # The thread goes on when the request is given up: the memory is freed when the thread ends.
     decoding.add_done_callback(lambda _: budget.give_back(needed))
     return await asyncio.shield(decoding)
-
-
-async def _store(
-    services: Services, upload: UploadForm, image_id: str, key: str, content_type: str, database_wait_s: float
-) -> DatabaseRow:
-    """Store the object first, so that no row ever names a missing object. Without a row the object is removed again.
-
-    Raises:
-        NotFoundError: the user was deleted meanwhile.
-        TransientError: a store is away or too slow, or the upload was given up meanwhile (orphan_sweeper.py).
-    """
-    fields = upload.fields
-    row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
-    stored: DatabaseRow | None = None
-    try:
-        await services.objects.put(key, upload.data, content_type)
-        stored = accepted(await services.images.submit(row, deadline_after(database_wait_s)))
-        return stored
-    finally:
-        # After any failure, a cancelled request included.
-        if stored is None:
-            services.objects.discard(key)

@@ -116,7 +116,7 @@ class GroupCommit:
     def __init__(self, database: Database, kind: str, statement: Statement, on_commit: Callable[[], None]) -> None:
         self._database = database
         self._kind = kind
-        self._statement = statement
+        self.statement = statement
         self._on_commit = on_commit
         self._queue: deque[Job] = deque()
         self._arrived = asyncio.Event()
@@ -251,7 +251,7 @@ class GroupCommit:
         try:
             # PostgreSQL's own time-out should come first: its answer leaves the connection usable.
             records: Sequence[DatabaseRow] = await connection.fetch(
-                self._statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
+                self.statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
             )
         except asyncpg.PostgresError:
             await connection.execute("ROLLBACK", timeout=COMMIT_RESERVE_S)
@@ -281,8 +281,8 @@ class GroupCommit:
         while now() + RETRY_PAUSE_S < deadline:
             status = await self._transaction_status(record["xid"], deadline)
             if status == "committed":
-                values = [record[column] for column in self._statement.proof_columns]
-                return bool(await self._database.fetch(self._statement.proof, *values, deadline=deadline))
+                values = [record[column] for column in self.statement.proof_columns]
+                return bool(await self._database.fetch(self.statement.proof, *values, deadline=deadline))
             if status != "in progress":
                 return False
             await asyncio.sleep(RETRY_PAUSE_S)
