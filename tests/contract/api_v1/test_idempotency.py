@@ -270,7 +270,8 @@ async def test_an_upload_that_waits_for_the_store_holds_its_key_but_no_transacti
 async def test_a_connection_that_is_lost_at_the_commit_leads_to_one_row_and_its_answer(
     api: Api, cast: Cast, key: str, kind: str, committed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    execute, lost = pool._Connection.execute, []
+    execute = pool._Connection.execute
+    lost: list[str] = []
 
     async def lossy(connection: Any, script: str, **options: Any) -> Any:
         if script != "COMMIT" or lost:
