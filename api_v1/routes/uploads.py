@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api_v1.documentation import answers, upload_body
 from api_v1.errors import NotFoundError
 from api_v1.idempotency import keyed, once
-from api_v1.image_check import ImageKind, check_image, decoding_bytes
+from api_v1.image_check import ImageKind, clean_image, decoding_bytes
 from api_v1.keyed_writes import Writes
 from api_v1.responses import json_response
 from api_v1.routes.refusals import USER_NOT_FOUND, accepted
@@ -62,13 +62,13 @@ async def _take(services: Services, upload: UploadForm, writes: Writes, began: f
         raise NotFoundError(USER_NOT_FOUND)
     # All waits for the database together take no longer than the limit of one.
     database_wait_s = WAIT_S - (now() - began)
-    kind = await _decode(services, upload.data)
+    data, kind = await _clean(services, upload.data)
     image_id = str(uuid.uuid4())
     key = f"{image_id}.{kind.extension}"
     response: Response | None = None
     try:
         # The object first, so that no row ever names a missing object.
-        await services.objects.put(key, upload.data, kind.content_type)
+        await services.objects.put(key, data, kind.content_type)
         fields = upload.fields
         row = (image_id, fields.user_id, services.objects.url(key), fields.caption, fields.category)
         stored = accepted(await writes.submit(services.images, row, deadline_after(database_wait_s)))
@@ -97,8 +97,8 @@ def _described(services: Services, upload: UploadForm, image_id: str, key: str, 
     )
 
 
-async def _decode(services: Services, data: bytes) -> ImageKind:
-    """Find the format within the memory budget of all decoding.
+async def _clean(services: Services, data: bytes) -> tuple[bytes, ImageKind]:
+    """Remove metadata and find the format, within the memory budget of all decoding.
 
     Raises:
         NotAnImageError: the file is no image, or too large.
@@ -110,7 +110,7 @@ async def _decode(services: Services, data: bytes) -> ImageKind:
         services.decoding, decoding_bytes, data, settings.max_image_pixels, budget.total
     )
     await budget.take(needed)
-    decoding = loop.run_in_executor(services.decoding, check_image, data, settings.max_image_pixels)
+    decoding = loop.run_in_executor(services.decoding, clean_image, data, settings.max_image_pixels)
     # The thread goes on when the request is given up: the memory is freed when the thread ends.
     decoding.add_done_callback(lambda _: budget.give_back(needed))
     return await asyncio.shield(decoding)
