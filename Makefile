@@ -31,7 +31,7 @@ MLFLOW := .venv-mlflow
 install = set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(1)/bin/python --no-deps -r $(2) 2>&1 \
 	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(2)
 
-.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom
+.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom fuzz
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,9 @@ demo: setup setup-airflow ## all of it at work: traffic, a viral image, training
 
 test: setup setup-airflow setup-mlflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
 	@$(BIN)/pytest $(PYTEST) $(ARGS)
+
+fuzz: setup ## many random requests to both APIs, made from their description (half an hour)
+	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py $(ARGS)
 
 coverage: setup setup-airflow setup-mlflow ## the same, then the share of lines and branches that ran, services included; it has a floor
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)

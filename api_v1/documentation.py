@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from api_v1.schemas import EXAMPLE_COMMENT_ID, EXAMPLE_IMAGE_ID, EXAMPLE_USER_ID, Problem
+from api_v1.schemas import EXAMPLE_COMMENT_ID, EXAMPLE_IMAGE_ID, EXAMPLE_USER_ID, InputProblems, Problem
 from api_v1.services import services_of
 from gourmetgram.database.pool import Database, deadline_after
 from gourmetgram.errors import TransientError
@@ -27,6 +27,7 @@ FILES_PATH: Final = "/docs-files"
 
 IMAGE_ID_EXAMPLES: Final[dict[str, Example]] = {"an image": {"value": EXAMPLE_IMAGE_ID}}
 
+_INVALID: Final = 422
 _WAIT_S = 0.5
 _NEWEST_IDS: Final = """
 SELECT (SELECT id FROM users ORDER BY created_at LIMIT 1)::text AS user_id,
@@ -41,6 +42,7 @@ LEFT JOIN LATERAL (
 _MEANINGS: Final = {
     400: "A flag without a target",
     404: "An unknown user, image or comment, or a deleted one",
+    409: "A request with the same Idempotency-Key is in progress",
     413: "The body is too large",
     415: "The file is no JPEG, PNG or WebP image that can be decoded",
     422: "A value breaks its rule",
@@ -53,7 +55,10 @@ _MEANINGS: Final = {
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route."""
-    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
+    return {
+        status: {"model": InputProblems if status == _INVALID else Problem, "description": _MEANINGS[status]}
+        for status in statuses
+    }
 
 
 def json_body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:

@@ -93,11 +93,16 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
 
 
+def answer_to(error: ApiError) -> Response:
+    """The answer to a request that is refused."""
+    detail = error.problems if isinstance(error, InvalidInputError) else str(error)
+    return json_response({"detail": detail}, error.status)
+
+
 async def _answer_api_error(_request: Request, error: Exception) -> Response:
-    if isinstance(error, InvalidInputError):
-        return json_response({"detail": error.problems}, error.status)
-    status = error.status if isinstance(error, ApiError) else 400
-    return json_response({"detail": str(error)}, status)
+    if not isinstance(error, ApiError):
+        raise error
+    return answer_to(error)
 
 
 def unavailable(scope: Scope, error: Exception) -> Response:

@@ -125,7 +125,7 @@ Username: TypeAlias = Annotated[str, Text(100, trimmed=True, one_line=True)]
 Caption: TypeAlias = Annotated[str, Text(2_000)]
 Category: TypeAlias = Annotated[str, Text(64, trimmed=True, one_line=True)]
 CommentText: TypeAlias = Annotated[str, Text(5_000)]
-FlagReason: TypeAlias = Annotated[str, Text(1_000)]
+FlagReason: TypeAlias = Annotated[str, Text(1_000, one_line=True)]
 CountryCode: TypeAlias = Annotated[
     str, Strict(), AfterValidator(_country), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"})
 ]

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from PIL import Image
 
 from api_v1.errors import NotAnImageError
+from api_v1.picture_metadata import without_metadata
 
 # This module checks its own limit before decoding; Pillow's would print a warning to standard error.
 Image.MAX_IMAGE_PIXELS = None
@@ -115,6 +116,22 @@ def _jpeg_bytes(data: bytes) -> float:
         elif marker == _START_OF_SCAN:
             return _JPEG_BYTES if data[place + 3] == components else 2.0 * components
         place += 1 if 0xD0 <= marker <= 0xD8 or marker == 0x01 else 1 + length
+
+
+def clean_image(data: bytes, max_pixels: int) -> tuple[bytes, ImageKind]:
+    """Remove metadata from an image, then check it as it will be stored. Blocking and heavy: call it in a thread.
+
+    Returns:
+        the file to store, and its format.
+
+    Raises:
+        NotAnImageError: see `check_image`.
+    """
+    try:
+        cleaned = without_metadata(data)
+    except _DECODER_ERRORS:
+        raise NotAnImageError(_NOT_AN_IMAGE) from None
+    return cleaned, check_image(cleaned, max_pixels)
 
 
 def check_image(data: bytes, max_pixels: int) -> ImageKind:

@@ -184,3 +184,17 @@ class Problem(BaseModel):
     """An error, as one sentence."""
 
     detail: str
+
+
+class InputProblem(BaseModel):
+    """A value that breaks its rule: where it is, and a sentence."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class InputProblems(BaseModel):
+    """All values that break their rules."""
+
+    detail: list[InputProblem]

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from api_v1 import statements
 from api_v1.budget import ByteBudget
+from api_v1.keyed_writes import KeyedWriter, KeyPruner, SharedWrites
 from api_v1.memory import return_large_blocks
 from api_v1.orphan_sweeper import OrphanSweeper
 from api_v1.schema_watch import SchemaWatch
@@ -97,6 +98,9 @@ class Services:
         self.views = writer("views", statements.count_views(events))
         self.comments = writer("comments", statements.add_comments(events))
         self.flags = writer("flags", statements.add_flags(events))
+        self.shared_writes = SharedWrites(database)
+        self.keyed_writer = KeyedWriter(Database(settings, "api_keyed"), extension.on_commit)
+        self.key_pruner = KeyPruner(database)
 
     @property
     def _writers(self) -> tuple[GroupCommit, ...]:
@@ -104,7 +108,7 @@ class Services:
 
     @property
     def _background(self) -> tuple[Background, ...]:
-        return (self.schema, self.sweeper, *self.extension.background)
+        return (self.keyed_writer, self.key_pruner, self.schema, self.sweeper, *self.extension.background)
 
     async def start(self) -> None:
         """Start to serve; no store needs to be available yet."""

@@ -1,8 +1,12 @@
-"""Client of the API: typed calls, and one error class for every failure."""
+"""Client of the API: typed calls, and one error class for every failure.
+
+Each call that writes has an idempotency key, so it can be repeated: the API carries it out once.
+"""
 
 import asyncio
 import re
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, TypeVar
@@ -10,11 +14,21 @@ from uuid import UUID
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from gourmetgram.errors import PlatformError
 
 RECENT_LIMIT: Final = 1000
 """Largest page that the API returns, in rows."""
+
+ATTEMPTS: Final = 3
+"""Most attempts of a call that writes."""
+
+RETRY_PAUSE_S: Final = 1.0
+"""Pause before the next attempt, seconds."""
+
+_AGAIN: Final = (None, httpx.codes.CONFLICT, httpx.codes.SERVICE_UNAVAILABLE)
+"""Statuses after which the same call may succeed: no answer, the first attempt is in progress, a store is away."""
 
 # Shorter than a server's own keep-alive, so that no connection is reused that the server is about to close.
 _KEEPALIVE_S: Final = 2.0
@@ -89,7 +103,7 @@ class ApiClient:
 
     Args:
         url: root of the API.
-        timeout_s: seconds until a call is given up, in all.
+        timeout_s: seconds until an attempt is given up, in all.
         connections: largest number of calls in flight.
     """
 
@@ -176,11 +190,23 @@ class ApiClient:
         return _parse(TypeAdapter(Created), await self._send(self._http.build_request("POST", "/flags/", json=body))).id
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return its successful answer.
+        """Send a request, one that writes several times if need be, and return its successful answer.
 
         Raises:
             ApiCallError: there was none.
         """
+        if request.method != "POST":
+            return await self._attempt(request)
+        request.headers["Idempotency-Key"] = str(uuid.uuid4())
+        attempts = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, ApiCallError) and error.status in _AGAIN),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_fixed(RETRY_PAUSE_S),
+            reraise=True,
+        )
+        return await attempts(self._attempt, request)
+
+    async def _attempt(self, request: httpx.Request) -> httpx.Response:
         call = f"{request.method} {request.url.path}"
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import duckdb
+
+from gourmetgram.scratch import scratch_folder
 
 MEMORY_LIMIT: Final = "64MB"
 
@@ -17,11 +18,11 @@ def duckdb_engine(memory_limit: str = MEMORY_LIMIT) -> Iterator[duckdb.DuckDBPyC
     Args:
         memory_limit: with a unit, e.g. `64MB`.
     """
-    with TemporaryDirectory(prefix="gourmetgram-duckdb-") as folder:
+    with scratch_folder("duckdb") as folder:
         connection = duckdb.connect(
             config={
                 "memory_limit": memory_limit,
-                "temp_directory": folder,
+                "temp_directory": str(folder),
                 # Keeping the order of insertion costs memory; queries that need an order sort.
                 "preserve_insertion_order": False,
                 "threads": 2,

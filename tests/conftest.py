@@ -40,6 +40,7 @@ pytest_plugins = [
 settings.register_profile(
     "servers", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
+settings.register_profile("many", parent=settings.get_profile("servers"))
 settings.load_profile("servers")
 
 UniqueName = Callable[[str], str]

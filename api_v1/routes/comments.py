@@ -5,6 +5,8 @@ from starlette.responses import Response
 
 from api_v1.body import read_json
 from api_v1.documentation import answers, json_body
+from api_v1.idempotency import keyed, once
+from api_v1.keyed_writes import Writes
 from api_v1.responses import json_response
 from api_v1.routes.refusals import accepted
 from api_v1.schemas import CommentIn, CommentOut
@@ -17,22 +19,27 @@ router = APIRouter(tags=["comments"])
     "/comments/",
     summary="Comment on an image",
     response_model=CommentOut,
-    responses=answers(404, 413, 422, 503),
-    openapi_extra=json_body(CommentIn, CommentIn.example()),
+    responses=answers(404, 409, 413, 422, 503),
+    openapi_extra=keyed(json_body(CommentIn, CommentIn.example())),
 )
 async def create_comment(request: Request) -> Response:
     """Store a comment."""
     comment = await read_json(request, CommentIn)
-    stored = accepted(await services_of(request).comments.submit((comment.image_id, comment.user_id, comment.content)))
-    return json_response(
-        {
-            "id": stored["id"],
-            "image_id": comment.image_id,
-            "user_id": comment.user_id,
-            "content": comment.content,
-            "moderator_hidden": False,
-            "moderator_action_id": None,
-            "deleted_at": None,
-            "created_at": stored["created_at"],
-        }
-    )
+    row = (comment.image_id, comment.user_id, comment.content)
+
+    async def write(writes: Writes) -> Response:
+        stored = accepted(await writes.submit(services_of(request).comments, row))
+        return json_response(
+            {
+                "id": stored["id"],
+                "image_id": comment.image_id,
+                "user_id": comment.user_id,
+                "content": comment.content,
+                "moderator_hidden": False,
+                "moderator_action_id": None,
+                "deleted_at": None,
+                "created_at": stored["created_at"],
+            }
+        )
+
+    return await once(request, write)

@@ -6,6 +6,8 @@ from starlette.responses import Response
 from api_v1.body import read_json
 from api_v1.documentation import answers, json_body
 from api_v1.errors import TargetMissingError
+from api_v1.idempotency import keyed, once
+from api_v1.keyed_writes import Writes
 from api_v1.responses import json_response
 from api_v1.routes.refusals import accepted
 from api_v1.schemas import FlagIn, FlagOut
@@ -18,8 +20,8 @@ router = APIRouter(tags=["flags"])
     "/flags/",
     summary="Flag an image or a comment",
     response_model=FlagOut,
-    responses=answers(400, 404, 413, 422, 503),
-    openapi_extra=json_body(FlagIn, FlagIn.example()),
+    responses=answers(400, 404, 409, 413, 422, 503),
+    openapi_extra=keyed(json_body(FlagIn, FlagIn.example())),
 )
 async def create_flag(request: Request) -> Response:
     """Store a report; repeated reports are kept apart."""
@@ -27,17 +29,21 @@ async def create_flag(request: Request) -> Response:
     if flag.image_id is None and flag.comment_id is None:
         raise TargetMissingError("A flag needs an image_id or a comment_id.")
     row = (flag.user_id, flag.image_id, flag.comment_id, flag.reason)
-    stored = accepted(await services_of(request).flags.submit(row))
-    return json_response(
-        {
-            "id": stored["id"],
-            "user_id": flag.user_id,
-            "image_id": flag.image_id,
-            "comment_id": flag.comment_id,
-            "reason": flag.reason,
-            "moderation_action_id": None,
-            "review_status": "pending",
-            "resolved_at": None,
-            "created_at": stored["created_at"],
-        }
-    )
+
+    async def write(writes: Writes) -> Response:
+        stored = accepted(await writes.submit(services_of(request).flags, row))
+        return json_response(
+            {
+                "id": stored["id"],
+                "user_id": flag.user_id,
+                "image_id": flag.image_id,
+                "comment_id": flag.comment_id,
+                "reason": flag.reason,
+                "moderation_action_id": None,
+                "review_status": "pending",
+                "resolved_at": None,
+                "created_at": stored["created_at"],
+            }
+        )
+
+    return await once(request, write)

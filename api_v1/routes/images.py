@@ -8,6 +8,8 @@ from starlette.responses import Response
 from api_v1.documentation import IMAGE_ID_EXAMPLES, answers, image_id_parameter
 from api_v1.errors import InvalidInputError, NotFoundError
 from api_v1.fields import PageSize, QueryTime, UuidText
+from api_v1.idempotency import keyed, once
+from api_v1.keyed_writes import Writes
 from api_v1.responses import json_response
 from api_v1.schemas import CommentListed, ImageListed, ViewOut
 from api_v1.services import services_of
@@ -69,8 +71,8 @@ async def list_comments(
     "/images/{image_id}/view",
     summary="View an image",
     response_model=ViewOut,
-    responses=answers(404, 422, 503),
-    openapi_extra=image_id_parameter(),
+    responses=answers(404, 409, 413, 422, 503),
+    openapi_extra=keyed(image_id_parameter()),
 )
 async def view_image(request: Request) -> Response:
     """Count a view; returns the image's views with this one."""
@@ -78,7 +80,11 @@ async def view_image(request: Request) -> Response:
     image_id = parse_uuid(request.path_params["image_id"])
     if image_id is None:
         raise InvalidInputError.in_path("image_id", "The id is not a hyphenated UUID.")
-    counted = await services_of(request).views.submit((image_id,))
-    if counted is None:
-        raise NotFoundError(IMAGE_NOT_FOUND)
-    return json_response({"status": "ok", "views": counted["views"]})
+
+    async def count(writes: Writes) -> Response:
+        counted = await writes.submit(services_of(request).views, (image_id,))
+        if counted is None:
+            raise NotFoundError(IMAGE_NOT_FOUND)
+        return json_response({"status": "ok", "views": counted["views"]})
+
+    return await once(request, count)

@@ -5,6 +5,8 @@ from starlette.responses import Response
 
 from api_v1.body import read_json
 from api_v1.documentation import answers, json_body
+from api_v1.idempotency import keyed, once
+from api_v1.keyed_writes import Writes
 from api_v1.responses import record_response
 from api_v1.schemas import UserIn, UserOut
 from api_v1.services import Services, services_of
@@ -26,32 +28,35 @@ _BY_ID = "SELECT FROM users WHERE id = $1"
     "/users/",
     summary="Create a user",
     response_model=UserOut,
-    responses=answers(413, 422, 503),
-    openapi_extra=json_body(UserIn, UserIn.example()),
+    responses=answers(409, 413, 422, 503),
+    openapi_extra=keyed(json_body(UserIn, UserIn.example())),
 )
 async def create_user(request: Request) -> Response:
     """A name that exists already gives the stored user, unchanged."""
     user = await read_json(request, UserIn)
-    services = services_of(request)
+    row = (
+        user.username,
+        user.tos_version_accepted,
+        user.tos_accepted_at,
+        user.country_of_residence,
+        user.year_of_birth,
+        user.is_test_account,
+    )
     deadline = deadline_after()
-    stored = await _find(services, user.username, deadline)
-    if stored is None:
-        row = (
-            user.username,
-            user.tos_version_accepted,
-            user.tos_accepted_at,
-            user.country_of_residence,
-            user.year_of_birth,
-            user.is_test_account,
-        )
-        await services.users.submit(row, deadline)
-        try:
-            stored = await _find(services, user.username, deadline)
-        except TransientError as error:
-            raise OutcomeUnknownError(f"a user was created but not read: {error}") from error
-    if stored is None:
-        raise TransientError("a user was deleted while it was created")
-    return record_response(stored)
+
+    async def write(writes: Writes) -> Response:
+        stored = await _find(writes, user.username, deadline)
+        if stored is None:
+            await writes.submit(services_of(request).users, row, deadline)
+            try:
+                stored = await _find(writes, user.username, deadline)
+            except TransientError as error:
+                raise OutcomeUnknownError(f"a user was created but not read: {error}") from error
+        if stored is None:
+            raise TransientError("a user was deleted while it was created")
+        return record_response(stored)
+
+    return await once(request, write)
 
 
 async def user_existed(services: Services, user_id: str, deadline: float) -> bool:
@@ -70,6 +75,6 @@ async def user_existed(services: Services, user_id: str, deadline: float) -> boo
     return True
 
 
-async def _find(services: Services, username: str, deadline: float) -> DatabaseRow | None:
-    rows = await services.database.fetch(_BY_NAME, username, deadline=deadline)
+async def _find(writes: Writes, username: str, deadline: float) -> DatabaseRow | None:
+    rows = await writes.fetch(_BY_NAME, username, deadline=deadline)
     return rows[0] if rows else None

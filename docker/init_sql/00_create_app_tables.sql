@@ -112,6 +112,17 @@ CREATE TABLE IF NOT EXISTS abandoned_uploads (
     abandoned_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
 );
 
+-- Answers to requests with the header Idempotency-Key, each written in the transaction of its row. The same request is
+-- answered from here for 24 hours; then an API deletes the answer (docs/decisions/idempotency-keys.md).
+CREATE TABLE IF NOT EXISTS idempotency_keys (
+    key         VARCHAR(255) PRIMARY KEY,
+    fingerprint BYTEA NOT NULL,
+    status      SMALLINT NOT NULL,
+    body        TEXT NOT NULL,
+    created_at  TIMESTAMPTZ NOT NULL DEFAULT NOW()
+);
+CREATE INDEX IF NOT EXISTS idx_idempotency_keys_created_at ON idempotency_keys (created_at);
+
 -- Events wait here between the transaction that wrote their row and the broker's confirmation (transactional
 -- outbox). `sequence` is the order of publishing. Rows are deleted once confirmed, so the table is a queue:
 -- vacuum early and without pauses, or its dead rows slow the relay's reads.

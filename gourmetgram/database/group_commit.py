@@ -132,7 +132,7 @@ class GroupCommit:
     def __init__(self, database: Database, kind: str, statement: Statement, on_commit: Callable[[], None]) -> None:
         self._database = database
         self._kind = kind
-        self._statement = statement
+        self.statement = statement
         self._on_commit = on_commit
         self._queue: deque[Job] = deque()
         self._arrived = asyncio.Event()
@@ -298,7 +298,7 @@ class GroupCommit:
         try:
             # PostgreSQL's own time-out should come first: its answer leaves the connection usable.
             records: Sequence[DatabaseRow] = await connection.fetch(
-                self._statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
+                self.statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
             )
         except asyncpg.PostgresError:
             await connection.execute("ROLLBACK", timeout=COMMIT_RESERVE_S)
@@ -345,9 +345,9 @@ class GroupCommit:
             if status == "committed":
                 if server_run == self._server_run:
                     return True
-                if self._statement.proof is None:
+                if self.statement.proof is None:
                     break
-                return bool(await self._database.fetch(self._statement.proof, record["id"], deadline=deadline))
+                return bool(await self._database.fetch(self.statement.proof, record["id"], deadline=deadline))
             if status != "in progress":
                 return False
             await asyncio.sleep(RETRY_PAUSE_S)

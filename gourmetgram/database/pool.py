@@ -152,7 +152,7 @@ class Database:
     async def _repeated(self, call: Callable[[Connection, float], Awaitable[T]], until: float) -> T:
         while True:
             try:
-                async with self._connection(until) as connection:
+                async with self.connection(until) as connection:
                     return await call(connection, max(0.01, until - now()))
             except CONNECTION_LOST as error:
                 if now() + RETRY_PAUSE_S >= until:
@@ -162,7 +162,12 @@ class Database:
             await asyncio.sleep(RETRY_PAUSE_S)
 
     @asynccontextmanager
-    async def _connection(self, deadline: float) -> AsyncIterator[Connection]:
+    async def connection(self, deadline: float) -> AsyncIterator[Connection]:
+        """Borrow a connection of the pool. It must come back without a transaction, a lock or another setting.
+
+        Raises:
+            one of CONNECTION_LOST: there is no connection before the deadline.
+        """
         connection = await self._pool.acquire(timeout=max(0.01, deadline - now()))
         try:
             yield connection

@@ -22,6 +22,7 @@ from gourmetgram.database.completeness import rows_watermark
 from gourmetgram.database.engines import KEEPALIVES
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.moments import utc_text
+from gourmetgram.scratch import scratch_folder
 from gourmetgram.training_data import names
 from gourmetgram.training_data.lake import Lake
 
@@ -131,10 +132,10 @@ def extract(database_url: str, lake: Lake) -> Extraction:
         TransientError: the database or the object store is away.
         PermanentError: a stored value does not fit the file's column.
     """
-    with tempfile.TemporaryDirectory(prefix="gourmetgram-extract-") as folder:
-        extraction = extract_to(database_url, Path(folder))
+    with scratch_folder("extract") as folder:
+        extraction = extract_to(database_url, folder)
         for table in RAW_TABLES:
-            lake.upload(raw_path(Path(folder), table), RawTable.file_name(table))
+            lake.upload(raw_path(folder, table), RawTable.file_name(table))
     log.info(
         "Extraction %s as of %s: %s",
         extraction.extraction_id,

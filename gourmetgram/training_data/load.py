@@ -4,7 +4,6 @@ Only changed days are replaced. A run with the same rows commits nothing.
 """
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +20,7 @@ from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.lakehouse.commits import begin
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.moments import DAY_US, from_us, parse_utc
+from gourmetgram.scratch import scratch_folder
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.names import ROWS_REMOVED_AT
@@ -77,8 +77,8 @@ def load(lake: Lake, catalog: Catalog) -> Load:
         PermanentError: the file is missing, unreadable, or older than the table's content.
         TransientError: the object store is away, or another writer changed the table at the same time.
     """
-    with tempfile.TemporaryDirectory(prefix="gourmetgram-load-") as name:
-        path = Path(name) / "rows.parquet"
+    with scratch_folder("load") as folder:
+        path = folder / "rows.parquet"
         lake.download(PROCESSED_FILE, path)
         summary = _summary_of(path)
         with named_outages("moderation.training_data could not be written"), open_engine() as engine:

@@ -6,7 +6,6 @@ reads only the events of their windows.
 """
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import HOUR_US, to_us, utc_text
+from gourmetgram.scratch import scratch_folder
 from gourmetgram.training_data import names
 from gourmetgram.training_data import rows as training
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, write_parquet
@@ -89,8 +89,7 @@ def transform(lake: Lake, catalog: Catalog) -> Transformation:
             event history yet.
         TransientError: the object store is away.
     """
-    with tempfile.TemporaryDirectory(prefix="gourmetgram-transform-") as name:
-        folder = Path(name)
+    with scratch_folder("transform") as folder:
         with open_engine() as engine:
             files = fetch_raw_files(lake, folder)
             result = _Run(engine, catalog, files).write(folder / "rows.parquet")

@@ -21,6 +21,7 @@ from PIL import Image
 
 from api_v1.app import create_app as create_v1
 from api_v1.orphan_sweeper import OrphanSweeper
+from api_v1.services import Services
 from api_v1.settings import ApiSettings
 from api_v2.app import create_app as create_v2
 from api_v2.settings import ApiV2Settings
@@ -94,12 +95,14 @@ class Api:
         http: a client of it.
         database: a connection to its database.
         environment: the variables it was built from.
+        services: its stores and writers, when it runs in this process.
     """
 
     version: int
     http: httpx.AsyncClient
     database: asyncpg.Connection
     environment: Mapping[str, str]
+    services: Services | None = None
 
     async def user(self, **fields: Any) -> str:
         """Create a user and return the id."""
@@ -181,7 +184,7 @@ async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIter
     database = await asyncpg.connect(environment["DATABASE_URL"])
     try:
         async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
-            api = Api(version, http, database, environment)
+            api = Api(version, http, database, environment, app.state.services)
             yield api
             api.s3.close()
     finally:

@@ -3,30 +3,52 @@
 import random
 import threading
 import time
+import uuid
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
 import httpx
 
 from tests.support.api import picture
 
+_AGAIN: Final = (0, 409, 503)
+"""No answer, a request with the same key that has not ended yet, and a store that is away."""
+
+_LONGEST_RETRIES_S: Final = 120.0
+
 
 class WriteLoad:
     """Views, comments and flags by eligible users, one request at a time per thread, until the block ends.
 
+    A request with a key is sent again until it is answered. One without a key is given up.
+
+    Args:
+        api_url: the API. More of them, separated by commas: each attempt goes to one of them.
+        threads: number of clients.
+        images: number of images.
+        keyed: share of the requests that have an idempotency key.
+        uploads: share of uploads.
+
     Attributes:
         answers: how often each HTTP status came; 0 stands for a connection that broke.
+        done: requests with a key that were answered with 200, by kind.
         slowest_s: the longest that a request took to be answered.
     """
 
-    def __init__(self, api_url: str, *, threads: int = 4, images: int = 10) -> None:
-        self._api_url = api_url
+    def __init__(
+        self, api_url: str, *, threads: int = 4, images: int = 10, keyed: float = 0.5, uploads: float = 0.0
+    ) -> None:
+        self._api_urls = api_url.split(",")
+        self._keyed = keyed
+        self._uploads = uploads
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.answers: Counter[int] = Counter()
+        self.done: Counter[str] = Counter()
         self.slowest_s = 0.0
-        with httpx.Client(base_url=api_url, timeout=30) as client:
+        with httpx.Client(base_url=self._api_urls[0], timeout=30) as client:
             self._users = [_user(client) for _ in range(10)]
             self._images = [_image(client, random.choice(self._users)) for _ in range(images)]
         self._threads = [threading.Thread(target=self._write, args=(seed,)) for seed in range(threads)]
@@ -50,27 +72,45 @@ class WriteLoad:
 
     def _write(self, seed: int) -> None:
         choose = random.Random(seed)
-        with httpx.Client(base_url=self._api_url, timeout=30) as client:
+        with httpx.Client(timeout=30) as client:
             while not self._stop.is_set():
-                began = time.monotonic()
-                try:
-                    status = self._one(client, choose).status_code
-                except httpx.HTTPError:
-                    status = 0
-                    self._stop.wait(0.05)  # the API is being started again
+                kind, path, body = self._request(choose)
+                key = {"Idempotency-Key": str(uuid.uuid4())} if choose.random() < self._keyed else {}
+                status = self._send(client, choose, path, {**body, "headers": key})
+                give_up_at = time.monotonic() + _LONGEST_RETRIES_S
+                while key and status in _AGAIN and time.monotonic() < give_up_at:
+                    # The API, or a store of it, is being started again.
+                    threading.Event().wait(0.05)
+                    status = self._send(client, choose, path, {**body, "headers": key})
                 with self._lock:
-                    self.answers[status] += 1
-                    if status:
-                        self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                    self.done[kind] += bool(key) and status == httpx.codes.OK
 
-    def _one(self, client: httpx.Client, choose: random.Random) -> httpx.Response:
+    def _send(self, client: httpx.Client, choose: random.Random, path: str, request: Mapping[str, Any]) -> int:
+        began = time.monotonic()
+        try:
+            status = client.post(choose.choice(self._api_urls) + path, **request).status_code
+        except httpx.HTTPError:
+            status = 0
+            self._stop.wait(0.05)  # the API is being started again
+        with self._lock:
+            self.answers[status] += 1
+            if status:
+                self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+        return status
+
+    def _request(self, choose: random.Random) -> tuple[str, str, dict[str, Any]]:
+        """A request: its kind, path and body."""
         image_id, user_id = choose.choice(self._images), choose.choice(self._users)
+        if choose.random() < self._uploads:
+            file = {"file": ("photo.jpg", picture(seed=choose.getrandbits(16)))}
+            return "upload", "/upload/", {"data": {"user_id": user_id}, "files": file}
         kind = choose.random()
         if kind < 0.8:
-            return client.post(f"/images/{image_id}/view")
+            return "view", f"/images/{image_id}/view", {}
+        ids = {"image_id": image_id, "user_id": user_id}
         if kind < 0.95:
-            return client.post("/comments/", json={"image_id": image_id, "user_id": user_id, "content": "Tasty"})
-        return client.post("/flags/", json={"image_id": image_id, "user_id": user_id, "reason": "spam"})
+            return "comment", "/comments/", {"json": {**ids, "content": "Tasty"}}
+        return "flag", "/flags/", {"json": {**ids, "reason": "spam"}}
 
 
 def _user(client: httpx.Client) -> str:

@@ -14,7 +14,6 @@ import gourmetgram.object_store
 from api_v1 import orphan_sweeper
 from api_v1.image_check import check_image
 from api_v1.orphan_sweeper import OrphanSweeper
-from api_v1.settings import ApiSettings
 from gourmetgram.buckets import OWNER_KEY
 from gourmetgram.database.pool import Database
 from gourmetgram.errors import TransientError

@@ -1,6 +1,7 @@
 """POST /upload/."""
 
 import asyncio
+import io
 import struct
 import uuid
 import zlib
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.support.api import NOBODY, Api, picture
 from tests.support.waiting import wait_until_async
@@ -42,6 +44,24 @@ async def test_an_image_becomes_an_object_and_a_row_whatever_its_file_name_says(
     assert str(row["user_id"]) == image["user_id"] == user_id
     assert datetime.fromisoformat(image["created_at"]) == row["created_at"]
     assert image["deleted_at"] is None
+
+
+@pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP"])
+async def test_the_stored_picture_tells_no_place_and_hides_no_bytes_behind_its_end(api: Api, format_name: str) -> None:
+    image, exif, file = Image.open(io.BytesIO(picture(format_name))), Image.Exif(), io.BytesIO()
+    exif[0x010F] = "SECRET"
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
+    image.save(file, format_name, exif=exif)
+    sent = file.getvalue()
+    assert b"SECRET" in sent
+    answer = await api.upload(await api.user(), sent + b"SECRET tail")
+    bucket, key = api.environment["S3_BUCKET_NAME"], answer.json()["s3_url"].rpartition("/")[2]
+    stored = (await asyncio.to_thread(api.s3.get_object, Bucket=bucket, Key=key))["Body"].read()
+    assert b"SECRET" not in stored
+    opened = Image.open(io.BytesIO(stored))
+    assert opened.tobytes() == Image.open(io.BytesIO(sent)).tobytes()
+    assert dict(opened.getexif()) == {0x0112: 6}
 
 
 async def test_caption_and_category_are_optional_and_empty_means_absent(api: Api) -> None:

@@ -103,6 +103,9 @@ MOUNTS = {
     **dict.fromkeys(AIRFLOW, AIRFLOW_MOUNTS),
     "airflow-init": "airflow_secrets:/opt/secrets",
     "jupyter": "../model_training/workspace:/home/jovyan/work",
+    # Beside the contract's: temporary files on the disk.
+    **dict.fromkeys(("api_v1", "api_v2"), "api_tmp:/tmp"),
+    "airflow-scheduler": f"{AIRFLOW_MOUNTS} airflow_tmp:/tmp",
 }
 IMAGES = {
     "extract-data": r"python:3\.11[.\d]*-slim-bookworm",
@@ -291,9 +294,17 @@ def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
     assert {key: str(environment.get(key)) for key in ENVIRONMENT[name]} == ENVIRONMENT[name]
 
 
-def test_the_named_volumes_are_those_of_the_contract() -> None:
+def test_the_named_volumes_are_those_of_the_contract_and_two_for_temporary_files() -> None:
     names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs airflow_secrets"
-    assert set(compose()["volumes"]) == set(names.split())
+    assert set(compose()["volumes"]) == {*names.split(), "api_tmp", "airflow_tmp"}
+
+
+@pytest.mark.parametrize("name", ["api_v1", "api_v2", "airflow-scheduler"])
+def test_large_temporary_files_lie_on_the_disk_and_not_in_the_memory_of_the_container(name: str) -> None:
+    service = SERVICES[name]
+    assert not any(place.startswith("/tmp") for place in service.get("tmpfs", ()))  # noqa: S108 - a mount
+    assert any(re.fullmatch(r"\w+_tmp:/tmp", mount) for mount in service["volumes"])
+    assert "TMPDIR" not in service["environment"]
 
 
 def _networks(name: str) -> set[str]:

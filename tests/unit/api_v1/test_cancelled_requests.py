@@ -10,6 +10,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_v1.body import read_json
+from api_v1.keyed_writes import Writes
 from api_v1.middleware import Observe
 from api_v1.routes import uploads
 from api_v1.schemas import CommentIn, UploadIn
@@ -121,6 +122,7 @@ class Stores:
         self._hanging = hanging
         self._put_hangs = put_hangs
         self.discarded: list[str] = []
+        self.in_doubt = False
         self.objects = self.images = self
         self.row: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -134,7 +136,7 @@ class Stores:
     def discard(self, key: str) -> None:
         self.discarded.append(key)
 
-    def submit(self, row: object, deadline: float) -> asyncio.Future[Any]:
+    def submit(self, writer: object, row: object, deadline: float) -> asyncio.Future[Any]:
         self._hanging.begun.set()
         return self.row
 
@@ -142,7 +144,8 @@ class Stores:
 def store(stores: Stores) -> Awaitable[Any]:
     """Store an upload as the route does."""
     upload = UploadForm(UploadIn.model_validate({"user_id": USER_ID}), b"data")
-    return uploads._store(cast(Services, stores), upload, "id", "id.jpg", "image/jpeg", 1.0)
+    picture = uploads.NewPicture("id", "id.jpg", b"data", "image/jpeg")
+    return uploads._store(cast(Services, stores), cast(Writes, stores), upload, picture, 1.0)
 
 
 async def test_a_cancelled_upload_whose_row_may_be_in_flight_keeps_its_picture() -> None:

@@ -37,11 +37,11 @@ def test_a_text_is_taken_exactly_when_it_is_not_blank_and_holds_only_characters(
 
 
 @pytest.mark.parametrize("bad", ["a\nb", "a\rb", "a\tb", "trailing\n"])
-def test_names_are_of_one_line_and_other_texts_need_not_be(bad: str) -> None:
-    assert refuses(fields.Username, bad)
-    assert refuses(fields.Category, bad)
+def test_names_and_reasons_are_of_one_line_and_comments_and_captions_need_not_be(bad: str) -> None:
+    for one_line in (fields.Username, fields.Category, fields.CountryCode, fields.FlagReason):
+        assert refuses(one_line, bad)
     assert accepts(fields.Caption, bad) == bad
-    assert accepts(fields.FlagReason, bad) == bad
+    assert accepts(fields.CommentText, bad) == bad
 
 
 def test_lengths_are_counted_in_characters_and_after_trimming_where_that_is_done() -> None:
