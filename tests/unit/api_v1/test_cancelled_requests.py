@@ -38,8 +38,8 @@ async def cancelled(work: Awaitable[Any], begun: asyncio.Event) -> BaseException
     task = asyncio.ensure_future(work)
     await asyncio.wait_for(begun.wait(), 10)
     task.cancel()
-    (error,) = await asyncio.gather(task, return_exceptions=True)
-    return cast("BaseException | None", error)
+    results: list[BaseException | None] = await asyncio.gather(task, return_exceptions=True)
+    return results[0]
 
 
 def scope_of(method: str, content_type: str = "application/json") -> Scope:
