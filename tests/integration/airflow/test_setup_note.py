@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -71,6 +72,15 @@ def test_another_password_or_a_lost_account_means_to_set_up_again(
     with tables.cursor() as cursor:
         cursor.execute("DELETE FROM connection WHERE conn_id = 'gourmetgram_minio'")
     assert note("check").returncode == 1
+
+
+def test_another_key_means_to_set_up_again(note: Note, tables: psycopg2.extensions.connection, tmp_path: Path) -> None:
+    (tmp_path / "fernet_key").write_text("first")
+    note("write", AIRFLOW_SECRETS_FOLDER=str(tmp_path))
+    assert note("check", AIRFLOW_SECRETS_FOLDER=str(tmp_path)).returncode == 0
+    # Values are due to be encrypted again.
+    (tmp_path / "fernet_key").write_text("second,first")
+    assert note("check", AIRFLOW_SECRETS_FOLDER=str(tmp_path)).returncode == 1
 
 
 def test_a_database_that_cannot_be_used_is_named_in_a_sentence(note: Note) -> None:
