@@ -9,9 +9,9 @@ down_revision: Final = "0001"
 
 
 def upgrade() -> None:
-    """Create the table of the answers."""
+    """Create the table of the answers, unless docker/init_sql was applied by hand."""
     op.execute("""
-        CREATE TABLE idempotency_keys (
+        CREATE TABLE IF NOT EXISTS idempotency_keys (
             key         VARCHAR(255) PRIMARY KEY,
             fingerprint BYTEA NOT NULL,
             status      SMALLINT NOT NULL,
@@ -19,4 +19,4 @@ def upgrade() -> None:
             created_at  TIMESTAMPTZ NOT NULL DEFAULT NOW()
         )
     """)
-    op.execute("CREATE INDEX idx_idempotency_keys_created_at ON idempotency_keys (created_at)")
+    op.execute("CREATE INDEX IF NOT EXISTS idx_idempotency_keys_created_at ON idempotency_keys (created_at)")
