@@ -10,6 +10,7 @@ import pytest
 from gourmetgram.events import Record
 from gourmetgram.kafka.partitions import Partition, Position
 from gourmetgram.kafka.status import BrokerWatch
+from gourmetgram.moments import HOUR_US
 from stream_consumer.alignment import Alignment
 from stream_consumer.batch import EventGroup
 from stream_consumer.commits import CommitMirror
@@ -17,6 +18,7 @@ from stream_consumer.handlers import BatchHandler
 from stream_consumer.health import ConsumerHealth
 from stream_consumer.pending import PendingRequest
 from stream_consumer.progress import StreamProgress
+from stream_consumer.recovery import Recovery
 from stream_consumer.report import ConsumerReport
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
@@ -34,6 +36,7 @@ class Scene:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
+        self.now_us = START_US
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         settings = ConsumerSettings.load({"CONSUMER_MAX_BATCH_RECORDS": str(FULL)})
         self.redis, self.publisher, self.dead_letters = FakeRedis(), FakePublisher(), FakeDeadLetters()
@@ -49,7 +52,8 @@ class Scene:
         self.worker = StreamWorker(
             settings,
             source,  # type: ignore[arg-type]
-            Alignment(source, source, self.redis, progress),
+            Alignment(source, source, source, self.redis, progress, 24 * HOUR_US, lambda: START_US),
+            Recovery(source, source, self.redis, retention, requests, progress, "requests", lambda: self.now_us),
             BatchHandler(self.redis, progress, self.dead_letters, retention, requests, lambda: None),
             requests,
             report,
