@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from gourmetgram.errors import PlatformError
 from gourmetgram.events import Record
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange
@@ -164,6 +165,7 @@ class Alignment:
         self._progress = progress
         self._remembered_us = remembered_us
         self._clock = clock
+        self._has_read = False
 
     def align(self) -> None:
         """Set the positions of this process to those in Redis, and those in Redis to what the broker still has.
@@ -173,6 +175,7 @@ class Alignment:
 
         Raises:
             TransientError: Redis or the broker did not answer, or the topics have different numbers of partitions.
+            PlatformError: the broker lost records while this process was reading; only a new process can help.
         """
         self._store.tune()
         assigned = self._source.assigned
@@ -182,6 +185,11 @@ class Alignment:
         committed = self._source.committed(forgotten) if forgotten else {}
         beside = self._records_beside(stored, limits)
         cuts = self._cuts(stored, limits, beside)
+        if cuts and self._has_read:
+            # Clients keep the newest leader epoch that they have seen, and refuse a log that is older than that.
+            raise PlatformError(
+                f"{min(cuts)}: the broker has lost records that were read; only a new process can read its older log"
+            )
         starts = {
             each: decide_start(stored[each], limits[each], committed.get(each), cuts.get(each)) for each in assigned
         }
@@ -200,6 +208,7 @@ class Alignment:
 
     def begin(self) -> None:
         """Begin to read all assigned partitions at the aligned offsets."""
+        self._has_read = True
         self._source.read_from(self._progress.applied)
 
     def _stored(self, assigned: Sequence[Partition]) -> dict[Partition, StoredPosition]:

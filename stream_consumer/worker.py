@@ -254,11 +254,11 @@ class StreamWorker:
         self._receive()
         if not self._alignment.holds():
             self._realign(_REDIS_MOVED)
-        elif self._broker_came_back():
-            # It may have lost its newest records, and others may have their offsets by now.
-            self._realign("The broker was away")
         elif self.phase is Phase.READING:
             self._requests.add_due_anchors()
+            if self._broker_came_back():
+                # It may have lost its newest records, and others may have their offsets by now.
+                self._realign("The broker was away")
         self._health.redis_up = True
         self._report.totals(self._source.statuses)
 

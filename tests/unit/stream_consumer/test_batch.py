@@ -73,7 +73,10 @@ def test_events_are_grouped_by_image_and_kind_and_uploads_come_last() -> None:
 
 def test_each_event_names_its_partition_among_the_positions() -> None:
     header = header_of(call_of([record(COMMENTS, 4, "comment"), record(VIEWS, 0), record(VIEWS, 1, image_id=OTHER)]))
-    assert header["positions"] == [["comments/0", "4", "5", "comments", 0], ["views/0", "0", "2", "views", 0]]
+    assert [place[:5] for place in header["positions"]] == [
+        ["comments/0", "4", "5", "comments", 0],
+        ["views/0", "0", "2", "views", 0],
+    ]
     assert header["source"] == [1, 2, 2]
 
 
