@@ -54,7 +54,6 @@ class StoredPosition(NamedTuple):
     origin: str | None
     last: LastRecord | None = None
 
-
     @property
     def last_before(self) -> LastRecord | None:
         """The last applied record, if it is the one before the next offset."""

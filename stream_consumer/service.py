@@ -82,9 +82,7 @@ class StreamConsumer:
             settings,
             self._source,
             alignment,
-            Recovery(
-                self._broker, self._reader, batches, retention, requests, progress, settings.moderation_topic
-            ),
+            Recovery(self._broker, self._reader, batches, retention, requests, progress, settings.moderation_topic),
             BatchHandler(batches, progress, _dead_letters(settings), retention, requests, self._milestones.wake),
             requests,
             self._report,

@@ -42,9 +42,7 @@ LIMITS = {
 def past(platform: ConsumerPlatform) -> Iterator[ConsumerPlatform]:
     """Topics whose records have the time that their producer gives them: hours pass without waiting."""
     admin = AdminClient({"bootstrap.servers": platform.environment["KAFKA_BOOTSTRAP_SERVERS"]})
-    create_time = ConfigEntry(
-        "message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET
-    )
+    create_time = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
     resources = [
         ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[create_time])
         for topic in platform.environment["KAFKA_TOPICS"].split(",")

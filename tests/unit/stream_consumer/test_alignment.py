@@ -74,9 +74,7 @@ class Scene:
         self.redis.applied, self.redis.named = {VIEWS: 8, COMMENTS: 0}, {VIEWS: "topic:a", COMMENTS: "topic:a"}
         self.redis.last = {VIEWS: LastRecord.of(self.source.log[VIEWS][7])}
         source = self.source
-        self.alignment = Alignment(
-            source, source, source, self.redis, self.progress, 24 * HOUR, lambda: self.now_us
-        )
+        self.alignment = Alignment(source, source, source, self.redis, self.progress, 24 * HOUR, lambda: self.now_us)
 
     def log(self, number: int, from_offset: int = 0, later_us: int = 0) -> None:
         """Write the log again from an offset on; the new records are `later_us` later than they were."""
