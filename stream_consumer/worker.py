@@ -1,6 +1,6 @@
 """The loop of the stream consumer: one protocol, in numbered steps.
 
-1. Align. Compare the offsets in Redis with the broker, take over the requests that Redis keeps, read again what Redis has
+1. Align. Compare the offsets in Redis with the broker, take over the requests that Redis keeps, recover what Redis has
    forgotten during a stop, and start to read.
 2. Poll. Take the records that have arrived.
 3. Prepare. Parse them and form one call, while Redis works on the batch before; dead letters are confirmed first.
@@ -11,8 +11,8 @@
 8. Trim. Shrink windows that were kept longer for records which are applied by now.
 
 Every event counts once, because step 4 changes offsets and state together, and only if Redis has the expected offsets.
-When it has others, a server is or was away, or partitions are assigned, the loop goes back to step 1. Nothing else needs to be
-undone: state in memory is dropped, and the authoritative state is in Redis.
+When it has others, a server is or was away, or partitions are assigned, the loop goes back to step 1. Nothing else
+needs to be undone: state in memory is dropped, and the authoritative state is in Redis.
 """
 
 import logging
@@ -294,6 +294,7 @@ class StreamWorker:
             return
         self._next_watch = now + _EVERY_S
         done, statuses = self._commits.committable(), self._source.statuses
+        self._report.ages(statuses)
         unfinished: dict[Hashable, object] = {}
         for partition in self._source.assigned:
             status = statuses.get(partition)

@@ -45,7 +45,7 @@ _KEYS: Final = {
 
 
 def load_script(client: Redis, *names: str) -> Script:
-    """Register the files `common.lua` and `<name>.lua` as one script. Its first argument is the result of `vocabulary`."""
+    """Register `common.lua` and each `<name>.lua` as one script. Its first argument is the result of `vocabulary`."""
     return client.register_script("".join((_FOLDER / f"{name}.lua").read_text() for name in ("common", *names)))
 
 
