@@ -40,7 +40,7 @@ class LastRecords:
 
 def _fingerprint(message: Message) -> str:
     _sort, time_ms = message.timestamp()
-    return fingerprint(message.offset() or 0, time_ms, message.key(), message.value())  # type: ignore[arg-type] # bytes
+    return fingerprint(message.offset() or 0, time_ms, message.key(), message.value())
 
 
 def rewritten(

@@ -71,7 +71,7 @@ class ModelRepository:
                 if answer["ContentLength"] > at_most:
                     raise PermanentError(
                         f"{self.address}{name} has {answer['ContentLength']} bytes. The files of a model may have "
-                        f"{MAX_MODEL_BYTES} bytes together, because the scorer's memory is limited. Train a smaller model."
+                        f"{MAX_MODEL_BYTES} bytes together, as the scorer's memory is limited. Train a smaller model."
                     )
                 content: bytes = body.read()
         except ClientError as error:
