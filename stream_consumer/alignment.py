@@ -42,7 +42,7 @@ class StartOffset(NamedTuple):
 
 
 class StoredPosition(NamedTuple):
-    """What Redis holds about a partition; None for each fact that it lacks.
+    """Position of a partition in Redis; None for each fact that it lacks.
 
     Attributes:
         offset: next offset to apply.
@@ -236,7 +236,7 @@ class Alignment:
         limits: Mapping[Partition, PartitionLimits],
         beside: Mapping[Partition, Mapping[int, Record]],
     ) -> dict[Partition, int]:
-        """Where to read again, for partitions whose last applied record the broker has lost."""
+        """Offsets from which to read again, for partitions whose last applied record the broker has lost."""
         remembered_from_us = self._clock() - self._remembered_us
         times_us = {
             partition: read_again_from_us(position.last_before, remembered_from_us)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from gourmetgram.events import ModerationRequest, Record, parse_request
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange
-from gourmetgram.moments import SECOND_US, now_us
+from gourmetgram.moments import MINUTE_US, SECOND_US, now_us
 from gourmetgram.windows import LONGEST_WINDOW, WINDOW_TTL_S, WINDOW_US
 from stream_consumer.alignment import RecordReading
 from stream_consumer.batch import BatchCall, build_call, read_batch
@@ -28,8 +28,8 @@ WINDOWS_AGE_US: Final = (WINDOW_TTL_S[LONGEST_WINDOW] * SECOND_US - WINDOW_US[LO
 
 # An event may come an hour late and still raise a request (`LATE_AFTER_US`); that request counts one hour more. Event
 # times may lead the broker's by a minute.
-_WINDOWS_BEFORE_US: Final = 2 * WINDOW_US[LONGEST_WINDOW] + 60 * SECOND_US
-_REQUESTS_BEFORE_US: Final = 60 * SECOND_US
+_WINDOWS_BEFORE_US: Final = 2 * WINDOW_US[LONGEST_WINDOW] + MINUTE_US
+_REQUESTS_BEFORE_US: Final = MINUTE_US
 
 
 class WindowRebuilder(Protocol):

@@ -77,7 +77,7 @@ def store(redis_environment: dict[str, str]) -> Iterator[tuple[BatchStore, redis
 def eligible(events: Iterable[Event], first: int = 0) -> EventBatch:
     """A batch of events at the offsets from `first` on."""
     items = [EligibleEvent(event, Record(*PARTITION, offset, 0, None)) for offset, event in enumerate(events, first)]
-    last = items[-1].record
+    last = Record(*PARTITION, first + len(items) - 1, 0, None)
     return EventBatch(items, spans={PARTITION: BatchSpan(first, last.offset + 1, 0, str(LastRecord.of(last)))})
 
 
