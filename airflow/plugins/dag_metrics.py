@@ -47,7 +47,7 @@ def metrics() -> Response:
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-class DagMetrics(AirflowPlugin):
+class DagMetrics(AirflowPlugin):  # type: ignore[misc] # Airflow is not in the environment that is checked
     """The page as a part of the web server."""
 
     name = "gourmetgram_dag_metrics"

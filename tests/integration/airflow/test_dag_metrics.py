@@ -28,9 +28,9 @@ with create_session() as session:
     for dag_id, paused in (("hourly", False), ("daily", True)):
         session.add(DagModel(dag_id=dag_id, bundle_name="dags", is_paused=paused))
     session.execute(text("PRAGMA foreign_keys = OFF"))
-    for number, (dag_id, state, end) in enumerate(
-        [("hourly", "success", 1000), ("hourly", "success", 5000), ("hourly", "failed", 9000), ("daily", "failed", 7000)]
-    ):
+    good, bad = "success", "failed"
+    ends = [("hourly", good, 1000), ("hourly", good, 5000), ("hourly", bad, 9000), ("daily", bad, 7000)]
+    for number, (dag_id, state, end) in enumerate(ends):
         moment = datetime.datetime.fromtimestamp(end, datetime.UTC)
         run = DagRun(dag_id=dag_id, run_id=f"run-{number}", run_type="manual", state=state, run_after=moment)
         run.end_date = moment
