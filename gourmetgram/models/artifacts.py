@@ -22,10 +22,9 @@ ARTIFACT_NAMES: Final = (MODEL_NAME, SCALER_NAME, ENCODER_NAME)
 """The pickled objects of a model."""
 
 MAX_MODEL_BYTES: Final = 64 * 1024 * 1024
-"""Upper limit of all files of a model together.
+"""Upper limit of all files of a model together, so that a change of the model fits into the scorer's memory.
 
-The scorer's container has 640 MB. While it changes its model it holds the old one, the new files and the new model,
-which takes up to twice the size of its files, beside 250 MB of its own.
+See docs/decisions/model-allow-list.md.
 """
 
 _NUMERIC: Final = len(NUMERIC_FEATURES)
