@@ -186,6 +186,7 @@ class StreamWorker:
         for request in self._requests.reload():
             self._report.alert(request)
         self._requests.add_due_anchors()
+        self._health.redis_up = True
         self._commits.restart()
         self._recovery.start()
         self._phase = Phase.RECOVERING
