@@ -34,6 +34,9 @@ OFFSETS: Final = "consumer:offsets"
 ORIGINS: Final = "consumer:origins"
 """Hash: partition -> id of the topic that the offset belongs to; a topic created again starts at offset 0."""
 
+LAST_RECORDS: Final = "consumer:last_records"
+"""Hash: partition -> the last applied record: `<offset> <broker time, microseconds> <fingerprint>`."""
+
 SEEN: Final = "consumer:seen:%s"
 """Set of 16-byte event ids: hour of the event time, in hours since the epoch."""
 

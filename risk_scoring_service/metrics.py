@@ -12,6 +12,10 @@ DELETED_IMAGES: Final = Counter(
 DEAD_LETTERS: Final = Counter("gourmetgram_scorer_dead_letters", "Requests published as dead letters", ["reason"])
 FAILURES: Final = Counter("gourmetgram_scorer_failures", "Failed attempts, which are repeated, by server", ["server"])
 WAITING: Final = Gauge("gourmetgram_scorer_waiting", "Requests read but not decided yet")
+OLDEST_AGE: Final = Gauge(
+    "gourmetgram_scorer_oldest_request_age_seconds",
+    "Age of the oldest request that was read and not answered, 0 = none",
+)
 LAG: Final = Gauge("gourmetgram_scorer_lag", "Records between the group's committed offset and the end", ["partition"])
 LATENCY: Final = Histogram(
     "gourmetgram_scorer_latency_seconds",

@@ -7,7 +7,6 @@ from typing import Final
 
 from gourmetgram.errors import PlatformError
 from gourmetgram.models.artifacts import (
-    ARTIFACT_NAMES,
     METADATA_NAME,
     ModelMetadata,
     ServingModel,
@@ -99,7 +98,7 @@ class ModelPoller:
         if self._looked.is_set():
             log.log(level, CHECKING)
         log.log(level, "Downloading model from %s", self._repository.address)
-        files = {name: self._repository.read(metadata.folder + name) for name in ARTIFACT_NAMES}
+        files = self._repository.read_model(metadata.folder)
         self._model = load_model(metadata, files)
         metrics.MODEL_VERSION.set(metadata.version)
         log.info("Model loaded successfully (version: %d, trained on %d rows)", metadata.version, metadata.rows_seen)

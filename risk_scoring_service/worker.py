@@ -11,6 +11,7 @@ from gourmetgram.errors import TransientError
 from gourmetgram.events import BadMessage, Record
 from gourmetgram.kafka.dead_letters import DeadLetterSink, RejectedRecord
 from gourmetgram.kafka.partitions import NextOffsets, Partition, Position
+from gourmetgram.moments import SECOND_US, now_us
 from gourmetgram.observability import ProgressWatch
 from risk_scoring_service import metrics
 from risk_scoring_service.decide import RiskModel
@@ -114,6 +115,8 @@ class Worker:
         self._last_sign = float("-inf")
         self._last_round = self._clock()
         self._postgres_answers = False
+        self._oldest_us: int | None = None
+        metrics.OLDEST_AGE.set_function(self.oldest_age_s)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set. Pending requests are read again by the next process."""
@@ -149,6 +152,7 @@ class Worker:
         for record in self._source.poll(self._batch_size, self._patience(now)):
             self._accept(record)
         metrics.WAITING.set(len(self._waiting))
+        self._oldest_us = self._oldest_broker_time_us()
         if self._clock() < self._paused_until:
             return
         try:
@@ -157,7 +161,19 @@ class Worker:
             self._back_off(error)
         else:
             self._recovered()
+        self._oldest_us = self._oldest_broker_time_us()
         self._standstill.look(self._unfinished())
+
+    def oldest_age_s(self) -> float:
+        """Time for which the broker has held the oldest request that was read and is not settled; 0 without one."""
+        # Read once: the thread of the metrics page asks.
+        oldest_us = self._oldest_us
+        return 0.0 if oldest_us is None else max(0, now_us() - oldest_us) / SECOND_US
+
+    def _oldest_broker_time_us(self) -> int | None:
+        """Broker time of the unsettled request that was read first."""
+        records = [item.record for item in islice(self._waiting.values(), 1)] + [item.record for item in self._dead[:1]]
+        return min((record.broker_time_us for record in records), default=None)
 
     def _unfinished(self) -> dict[Hashable, object]:
         """Work that is due and not done: per kind, its progress."""

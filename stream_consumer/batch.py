@@ -13,6 +13,7 @@ from gourmetgram.kafka.dead_letters import RejectedRecord
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.moments import HOUR_US, SECOND_US, unix_text
 from gourmetgram.windows import COUNTED_KINDS, CountedKind
+from stream_consumer.continuity import LastRecord
 
 
 class EligibleEvent(NamedTuple):
@@ -29,11 +30,13 @@ class BatchSpan(NamedTuple):
         start: offset of the first record.
         end: next offset after the last record.
         broker_time_us: broker time of the last record.
+        last: the last record, as Redis keeps it beside the offset.
     """
 
     start: int
     end: int
     broker_time_us: int
+    last: str = ""
 
 
 @dataclass(slots=True)
@@ -135,7 +138,7 @@ def _spans(records: Sequence[Record]) -> dict[Partition, BatchSpan]:
     lasts = {(record.topic, record.partition): record for record in records}
     firsts = {(record.topic, record.partition): record.offset for record in reversed(records)}
     return {
-        Partition(*place): BatchSpan(firsts[place], last.offset + 1, last.broker_time_us)
+        Partition(*place): BatchSpan(firsts[place], last.offset + 1, last.broker_time_us, str(LastRecord.of(last)))
         for place, last in lasts.items()
     }
 
@@ -167,11 +170,13 @@ def build_call(
     members = _members(events)
     events += uploads
     hours, hour_of = _hours(events)
+    lasts = {partition: span.last for partition, span in batch.spans.items()}
     numbers: dict[tuple[str, int], int] = {partition: number for number, partition in enumerate(positions, 1)}
     header = {
         "size": len(events),
         "positions": [
-            [str(partition), str(expected), str(end), *partition] for partition, (expected, end) in positions.items()
+            [str(partition), str(expected), str(end), *partition, lasts.get(partition, "")]
+            for partition, (expected, end) in positions.items()
         ],
         "hours": hours,
         "hour_of": hour_of,

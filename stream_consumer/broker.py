@@ -1,6 +1,6 @@
 """Offsets and topics, by requests to the broker."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
@@ -57,7 +57,40 @@ class BrokerOffsets:
         Raises:
             TransientError: the broker did not answer.
         """
-        wanted = [TopicPartition(*partition, OFFSET_END) for partition in of]
+        return self._offsets_for_times([TopicPartition(*partition, OFFSET_END) for partition in of])
+
+    def since(self, times_us: Mapping[Partition, int]) -> dict[Partition, int]:
+        """First offset of each partition whose record the broker stored at this time or later; else its next offset.
+
+        Raises:
+            TransientError: the broker did not answer.
+        """
+        if not times_us:
+            return {}
+        wanted = [TopicPartition(*partition, max(0, time_us) // 1_000) for partition, time_us in times_us.items()]
+        found = self._offsets_for_times(wanted)
+        ends = self.ends(partition for partition, offset in found.items() if offset < 0)
+        return {**found, **ends}
+
+    def topic_partitions(self, topic: str) -> list[Partition]:
+        """Partitions of a topic; none when it is missing.
+
+        Raises:
+            TransientError: the broker did not answer.
+        """
+        try:
+            known = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).topics
+        except KafkaException as error:
+            raise TransientError(f"the broker did not describe its topics: {error}") from error
+        return [Partition(topic, number) for number in known[topic].partitions] if topic in known else []
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ends_client.close()
+
+    def _offsets_for_times(self, wanted: list[TopicPartition]) -> dict[Partition, int]:
+        if not wanted:
+            return {}
         try:
             answers = self._ends_client.offsets_for_times(wanted, timeout=_ANSWER_TIMEOUT_S)
             for answer in answers:
@@ -68,10 +101,6 @@ class BrokerOffsets:
             self._ends_client = self._create_ends_client()
             raise TransientError(f"the broker did not report its offsets: {error}") from error
         return {Partition(answer.topic, answer.partition): answer.offset for answer in answers}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._ends_client.close()
 
     def _list_offsets(self, of: Iterable[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         wanted = {TopicPartition(*partition): spec for partition in of}

@@ -23,3 +23,6 @@ BATCH_SECONDS: Final = Histogram(
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 )
 LAG: Final = Gauge("gourmetgram_consumer_lag_records", "Records not applied yet", ["topic", "partition"])
+OLDEST_UNREAD_AGE: Final = Gauge(
+    "gourmetgram_consumer_oldest_unread_age_seconds", "Age of the oldest event that is not applied yet, 0 = none"
+)

@@ -68,10 +68,15 @@ class PendingRequest:
         parts = (self.image_id, self.trigger, self.event_id)
         return "/".join(part for part in parts if part is not None)
 
+    @property
+    def request_id(self) -> str:
+        """Id of the request, the same after each loss of state."""
+        return request_uuid(self.image_id, self.trigger, self.event_id)
+
     def message(self) -> bytes:
         """Message for the moderation topic."""
         return ModerationRequest(
-            request_id=request_uuid(self.image_id, self.trigger, self.event_id),
+            request_id=self.request_id,
             image_id=self.image_id,
             trigger=self.trigger,
             time_us=self.time_us,

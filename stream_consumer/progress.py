@@ -20,6 +20,7 @@ class StreamProgress:
         broker_time_us: broker time of the newest applied record since reading began, per partition.
         read_time_us: broker time of the newest read record since reading began, per partition.
         ends: end of each partition when reading began.
+        unread_since_us: broker time of the first unread record when reading began, where there was one.
     """
 
     applied: dict[Partition, int] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class StreamProgress:
     broker_time_us: dict[Partition, int] = field(default_factory=dict)
     read_time_us: dict[Partition, int] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
+    unread_since_us: dict[Partition, int] = field(default_factory=dict)
 
     def restart(self, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
         """Start at these offsets, without memory of earlier records."""
@@ -35,6 +37,7 @@ class StreamProgress:
         self.broker_time_us = {}
         self.read_time_us = {}
         self.ends = dict(ends)
+        self.unread_since_us = {}
 
     def follows(self, spans: Mapping[Partition, BatchSpan]) -> bool:
         """True when the spans of a batch continue at the read offsets; a gap is logged and accepted."""

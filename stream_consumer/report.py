@@ -18,6 +18,7 @@ from stream_consumer.progress import StreamProgress
 from stream_consumer.settings import ConsumerSettings
 from stream_consumer.store.batches import AppliedBatch, GroupCounts
 from stream_consumer.store.milestones import Milestone
+from stream_consumer.unread_age import UnreadAge
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class ConsumerReport:
         self._limit = LineLimit()
         self._summary_from = time.monotonic()
         self._summarised = 0
+        self._unread_age = UnreadAge(progress)
+        metrics.OLDEST_UNREAD_AGE.set_function(self._unread_age.seconds)
 
     def banner(self) -> None:
         """Log the settings, without passwords."""
@@ -160,6 +163,10 @@ class ConsumerReport:
         self._summary_from, self._summarised = now, total
         parts = ", ".join(f"{topic}={self._records[topic]}" for topic in self._settings.topics)
         log.info("Messages so far: %s, in total %d", parts, total)
+
+    def ages(self, statuses: Mapping[Partition, PartitionStatus]) -> None:
+        """Update the age of the oldest unread event."""
+        self._unread_age.look(statuses)
 
     def _count(self, applied: AppliedBatch) -> None:
         batch = applied.batch

@@ -106,6 +106,7 @@ class RequestPipeline:
         self._waiting: dict[str, PendingRequest] = {}
         self._in_flight: set[str] = set()
         self._confirmed: list[PendingRequest] = []
+        self._published: set[str] = set()
         self._send_from = 0.0
 
     @property
@@ -123,12 +124,29 @@ class RequestPipeline:
             TransientError: Redis did not answer.
         """
         known = self._waiting
+        self._published = set()
         self._waiting = {request.identity: request for request in self._store.pending(self._numbers())}
         return [request for identity, request in self._waiting.items() if identity not in known]
 
     def drop(self) -> None:
         """Drop all requests in memory: the partitions are gone, and Redis keeps the requests."""
         self._waiting = {}
+        self._published = set()
+
+    def oldest_open_us(self) -> dict[int, int]:
+        """Time of the oldest pending request of each partition number that has one."""
+        oldest: dict[int, int] = {}
+        for request in self._waiting.values():
+            oldest[request.partition] = min(request.time_us, oldest.get(request.partition, request.time_us))
+        return oldest
+
+    def recognise(self, request_ids: Iterable[str]) -> None:
+        """Take the ids of requests that the broker has already, until the next `reload`.
+
+        A Redis that lost its latest writes raises them again. They count as confirmed: sent again, they would have
+        another content, because more has been read by now.
+        """
+        self._published.update(request_ids)
 
     def add(self, raised: Iterable[PendingRequest]) -> None:
         """Take requests that a batch has just raised."""
@@ -250,13 +268,21 @@ class RequestPipeline:
     def _publish(self, requests: list[PendingRequest]) -> None:
         # In the order of their causes, as far as they are ready together.
         for request in sorted(requests, key=lambda request: request.time_us):
-            if request.identity not in self._in_flight:
-                message = OutgoingMessage(self._topic, request.image_id, request.message())
-                try:
-                    self._publisher.send(message, partial(self._answered, request))
-                except TransientError as error:
-                    raise TransientError(f"the request for {request.identity} waits: {error}") from error
-                self._in_flight.add(request.identity)
+            if request.identity in self._in_flight:
+                continue
+            if self._published and request.request_id in self._published:
+                log.info("The broker has the request for %s already", request.identity)
+                self._confirmed.append(request)
+            else:
+                self._send(request)
+
+    def _send(self, request: PendingRequest) -> None:
+        message = OutgoingMessage(self._topic, request.image_id, request.message())
+        try:
+            self._publisher.send(message, partial(self._answered, request))
+        except TransientError as error:
+            raise TransientError(f"the request for {request.identity} waits: {error}") from error
+        self._in_flight.add(request.identity)
 
     def _answered(self, request: PendingRequest, error: KafkaError | None, _message: Message) -> None:
         self._in_flight.discard(request.identity)

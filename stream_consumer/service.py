@@ -10,6 +10,7 @@ from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.dead_letters import DeadLetterTopic
 from gourmetgram.kafka.publish import Publisher
 from gourmetgram.kafka.status import BrokerWatch
+from gourmetgram.moments import HOUR_US
 from gourmetgram.observability import HealthServer
 from stream_consumer.alignment import Alignment
 from stream_consumer.broker import BrokerOffsets
@@ -18,6 +19,8 @@ from stream_consumer.handlers import BatchHandler
 from stream_consumer.health import ConsumerHealth
 from stream_consumer.milestones import MilestoneWriter
 from stream_consumer.progress import StreamProgress
+from stream_consumer.reader import RangeReader
+from stream_consumer.recovery import Recovery
 from stream_consumer.report import ConsumerReport
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
@@ -50,6 +53,7 @@ class StreamConsumer:
         progress = StreamProgress()
         self._source = EventSource(settings)
         self._broker = BrokerOffsets(settings, CLIENT_ID)
+        self._reader = RangeReader(settings, CLIENT_ID, f"{settings.kafka_consumer_group}-ranges")
         self._report = ConsumerReport(settings, progress, batches.window_counts)
         self._engine = create_worker_engine(
             settings, "stream_consumer", pool_size=1, statement_timeout_ms=5_000, lock_timeout_ms=2_000
@@ -66,10 +70,19 @@ class StreamConsumer:
         )
         retention = WindowRetention(progress, self._source, batches)
         health = ConsumerHealth(lambda: self._source.connected, settings.standstill_seconds)
+        alignment = Alignment(
+            self._source,
+            self._broker,
+            self._reader,
+            OffsetStore(self._redis),
+            progress,
+            settings.consumer_dedup_hours * HOUR_US,
+        )
         self._worker = StreamWorker(
             settings,
             self._source,
-            Alignment(self._source, self._broker, OffsetStore(self._redis), progress),
+            alignment,
+            Recovery(self._broker, self._reader, batches, retention, requests, progress, settings.moderation_topic),
             BatchHandler(batches, progress, _dead_letters(settings), retention, requests, self._milestones.wake),
             requests,
             self._report,
@@ -98,6 +111,7 @@ class StreamConsumer:
         self._worker.run(stop)
         self._milestones.stop(_LAST_MILESTONES_S)
         self._broker.close()
+        self._reader.close()
         self._health.stop()
         self._engine.dispose()
         self._redis.close()

@@ -1,6 +1,7 @@
 """The loop of the stream consumer: one protocol, in numbered steps.
 
-1. Align. Read the offsets in Redis, start to read there, and take over the requests that Redis keeps.
+1. Align. Compare the offsets in Redis with the broker, take over the requests that Redis keeps, recover what Redis has
+   forgotten during a stop, and start to read.
 2. Poll. Take the records that have arrived.
 3. Prepare. Parse them and form one call, while Redis works on the batch before; dead letters are confirmed first.
 4. Apply. Wait for the batch before, then send this one: windows, alerts, requests and offsets change together.
@@ -10,8 +11,8 @@
 8. Trim. Shrink windows that were kept longer for records which are applied by now.
 
 Every event counts once, because step 4 changes offsets and state together, and only if Redis has the expected offsets.
-When it has others, a server is away, or partitions are assigned, the loop goes back to step 1. Nothing else needs to be
-undone: state in memory is dropped, and the authoritative state is in Redis.
+When it has others, a server is or was away, or partitions are assigned, the loop goes back to step 1. Nothing else
+needs to be undone: state in memory is dropped, and the authoritative state is in Redis.
 """
 
 import logging
@@ -30,6 +31,7 @@ from stream_consumer.batch import BatchCall
 from stream_consumer.commits import CommitMirror
 from stream_consumer.handlers import BatchHandler
 from stream_consumer.health import ConsumerHealth
+from stream_consumer.recovery import Recovery
 from stream_consumer.report import ConsumerReport
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
@@ -48,6 +50,7 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 _SAME_ERROR_EVERY_S: Final = 10.0
 _SETTLE_S: Final = 2.0
+_REDIS_MOVED: Final = "Redis has other offsets than this process"
 
 
 class Phase(Enum):
@@ -58,6 +61,9 @@ class Phase(Enum):
 
     ALIGNING = auto()
     """The positions of this process may differ from those in Redis: step 1 is due."""
+
+    RECOVERING = auto()
+    """The positions agree: step 1 reads again what Redis has forgotten."""
 
     READING = auto()
     """The positions agree: steps 2 to 8."""
@@ -70,6 +76,7 @@ class StreamWorker:
         settings: sizes of batches.
         source: source of events; this worker follows its rebalances.
         alignment: step 1.
+        recovery: step 1, after a stop or a loss.
         handler: steps 3 and 4.
         requests: step 5.
         report: step 6.
@@ -84,6 +91,7 @@ class StreamWorker:
         settings: ConsumerSettings,
         source: EventSource,
         alignment: Alignment,
+        recovery: Recovery,
         handler: BatchHandler,
         requests: RequestPipeline,
         report: ConsumerReport,
@@ -96,6 +104,7 @@ class StreamWorker:
         self._records_at_once = settings.consumer_max_poll_records
         self._source = source
         self._alignment = alignment
+        self._recovery = recovery
         self._handler = handler
         self._requests = requests
         self._report = report
@@ -106,6 +115,7 @@ class StreamWorker:
         self._phase = Phase.UNASSIGNED
         self._unreported: list[AppliedBatch] = []
         self._next_check = self._next_watch = 0.0
+        self._broker_was_away = False
         self._pause_s = _FIRST_PAUSE_S
         self._last_error = ("", 0.0)
 
@@ -147,6 +157,8 @@ class StreamWorker:
             return
         if self.phase is Phase.ALIGNING:
             self._align()  # 1
+        if self.phase is Phase.RECOVERING and not self._recover():  # 1
+            return
         self._check_servers()
         records = self._poll()  # 2
         if self.phase is not Phase.READING:
@@ -169,12 +181,25 @@ class StreamWorker:
             self._retention.trim()  # 8
 
     def _align(self) -> None:
+        self._broker_was_away = False
         self._alignment.align()
         for request in self._requests.reload():
             self._report.alert(request)
+        self._requests.add_due_anchors()
+        self._health.redis_up = True
         self._commits.restart()
+        self._recovery.start()
+        self._phase = Phase.RECOVERING
+
+    def _recover(self) -> bool:
+        """Read some records again; True when the stream can go on."""
+        if self._recovery.step():
+            self._rest(0.0)
+            return False
+        self._alignment.begin()
         self._phase = Phase.READING
         self._pause_s = _FIRST_PAUSE_S
+        return True
 
     def _poll(self) -> list[Record]:
         timeout_s = _BUSY_POLL_S if self._requests.active else _POLL_S
@@ -200,13 +225,13 @@ class StreamWorker:
             return
         applied = self._handler.receive()
         if applied is None:
-            self._realign()
+            self._realign(_REDIS_MOVED)
         else:
             self._unreported.append(applied)
             self._health.waiting_for = None
 
-    def _realign(self) -> None:
-        log.warning("Redis has other offsets than this process: starting again from them")
+    def _realign(self, reason: str) -> None:
+        log.warning("%s: starting again from the offsets in Redis", reason)
         self._phase = Phase.ALIGNING
 
     def _follow_up(self) -> None:
@@ -229,11 +254,22 @@ class StreamWorker:
         self._producer_watch.check()
         self._receive()
         if not self._alignment.holds():
-            self._realign()
+            self._realign(_REDIS_MOVED)
         elif self.phase is Phase.READING:
             self._requests.add_due_anchors()
+            if self._broker_came_back():
+                # It may have lost its newest records, and others may have their offsets by now.
+                self._realign("The broker was away")
         self._health.redis_up = True
         self._report.totals(self._source.statuses)
+
+    def _broker_came_back(self) -> bool:
+        """True once after each time that the connection was lost, when it is there again."""
+        if not self._source.connected:
+            self._broker_was_away = True
+            return False
+        came_back, self._broker_was_away = self._broker_was_away, False
+        return came_back
 
     def _wait_out(self, error: TransientError) -> None:
         """Wait for a server that is away: stay in the group, commit nothing, and align when it is back."""
@@ -247,7 +283,7 @@ class StreamWorker:
             self._last_error = (text, now)
             log.warning("Waiting for a server: %s", text)
         self._handler.abandon()
-        if self.phase is Phase.READING:
+        if self.phase in (Phase.RECOVERING, Phase.READING):
             self._phase = Phase.ALIGNING
         self._rest(self._pause_s)
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
@@ -259,6 +295,7 @@ class StreamWorker:
             return
         self._next_watch = now + _EVERY_S
         done, statuses = self._commits.committable(), self._source.statuses
+        self._report.ages(statuses)
         unfinished: dict[Hashable, object] = {}
         for partition in self._source.assigned:
             status = statuses.get(partition)
@@ -268,6 +305,8 @@ class StreamWorker:
                 unfinished[partition] = done.get(partition)
         if self.phase is Phase.ALIGNING:
             unfinished["alignment"] = None
+        if self.phase is Phase.RECOVERING:
+            unfinished["recovery"] = self._recovery.records
         self._health.watch(unfinished)
 
     def partitions_assigned(self) -> None:

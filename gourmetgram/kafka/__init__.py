@@ -7,6 +7,7 @@
 - `status`: connection to the broker, and lag, from a client's statistics.
 - `offsets`: committed offsets of a consumer group.
 - `ranges`: a fixed range of offsets, read exactly.
+- `continuity`: detection of a log that lost records and was filled again.
 - `records`: consumed messages as records.
 - `metadata`: existence and identity of topics.
 """

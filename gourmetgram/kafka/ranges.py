@@ -94,8 +94,15 @@ def held_ranges(consumer: Consumer, topics: Iterable[str]) -> dict[Partition, Of
     return held
 
 
-def read_ranges(consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) -> Iterator[list[Message]]:
+def read_ranges(
+    consumer: Consumer, ranges: Mapping[Partition, OffsetRange], silence_s: float = SILENCE_S
+) -> Iterator[list[Message]]:
     """Read exactly the records of the ranges.
+
+    Args:
+        consumer: a range reader.
+        ranges: offsets to read.
+        silence_s: silence of the broker after which reading ends with an error, seconds.
 
     Yields:
         Batches of messages without errors, never empty: any partitions, in offset order within each.
@@ -115,9 +122,9 @@ def read_ranges(consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) -> 
             messages = consumer.consume(min(_BATCH, reading.ahead), _BATCH_WAIT_S)
             if messages:
                 heard = time.monotonic()
-            elif time.monotonic() - heard > SILENCE_S:
+            elif time.monotonic() - heard > silence_s:
                 waiting = ", ".join(map(str, reading.open))
-                raise TransientError(f"the broker sent nothing for {SILENCE_S:g} s; still to read: {waiting}")
+                raise TransientError(f"the broker sent nothing for {silence_s:g} s; still to read: {waiting}")
             batch = reading.take(messages)
             if batch:
                 yield batch

@@ -1,23 +1,19 @@
-"""Continuity of partitions: the record before the next offset is still the one that was read.
+"""Fingerprints of the last records in the snapshots of `events`: the next run compares them before it reads on.
 
-A broker that lost its newest records (a disk that lies, a volume from a backup) gives their offsets to new ones.
-Offsets alone do not show that: once the log is longer than before, a run would skip the new records. So each snapshot
-keeps a fingerprint of the last record of every partition, and the next run compares it.
+`gourmetgram.kafka.continuity` gives the reason.
 """
 
-import hashlib
 from collections.abc import Mapping
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, Message
 
+from gourmetgram.kafka.continuity import fingerprint
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange, read_ranges
 
 Fingerprints: TypeAlias = dict[str, dict[int, str]]
 """Topic -> partition -> fingerprint of the record before the next offset."""
-
-_HEX_DIGITS = 32
 
 
 class LastRecords:
@@ -38,19 +34,13 @@ class LastRecords:
         """
         found = {topic: dict(partitions) for topic, partitions in before.items()}
         for (topic, number), message in self._messages.items():
-            found.setdefault(topic or "", {})[number or 0] = fingerprint(message)
+            found.setdefault(topic or "", {})[number or 0] = _fingerprint(message)
         return found
 
 
-def fingerprint(message: Message) -> str:
-    """128 bits of SHA-256 over offset, broker time, key and value, as 32 hexadecimal digits."""
+def _fingerprint(message: Message) -> str:
     _sort, time_ms = message.timestamp()
-    parts = (str(message.offset()).encode(), str(time_ms).encode(), message.key() or b"", message.value() or b"")
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()[:_HEX_DIGITS]
+    return fingerprint(message.offset() or 0, time_ms, message.key(), message.value())
 
 
 def rewritten(

@@ -21,6 +21,12 @@ ENCODER_NAME: Final = "encoder.joblib"
 ARTIFACT_NAMES: Final = (MODEL_NAME, SCALER_NAME, ENCODER_NAME)
 """The pickled objects of a model."""
 
+MAX_MODEL_BYTES: Final = 64 * 1024 * 1024
+"""Upper limit of all files of a model together, so that a change of the model fits into the scorer's memory.
+
+See docs/decisions/model-allow-list.md.
+"""
+
 _NUMERIC: Final = len(NUMERIC_FEATURES)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
@@ -140,8 +146,11 @@ def load_model(metadata: ModelMetadata, files: Mapping[str, bytes]) -> ServingMo
         files: the content of each of `ARTIFACT_NAMES`.
 
     Raises:
-        ArtifactError: a digest differs (nothing is unpickled then), or a file cannot be read or fails the trial.
+        ArtifactError: the files are too large, a digest differs (nothing is unpickled then), or a file cannot be read
+            or fails the trial.
     """
+    if sum(map(len, files.values())) > MAX_MODEL_BYTES:
+        raise ArtifactError(f"the files of the model have more than {MAX_MODEL_BYTES} bytes: train a smaller model")
     for name in ARTIFACT_NAMES:
         if hashlib.sha256(files[name]).hexdigest() != metadata.sha256[name]:
             raise ArtifactError(f"{name} is not the file that {METADATA_NAME} describes (SHA-256 differs)")

@@ -144,7 +144,7 @@ class ModelPublisher(ModelRepository):
         """
         folder = folder_of(version)
         text = self.read(folder + METADATA_NAME)
-        files = {name: self.read(folder + name) for name in ARTIFACT_NAMES}
+        files = self.read_model(folder)
         return ModelPackage(files, metadata_document(text, f"{self.address}{folder}{METADATA_NAME}"))
 
     def read_active(self) -> ModelPackage:
@@ -157,7 +157,7 @@ class ModelPublisher(ModelRepository):
         """
         text = self.read(METADATA_NAME)
         folder = parse_metadata(text).folder
-        files = {name: self.read(folder + name) for name in ARTIFACT_NAMES}
+        files = self.read_model(folder)
         return ModelPackage(files, metadata_document(text, self.address + METADATA_NAME))
 
     @property

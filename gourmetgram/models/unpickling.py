@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from gourmetgram.models.trees import TreeEnsemble
 
-MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_BYTES: Final = 32 * 1024 * 1024
 """Largest size of an artifact once decompressed, bytes."""
 
 _PythonUnpickler: Final = pickle._Unpickler  # the Python version: its steps can be replaced

@@ -57,7 +57,8 @@ class BatchStore:
     def __init__(self, client: Redis, vocabulary: bytes) -> None:
         self._client = client
         self._vocabulary = vocabulary
-        self._apply = load_script(client, "apply")
+        self._apply = load_script(client, "batch", "apply")
+        self._rebuild = load_script(client, "batch", "rebuild")
         self._trim = load_script(client, "trim")
         self._sent: tuple[BatchCall, Connection] | None = None
 
@@ -123,6 +124,18 @@ class BatchStore:
             counts = pipeline.execute()
         size = len(WINDOW_US)
         return [GroupCounts(*counts[at : at + size]) for at in range(0, len(counts), size)]
+
+    def rebuild(self, call: BatchCall) -> bool:
+        """Add events to the longest windows again, which lost them; totals, alerts, requests and offsets stay.
+
+        Returns:
+            False when Redis has other offsets than the call expects: then nothing has changed.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        with redis_errors():
+            return bool(self._rebuild(args=[self._vocabulary, *call.arguments]))
 
     def trim(self, images: Sequence[str]) -> None:
         """Trim the 1hr sets of images to the members that pending requests may still need.

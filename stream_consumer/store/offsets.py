@@ -6,12 +6,13 @@ from typing import cast
 from redis import Redis
 
 from gourmetgram.kafka.partitions import Partition
-from gourmetgram.redis_keys import OFFSETS, ORIGINS
+from gourmetgram.redis_keys import LAST_RECORDS, OFFSETS, ORIGINS
+from stream_consumer.continuity import LastRecord
 from stream_consumer.store.connection import redis_errors, tune
 
 
 class OffsetStore:
-    """Next offset to apply of each partition, and the identity of its topic.
+    """Next offset to apply of each partition, the record before it, and the identity of its topic.
 
     Args:
         client: a client that does not decode answers.
@@ -55,8 +56,17 @@ class OffsetStore:
         values = self._read(ORIGINS, partitions)
         return {partition: None if value is None else value.decode() for partition, value in values.items()}
 
+    def last_records(self, partitions: Sequence[Partition]) -> dict[Partition, LastRecord | None]:
+        """Last applied record of each partition; None where Redis has none, as after an update from an older version.
+
+        Raises:
+            RedisUnavailableError: Redis did not answer.
+        """
+        values = self._read(LAST_RECORDS, partitions)
+        return {partition: None if value is None else LastRecord.parse(value) for partition, value in values.items()}
+
     def start(self, offsets: Mapping[Partition, int], origins: Mapping[Partition, str]) -> None:
-        """Write the first offsets of partitions that are new to Redis, or whose topic was created again.
+        """Write the first offsets of partitions that are new to Redis, were created again, or lost records.
 
         Raises:
             RedisUnavailableError: Redis did not answer.

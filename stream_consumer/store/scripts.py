@@ -35,6 +35,7 @@ _KEYS: Final = {
     "alert": redis_keys.IMAGE_ALERT,
     "metadata": redis_keys.IMAGE_METADATA,
     "offsets": redis_keys.OFFSETS,
+    "last_records": redis_keys.LAST_RECORDS,
     "seen": redis_keys.SEEN,
     "pending": redis_keys.PENDING,
     "anchors": redis_keys.ANCHORS,
@@ -43,9 +44,9 @@ _KEYS: Final = {
 }
 
 
-def load_script(client: Redis, name: str) -> Script:
-    """Register `<name>.lua`. Its first argument is the result of `vocabulary`."""
-    return client.register_script((_FOLDER / "common.lua").read_text() + (_FOLDER / f"{name}.lua").read_text())
+def load_script(client: Redis, *names: str) -> Script:
+    """Register `common.lua` and each `<name>.lua` as one script. Its first argument is the result of `vocabulary`."""
+    return client.register_script("".join((_FOLDER / f"{name}.lua").read_text() for name in ("common", *names)))
 
 
 def vocabulary(settings: TriggerSettings, dedup_hours: int) -> bytes:

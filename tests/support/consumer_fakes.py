@@ -1,6 +1,6 @@
 """Hand-written fakes of the edges of the stream consumer: Kafka, Redis, dead letters."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError
@@ -10,9 +10,11 @@ from gourmetgram.events import Record
 from gourmetgram.kafka.dead_letters import RejectedRecord
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.publish import Answered, Publishable
+from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram.kafka.status import PartitionStatus
 from stream_consumer.alignment import PartitionLimits
 from stream_consumer.batch import BatchCall
+from stream_consumer.continuity import LastRecord
 from stream_consumer.pending import PendingRequest
 from stream_consumer.source import RebalanceListener
 from stream_consumer.store.batches import AppliedBatch
@@ -34,6 +36,9 @@ class FakeSource:
         self.asked_ends: list[set[Partition]] = []
         self.polls: list[float] = []
         self.closed = False
+        self.connected = True
+        self.group: dict[Partition, int] = {}
+        self.log: dict[Partition, dict[int, Record]] = {}
         self._listener: RebalanceListener | None = None
 
     @property
@@ -54,7 +59,7 @@ class FakeSource:
         self.assigned = ()
 
     def committed(self, of: Iterable[Partition]) -> dict[Partition, int | None]:
-        return dict.fromkeys(of)
+        return {partition: self.group.get(partition) for partition in of}
 
     def poll(self, timeout_s: float, at_most: int, at_once: int) -> list[Record]:
         self.polls.append(timeout_s)
@@ -75,10 +80,29 @@ class FakeSource:
     def limits(self, of: Sequence[Partition]) -> dict[Partition, PartitionLimits]:
         return {partition: PartitionLimits(0, self.high[partition], "topic:a") for partition in of}
 
+    def since(self, times_us: Mapping[Partition, int]) -> dict[Partition, int]:
+        return {
+            partition: min(
+                (offset for offset, held in self.log.get(partition, {}).items() if held.broker_time_us >= time_us),
+                default=self.high.get(partition, 0),
+            )
+            for partition, time_us in times_us.items()
+        }
+
+    def topic_partitions(self, topic: str) -> list[Partition]:
+        return [partition for partition in self.log if partition.topic == topic]
+
+    def read(self, ranges: Mapping[Partition, OffsetRange]) -> Iterator[list[Record]]:
+        for partition, (start, end) in ranges.items():
+            held = self.log.get(partition, {})
+            records = [held[offset] for offset in range(start, end) if offset in held]
+            if records:
+                yield records
+
     def ends(self, of: Iterable[Partition]) -> dict[Partition, int]:
         asked = set(of)
         self.asked_ends.append(asked)
-        return {partition: self.high[partition] for partition in asked}
+        return {partition: self.high.get(partition, len(self.log.get(partition, {}))) for partition in asked}
 
     def known_end(self, partition: Partition) -> int:
         return self.high[partition]
@@ -96,6 +120,8 @@ class FakeRedis:
     def __init__(self) -> None:
         self.applied: dict[Partition, int] = {}
         self.named: dict[Partition, str] = {}
+        self.last: dict[Partition, LastRecord] = {}
+        self.rebuilt: list[BatchCall] = []
         self.batches: list[BatchCall] = []
         self.trimmed: list[str] = []
         self.raise_next: list[PendingRequest] = []
@@ -126,6 +152,14 @@ class FakeRedis:
 
     def origins(self, partitions: Sequence[Partition]) -> dict[Partition, str | None]:
         return {partition: self.named.get(partition) for partition in partitions}
+
+    def last_records(self, partitions: Sequence[Partition]) -> dict[Partition, LastRecord | None]:
+        return {partition: self.last.get(partition) for partition in partitions}
+
+    def rebuild(self, call: BatchCall) -> bool:
+        self._call("rebuild")
+        self.rebuilt.append(call)
+        return True
 
     def start(self, offsets: Mapping[Partition, int], origins: Mapping[Partition, str]) -> None:
         self.applied.update(offsets)

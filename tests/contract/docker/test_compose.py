@@ -369,7 +369,7 @@ def test_health_checks_ask_what_the_contract_says() -> None:
     assert "pg_isready -h 127.0.0.1 -U user -d gourmetgram" in asked["postgres"]
     assert "http://localhost:9000/minio/health/live" in asked["minio"]
     assert "rpk cluster health" in asked["redpanda"]
-    assert "redis-cli ping" in asked["redis"]
+    assert "redis-cli ping | grep -qx PONG" in asked["redis"]
     for name in ("api_v1", "api_v2"):
         assert "http://localhost:8000/health" in asked[name]
         assert SERVICES[name]["healthcheck"]["start_period"] == "30s"

@@ -146,7 +146,7 @@ def test_lua_gets_the_vocabulary_from_python(path: Path) -> None:
 
 def test_there_is_something_to_look_at() -> None:
     assert len(python_files()) > 100
-    assert len(lua_files()) == 4
+    assert len(lua_files()) == 6
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
+from gourmetgram.models.artifacts import ARTIFACT_NAMES
 from gourmetgram.models.repository import ModelRepository
 from gourmetgram.settings import ObjectStoreSettings
 from model_training.lifecycle.boosted_trees import tree_ensemble
@@ -241,6 +242,23 @@ def test_a_foreign_pickle_with_the_right_digests_never_runs(
 def _seen(caplog: pytest.LogCaptureFixture, version: int) -> bool:
     """Whether the model of this version has been downloaded, after the first one."""
     return sum(message.startswith("Downloading model") for message in caplog.messages) >= version
+
+
+def test_a_model_that_the_memory_does_not_hold_is_refused_before_it_is_read(
+    poller: ModelPoller, bucket: Bucket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit holds for all files together, and a large file is not downloaded."""
+    files = artifacts(version=1)
+    size = sum(len(files[name]) for name in ARTIFACT_NAMES)
+    monkeypatch.setattr("gourmetgram.models.repository.MAX_MODEL_BYTES", size - 1)
+    bucket.put(files)
+    poller.look()
+    assert poller.model is None
+    (warning,) = warnings(caplog)
+    assert "Train a smaller model" in warning
+    monkeypatch.setattr("gourmetgram.models.repository.MAX_MODEL_BYTES", size)
+    poller.look()
+    assert poller.model is not None
 
 
 def broken_sets() -> dict[str, dict[str, bytes]]:

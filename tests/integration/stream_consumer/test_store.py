@@ -14,7 +14,8 @@ from gourmetgram.clients.redis import WORKER, connect
 from gourmetgram.events import Event, EventKind, Record
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.moments import unix_text
-from stream_consumer.batch import EligibleEvent, EventBatch, build_call
+from stream_consumer.batch import BatchSpan, EligibleEvent, EventBatch, build_call
+from stream_consumer.continuity import LastRecord
 from stream_consumer.settings import ConsumerSettings
 from stream_consumer.store.batches import AppliedBatch, BatchStore
 from stream_consumer.store.scripts import vocabulary
@@ -75,9 +76,9 @@ def store(redis_environment: dict[str, str]) -> Iterator[tuple[BatchStore, redis
 
 def eligible(events: Iterable[Event], first: int = 0) -> EventBatch:
     """A batch of events at the offsets from `first` on."""
-    return EventBatch(
-        [EligibleEvent(event, Record(*PARTITION, offset, 0, None)) for offset, event in enumerate(events, first)]
-    )
+    items = [EligibleEvent(event, Record(*PARTITION, offset, 0, None)) for offset, event in enumerate(events, first)]
+    last = Record(*PARTITION, first + len(items) - 1, 0, None)
+    return EventBatch(items, spans={PARTITION: BatchSpan(first, last.offset + 1, 0, str(LastRecord.of(last)))})
 
 
 def apply(

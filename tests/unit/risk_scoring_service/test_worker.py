@@ -318,6 +318,21 @@ def test_dead_letters_count_as_waiting_so_that_a_broken_topic_does_not_fill_the_
     assert scorer.source.paused
 
 
+def test_the_oldest_unanswered_request_has_an_age_until_it_is_answered(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("risk_scoring_service.worker.now_us", lambda: 90_000_000)
+    assert scorer.worker.oldest_age_s() == 0
+    scorer.handler.away = True
+    scorer.source.waiting = [Record("moderation", 0, offset, (30 + offset) * 1_000_000, b"{}") for offset in range(3)]
+    scorer.worker.step()
+    assert scorer.worker.oldest_age_s() == 60
+    scorer.handler.away = False
+    scorer.clock.now += 10
+    scorer.worker.step()
+    assert scorer.worker.oldest_age_s() == 0
+
+
 def test_work_is_handled_in_batches_and_in_the_order_of_arrival(scorer: Scorer) -> None:
     scorer.send(*(record(offset) for offset in range(2 * BATCH + 5)))
     scorer.rounds(6)

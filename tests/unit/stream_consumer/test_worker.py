@@ -7,16 +7,20 @@ from itertools import pairwise
 
 import pytest
 
+from gourmetgram.errors import PlatformError
 from gourmetgram.events import Record
 from gourmetgram.kafka.partitions import Partition, Position
 from gourmetgram.kafka.status import BrokerWatch
+from gourmetgram.moments import HOUR_US
 from stream_consumer.alignment import Alignment
 from stream_consumer.batch import EventGroup
 from stream_consumer.commits import CommitMirror
+from stream_consumer.continuity import LastRecord
 from stream_consumer.handlers import BatchHandler
 from stream_consumer.health import ConsumerHealth
 from stream_consumer.pending import PendingRequest
 from stream_consumer.progress import StreamProgress
+from stream_consumer.recovery import Recovery
 from stream_consumer.report import ConsumerReport
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
@@ -34,6 +38,7 @@ class Scene:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
+        self.now_us = START_US
         monkeypatch.setattr("time.monotonic", lambda: self.now)
         settings = ConsumerSettings.load({"CONSUMER_MAX_BATCH_RECORDS": str(FULL)})
         self.redis, self.publisher, self.dead_letters = FakeRedis(), FakePublisher(), FakeDeadLetters()
@@ -49,7 +54,8 @@ class Scene:
         self.worker = StreamWorker(
             settings,
             source,  # type: ignore[arg-type]
-            Alignment(source, source, self.redis, progress),
+            Alignment(source, source, source, self.redis, progress, 24 * HOUR_US, lambda: START_US),
+            Recovery(source, source, self.redis, retention, requests, progress, "requests", lambda: self.now_us),
             BatchHandler(self.redis, progress, self.dead_letters, retention, requests, lambda: None),
             requests,
             report,
@@ -116,6 +122,66 @@ def test_step_1_takes_over_the_requests_that_redis_keeps(scene: Scene) -> None:
     scene.begin()
     scene.turn()
     assert len(scene.publisher.values) == 1
+
+
+def test_step_1_sends_no_request_that_the_broker_has(scene: Scene) -> None:
+    request = viral(0)
+    scene.redis.kept = {request.identity: request}
+    scene.source.log = {Partition("requests", 0): {0: Record("requests", 0, 0, START_US, request.message())}}
+    scene.begin()
+    for _ in range(3):
+        scene.turn()
+    assert scene.publisher.values == []
+    assert scene.redis.confirmed == [request.identity]
+
+
+def test_step_1_reads_again_in_steps_and_stays_in_the_group(scene: Scene) -> None:
+    scene.source.log = {VIEWS: {0: views(0)[0], 1: record(VIEWS, 1)}}
+    scene.source.high[VIEWS] = 2
+    scene.redis.applied = {VIEWS: 1}
+    scene.now_us = START_US + HOUR_US
+    scene.source.assign(VIEWS, COMMENTS)
+    scene.turn()
+    assert scene.phase() is Phase.RECOVERING
+    assert len(scene.redis.rebuilt) == 1
+    assert scene.source.started == []
+    scene.turn()
+    assert scene.phase() is Phase.READING
+    assert scene.source.started == [{VIEWS: 1, COMMENTS: 0}]
+
+
+def test_a_rebalance_while_step_1_reads_again_starts_it_anew(scene: Scene) -> None:
+    scene.source.log = {VIEWS: {0: views(0)[0], 1: record(VIEWS, 1)}}
+    scene.source.high[VIEWS] = 2
+    scene.redis.applied = {VIEWS: 1}
+    scene.now_us = START_US + HOUR_US
+    scene.source.assign(VIEWS, COMMENTS)
+    scene.source.rebalance = scene.source.revoke
+    scene.turn()
+    assert scene.phase() is Phase.UNASSIGNED
+    assert scene.source.started == []
+
+
+def test_a_broker_that_comes_back_leads_back_to_step_1(scene: Scene) -> None:
+    scene.begin()
+    scene.source.connected = False
+    scene.turn(1.1)
+    scene.turn(1.1)
+    assert scene.phase() is Phase.READING
+    scene.source.connected = True
+    scene.turn(1.1)
+    assert scene.phase() is Phase.ALIGNING
+    scene.turn(1.1)
+    assert len(scene.source.started) == 2
+
+
+def test_a_broker_that_lost_records_while_it_was_read_ends_the_process(scene: Scene) -> None:
+    scene.begin()
+    scene.redis.applied[VIEWS] = 5
+    scene.redis.last[VIEWS] = LastRecord(4, START_US, "")
+    with pytest.raises(PlatformError, match="only a new process can read its older log"):
+        for _ in range(3):
+            scene.turn(1.1)
 
 
 def test_step_2_drops_records_when_a_rebalance_comes_with_them(scene: Scene) -> None:
