@@ -7,6 +7,7 @@ import typer
 
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram_tools.compose.commands import COMPOSE_FILE
+from gourmetgram_tools.compose.model_keys import running_keys
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.local.errors import StackError
@@ -76,6 +77,7 @@ def environment(context: typer.Context, stack: str | None, target: Target) -> di
     login = f"{lab.postgres_user}:{lab.postgres_password}"
     return {
         **variables,
+        "MODEL_SIGNING_KEYS": variables.get("MODEL_SIGNING_KEYS") or ",".join(running_keys()),
         "DATABASE_URL": f"postgresql://{login}@localhost:5432/{lab.postgres_db}",
         "KAFKA_BOOTSTRAP_SERVERS": "localhost:19092",
         "REDIS_HOST": "localhost",

@@ -111,6 +111,7 @@ class Blueprint:
             "AWS_REGION": "us-east-1",
             "S3_ENDPOINT_URL": self.minio.endpoint,
             "S3_BUCKET_NAME": buckets.IMAGES,
+            "MODEL_SIGNING_KEYS_FILE": str(self._layout.signing_keys_file),
             "GENERATOR_API_URL": f"http://127.0.0.1:{self._plan.ports.api}",
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self._plan.ports.mlflow}",
             # No usage data leaves the machine.

@@ -44,8 +44,9 @@ NEEDS = {
     "api_v2": f"{API} redpanda-init",
     "data_generator": "transform-data",
     "stream_consumer": WORKER,
-    "risk_scoring_service": f"{WORKER} minio",
-    "airflow-init": "postgres migrate",
+    "risk_scoring_service": f"{WORKER} minio model-keys",
+    "model-keys": "",
+    "airflow-init": "postgres migrate model-keys",
     "airflow-webserver": "postgres airflow-init",
     "airflow-dag-processor": "postgres airflow-init",
     "airflow-scheduler": "postgres airflow-init airflow-dag-processor",
@@ -54,17 +55,18 @@ NEEDS = {
     "redisinsight": "redis",
     "nimtable": "postgres",
     "nimtable-web": "nimtable",
-    "jupyter": "postgres minio",
+    "jupyter": "postgres minio model-keys",
     "mlflow": "postgres minio-init",
 }
 PROFILES = {"api_v1": ["v1"], "jupyter": ["training"], "mlflow": ["mlflow"]}
-JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "airflow-init"}
+JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "model-keys", "airflow-init"}
 UNCHECKED_PAGES = {"adminer", "redpanda-console", "redisinsight", "nimtable-web"}
 OTHER_NAMES = {"extract-data": "extract", "transform-data": "transform", "data_generator": "generator"}
 # Ports of the machine whose containers listen on another one.
 INSIDE = {"5050": "8080", "8090": "8080", "8081": "5540", "19644": "9644"}
 AIRFLOW_MOUNTS = (
-    "../airflow/dags:/opt/airflow/dags ../airflow/plugins:/opt/airflow/plugins airflow_logs:/opt/airflow/logs"
+    "../airflow/dags:/opt/airflow/dags ../airflow/plugins:/opt/airflow/plugins airflow_logs:/opt/airflow/logs "
+    "model_keys:/model-keys"
 )
 MOUNTS = {
     **dict.fromkeys(("extract-data", "transform-data"), "food11:/data ../data_generator:/app/data_generator"),
@@ -76,7 +78,8 @@ MOUNTS = {
     "redisinsight": "redisinsight_data:/data",
     **dict.fromkeys(AIRFLOW, AIRFLOW_MOUNTS),
     "nimtable": "./nimtable-config.yaml:/nimtable/config.yaml",
-    "jupyter": "../model_training/workspace:/home/jovyan/work",
+    "jupyter": "../model_training/workspace:/home/jovyan/work model_keys:/model-keys",
+    **dict.fromkeys(("risk_scoring_service", "model-keys"), "model_keys:/model-keys"),
 }
 IMAGES = {
     "extract-data": r"python:3\.11[.\d]*-slim-bookworm",
@@ -99,6 +102,7 @@ LAB_VALUES = {
     "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
     "KAFKA_TOPICS": "gourmetgram.views,gourmetgram.comments,gourmetgram.uploads,gourmetgram.flags",
     "REDIS_HOST": "redis",
+    "MODEL_SIGNING_KEYS_FILE": "/model-keys/signing",
     "GENERATOR_API_URL": "http://api:8000",
     "GENERATOR_ARRIVAL_RATE": "3000.0",
     "GENERATOR_INITIAL_USERS": "10",
@@ -266,7 +270,7 @@ def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
 
 
 def test_the_named_volumes_are_those_of_the_contract() -> None:
-    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs"
+    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs model_keys"
     assert set(compose()["volumes"]) == set(names.split())
 
 
@@ -529,3 +533,14 @@ def test_the_dev_container_has_docker_and_the_services_python() -> None:
     assert any("/docker-in-docker:" in feature for feature in container["features"])
     assert re.search(r"python:\S*3\.11\b", container["image"])
     assert container["postCreateCommand"] == "make setup"
+
+
+def test_only_those_that_sign_or_verify_models_have_the_key() -> None:
+    holders = {name for name, service in SERVICES.items() if "model_keys" in str(service.get("volumes", ""))}
+    assert holders == {"model-keys", "risk_scoring_service", "jupyter", *AIRFLOW}
+    for name in holders - {"model-keys"}:
+        assert "model_keys:/model-keys:ro" in SERVICES[name]["volumes"]
+    assert {name for name, service in SERVICES.items() if "MODEL_SIGNING_KEYS" in service.get("environment", {})} == {
+        *holders,
+        "airflow-init",
+    }
