@@ -71,7 +71,9 @@ def local_stack(context: typer.Context, stack: str | None, target: Target) -> St
 def environment(context: typer.Context, stack: str | None, target: Target) -> dict[str, str]:
     """Variables with which a data generator reaches the platform."""
     if target is Target.LOCAL:
-        return local_stack(context, stack, target).environment("data_generator")
+        chosen = local_stack(context, stack, target)
+        # With the owner's logins: commands do more than a data generator.
+        return {**chosen.environment("data_generator"), **chosen.environment()}
     variables = variables_of(PROJECT_ROOT / "docker" / ".env")
     lab = compose_settings()
     login = f"{lab.postgres_user}:{lab.postgres_password}"

@@ -26,6 +26,7 @@ from api_v2.settings import ApiV2Settings
 from gourmetgram.clients import s3
 from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import ObjectStoreSettings
+from tests.support.databases import owner_url, role_url
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
@@ -166,12 +167,13 @@ class Api:
 @asynccontextmanager
 async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIterator[Api]:
     """Build, serve and stop one version of the API."""
+    variables = {**environment, "DATABASE_URL": role_url(environment["DATABASE_URL"], "gourmetgram_api")}
     if version == 1:
         names = {name.upper() for name in ApiSettings.model_fields}
-        app = create_v1(ApiSettings.load({k: v for k, v in environment.items() if k in names}))
+        app = create_v1(ApiSettings.load({k: v for k, v in variables.items() if k in names}))
     else:
-        app = create_v2(ApiV2Settings.load(environment))
-    database = await asyncpg.connect(environment["DATABASE_URL"])
+        app = create_v2(ApiV2Settings.load(variables))
+    database = await asyncpg.connect(owner_url(environment["DATABASE_URL"]))
     try:
         async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
             api = Api(version, http, database, environment)

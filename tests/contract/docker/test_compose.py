@@ -15,6 +15,8 @@ import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
+from gourmetgram.database import roles
+from gourmetgram.database.roles import RoleSettings
 from gourmetgram.settings import PROJECT_ROOT, Settings
 from gourmetgram_tools.compose.file import foreign_images
 from gourmetgram_tools.compose.pages import nimtable_form
@@ -55,8 +57,8 @@ NEEDS = {
     "redisinsight": "redis",
     "nimtable": "postgres",
     "nimtable-web": "nimtable",
-    "jupyter": "postgres minio model-keys",
-    "mlflow": "postgres minio-init",
+    "jupyter": "postgres minio migrate model-keys",
+    "mlflow": "postgres migrate minio-init",
 }
 PROFILES = {"api_v1": ["v1"], "jupyter": ["training"], "mlflow": ["mlflow"]}
 JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "model-keys", "airflow-init"}
@@ -96,8 +98,13 @@ IMAGES = {
 }
 # Variables of our Python services whose value in the lab is not the default of the code.
 PG_URL = "postgresql://user:gourmetgram_postgres@postgres:5432/gourmetgram"
+ROLES = {
+    **dict.fromkeys(("api_v1", "api_v2"), "gourmetgram_api"),
+    "data_generator": "gourmetgram_generator",
+    "stream_consumer": "gourmetgram_consumer",
+    "risk_scoring_service": "gourmetgram_scorer",
+}
 LAB_VALUES = {
-    "DATABASE_URL": PG_URL,
     "S3_ENDPOINT_URL": "http://minio:9000",
     "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
     "KAFKA_TOPICS": "gourmetgram.views,gourmetgram.comments,gourmetgram.uploads,gourmetgram.flags",
@@ -117,7 +124,7 @@ S3 = {
 ICEBERG = "PYICEBERG_CATALOG__GOURMETGRAM__"
 PYICEBERG = {
     f"{ICEBERG}TYPE": "sql",
-    f"{ICEBERG}URI": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/iceberg_catalog",
+    f"{ICEBERG}URI": "postgresql+psycopg2://gourmetgram_iceberg:gourmetgram_iceberg@postgres:5432/iceberg_catalog",
     f"{ICEBERG}S3__ENDPOINT": "http://minio:9000",
     f"{ICEBERG}S3__ACCESS_KEY_ID": "admin",
     f"{ICEBERG}S3__SECRET_ACCESS_KEY": "gourmetgram_minio",
@@ -127,7 +134,8 @@ MLFLOW_CLIENT = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "MLFLOW_DISABLE_TE
 AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/airflow",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://gourmetgram_airflow:gourmetgram_airflow_db@postgres:5432/airflow",
+    "DATABASE_URL": "postgresql://gourmetgram_batch:gourmetgram_batch@postgres:5432/gourmetgram",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://airflow-webserver:8080/execution/",
     "AIRFLOW__CORE__PARALLELISM": "4",
@@ -183,7 +191,7 @@ ENVIRONMENT = {
     "mlflow": {
         **S3,
         "MLFLOW_S3_ENDPOINT_URL": "http://minio:9000",
-        "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/mlflow",
+        "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://gourmetgram_mlflow:gourmetgram_mlflow@postgres:5432/mlflow",
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://gourmetgram-datalake/mlflow/",
         "MLFLOW_HOST": "0.0.0.0",
         "MLFLOW_PORT": "5000",
@@ -246,7 +254,9 @@ def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for
                 if fields[key].is_required() or getattr(loaded, key.lower()) != fields[key].default:
                     changed[key] = environment[key]
     assert environment.keys() <= known
-    assert changed == {key: LAB_VALUES.get(key) for key in changed}
+    role = ROLES[name]
+    expected = {**LAB_VALUES, "DATABASE_URL": f"postgresql://{role}:{role}@postgres:5432/gourmetgram"}
+    assert changed == {key: expected.get(key) for key in changed}
 
 
 def _settings_of(service: str, *, shared: bool = True) -> Iterator[type[Settings]]:
@@ -544,3 +554,21 @@ def test_only_those_that_sign_or_verify_models_have_the_key() -> None:
         *holders,
         "airflow-init",
     }
+
+
+def test_no_service_has_the_login_of_a_superuser() -> None:
+    holders = {
+        name
+        for name, service in SERVICES.items()
+        if any("user:gourmetgram_postgres@" in str(value) for value in service.get("environment", {}).values())
+    }
+    assert holders == {"migrate"}
+
+
+def test_the_job_gets_the_password_of_each_role_that_a_service_logs_in_with() -> None:
+    passwords = {field.upper(): f"own-{field}" for field in RoleSettings.model_fields}
+    services = compose(passwords)["services"]
+    assert {name: services["migrate"]["environment"][name] for name in passwords} == passwords
+    text = str(services)
+    for role in roles.ROLES:
+        assert f"{role}:{RoleSettings.load(passwords).password_of(role)}@postgres" in text
