@@ -1,4 +1,4 @@
-"""Bring the PostgreSQL schema and the services' roles up to date before they are used: `python -m setup_jobs.schema`."""
+"""Bring PostgreSQL's schema and the roles of the services up to date: `python -m setup_jobs.schema`."""
 
 import logging
 import sys

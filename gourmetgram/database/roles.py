@@ -9,8 +9,7 @@ from contextlib import closing
 from typing import Final, Literal, get_args
 
 import psycopg2
-from psycopg2 import errors, sql
-from psycopg2.extensions import connection as Connection
+from psycopg2 import errors, extensions, sql
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from gourmetgram.database.engines import KEEPALIVES
@@ -92,15 +91,19 @@ _LOCK_WAIT_MS: Final = 10_000
 
 _OTHERS_RELATIONS: Final = """
 SELECT c.oid::regclass::text FROM pg_class AS c
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relowner <> %(owner)s::regrole
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+    AND c.relowner <> %(owner)s::regrole
     AND NOT EXISTS (  -- sequences of columns, and members of extensions, follow their owners
-        SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i', 'e')
+        SELECT FROM pg_depend AS d
+        WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i', 'e')
     )
 """
 _OTHERS_TYPES: Final = """
 SELECT t.oid::regtype::text FROM pg_type AS t
 WHERE t.typnamespace = 'public'::regnamespace AND t.typtype IN ('e', 'd') AND t.typowner <> %(owner)s::regrole
-    AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = t.oid AND d.classid = 'pg_type'::regclass AND d.deptype = 'e')
+    AND NOT EXISTS (
+        SELECT FROM pg_depend AS d WHERE d.objid = t.oid AND d.classid = 'pg_type'::regclass AND d.deptype = 'e'
+    )
 """
 
 
@@ -123,7 +126,7 @@ class RoleSettings(Settings):
 
 
 def url_of(role: Role, superuser_url: str, passwords: RoleSettings | None = None) -> str:
-    """libpq URL of the same database, with the login of a role."""
+    """Libpq URL of the same database, with the login of a role."""
     server = superuser_url.rpartition("@")[2]
     return f"postgresql://{role}:{(passwords or RoleSettings()).password_of(role)}@{server}"
 
@@ -131,7 +134,7 @@ def url_of(role: Role, superuser_url: str, passwords: RoleSettings | None = None
 def ensure_roles(settings: PostgresSettings, passwords: RoleSettings) -> None:
     """Make the roles, their passwords and exactly their rights, in the application's database and in their own ones.
 
-    It may run again at any time, also on a volume of the time before roles: tables of other owners change to the new ones.
+    It may run again at any time, also on a volume of the time before roles: tables of other owners change over.
 
     Args:
         settings: the application's database, with a superuser's login.
@@ -162,9 +165,9 @@ def grant_rights(url: str) -> None:
 def _logins(passwords: RoleSettings) -> Iterator[sql.Composable]:
     for role in ROLES:
         name = sql.Identifier(role)
-        yield sql.SQL(
-            "DO $$ BEGIN IF to_regrole({text}) IS NULL THEN CREATE ROLE {name}; END IF; END $$"
-        ).format(text=sql.Literal(role), name=name)
+        yield sql.SQL("DO $$ BEGIN IF to_regrole({text}) IS NULL THEN CREATE ROLE {name}; END IF; END $$").format(
+            text=sql.Literal(role), name=name
+        )
         yield sql.SQL(
             "ALTER ROLE {} WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}"
         ).format(name, sql.Literal(passwords.password_of(role)))
@@ -228,7 +231,7 @@ def _exists(url: str, database: str) -> bool:
 
 
 def _run(url: str, statements: list[sql.Composable]) -> None:
-    """Run statements in one transaction: nobody sees a role without its rights in between."""
+    """Run statements in one transaction: no session sees a role without its rights in between."""
     try:
         with _connected(url) as connection, connection, connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = %s", (_LOCK_WAIT_MS,))
@@ -241,7 +244,7 @@ def _run(url: str, statements: list[sql.Composable]) -> None:
         raise PermanentError(f"The rights of the services could not be set: {_first_line(error)}") from error
 
 
-def _connected(url: str) -> "closing[Connection]":
+def _connected(url: str) -> "closing[extensions.connection]":
     try:
         return closing(psycopg2.connect(url, connect_timeout=5, **KEEPALIVES))
     except psycopg2.OperationalError as error:

@@ -105,8 +105,8 @@ class Blueprint:
     def _logins(self, service: str | None) -> dict[str, str]:
         """Logins of a service that has a role of its own; other programs, such as commands, have the owner's."""
         found = {}
-        if service in _ROLES:
-            found["DATABASE_URL"] = self.postgres.role_url(_ROLES[service])
+        if role := _ROLES.get(service or ""):
+            found["DATABASE_URL"] = self.postgres.role_url(role)
         if service in _LAKEHOUSE:
             catalog = self.postgres.role_url("gourmetgram_iceberg", "iceberg_catalog")
             found["PYICEBERG_CATALOG__GOURMETGRAM__URI"] = _sqlalchemy(catalog)

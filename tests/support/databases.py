@@ -26,7 +26,7 @@ def create_database(stack: Stack, name: str) -> str:
     """
     _ensure_template(stack)
     _execute(stack, "CREATE DATABASE {} TEMPLATE {}", name, TEMPLATE)
-    # The rights in tables are copied with them. Those of the database itself are not: PostgreSQL lets all roles connect.
+    # The rights in tables are copied with them. Those of the database itself are not: all roles may connect.
     return stack.postgres.url(name)
 
 

@@ -180,7 +180,10 @@ class LakehousePlatform:
             answer.result(30)
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg2.connect(owner_url(self.sources.postgres.database_url)) as connection, connection.cursor() as cursor:
+        with (
+            psycopg2.connect(owner_url(self.sources.postgres.database_url)) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(statement, values)
             rows = cursor.fetchall() if cursor.description else []
         connection.close()
@@ -251,5 +254,7 @@ def lakehouse(
     )
     servers = {"KAFKA_BOOTSTRAP_SERVERS": variables["KAFKA_BOOTSTRAP_SERVERS"]}
     kafka = KafkaSettings.load({**servers, **make_topics(*EVENT_TOPICS)})
-    yield LakehousePlatform(Sources(iceberg, kafka, PostgresSettings(database_url=role_url(database_url, "gourmetgram_batch"))))
+    yield LakehousePlatform(
+        Sources(iceberg, kafka, PostgresSettings(database_url=role_url(database_url, "gourmetgram_batch")))
+    )
     drop_database(stack, name)

@@ -49,7 +49,11 @@ class People:
     def insert(self, table: str, **values: object) -> str:
         """Insert a row and return its id."""
         columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
-        with closing(psycopg2.connect(owner_url(self.database_url))) as connection, connection, connection.cursor() as cursor:
+        with (
+            closing(psycopg2.connect(owner_url(self.database_url))) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING id", tuple(values.values()))
             row = cursor.fetchone()
         assert row is not None

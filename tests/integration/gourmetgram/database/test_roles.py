@@ -146,7 +146,7 @@ def test_only_the_services_of_a_database_connect_to_it(stack: Stack, url: str) -
                 "CREATE DATABASE other",
                 "SELECT * FROM pg_authid",
                 "SELECT pg_read_file('/etc/passwd')",
-                "SET ROLE \"user\"",
+                'SET ROLE "user"',
                 "DROP TABLE abandoned_uploads",
             )
         ),
@@ -176,7 +176,10 @@ def test_the_batch_role_sees_transactions_of_the_services(url: str) -> None:
 
 
 def test_an_older_database_gets_the_roles_and_its_tables_their_new_owner(
-    stack: Stack, unique_name: UniqueName, monkeypatch: pytest.MonkeyPatch, make_old_database: Callable[[str | None], str],
+    stack: Stack,
+    unique_name: UniqueName,
+    monkeypatch: pytest.MonkeyPatch,
+    make_old_database: Callable[[str | None], str],
 ) -> None:
     url, own = make_old_database(OLDEST), unique_name("owned")
     execute(stack.postgres.url("postgres"), f'CREATE DATABASE "{own}"')
@@ -203,7 +206,7 @@ def test_an_older_database_gets_the_roles_and_its_tables_their_new_owner(
 
 def test_a_password_of_the_settings_is_the_one_that_counts(stack: Stack) -> None:
     url = stack.postgres.url()
-    own = RoleSettings(generator_db_password="it's an \"own\" one")
+    own = RoleSettings(generator_db_password='it\'s an "own" one')
     try:
         ensure_roles(PostgresSettings(database_url=url), own)
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
