@@ -32,6 +32,7 @@ _ROLES: Final[Mapping[str, Role]] = {
     "risk_scoring_service": "gourmetgram_scorer",
     "data_generator": "gourmetgram_generator",
     "airflow": "gourmetgram_batch",
+    JUPYTER: "gourmetgram_batch",
 }
 """Roles in the application's database."""
 _LAKEHOUSE: Final = ("airflow", JUPYTER)

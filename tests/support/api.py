@@ -165,9 +165,16 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIterator[Api]:
-    """Build, serve and stop one version of the API."""
-    variables = {**environment, "DATABASE_URL": role_url(environment["DATABASE_URL"], "gourmetgram_api")}
+async def running_api(version: int, environment: Mapping[str, str], *, as_owner: bool = False) -> AsyncIterator[Api]:
+    """Build, serve and stop one version of the API.
+
+    Args:
+        version: 1 or 2.
+        environment: variables of the API.
+        as_owner: log in to PostgreSQL as the owner of the tables, for a database in which the API's role has no rights.
+    """
+    url = environment["DATABASE_URL"]
+    variables = {**environment, "DATABASE_URL": url if as_owner else role_url(url, "gourmetgram_api")}
     if version == 1:
         names = {name.upper() for name in ApiSettings.model_fields}
         app = create_v1(ApiSettings.load({k: v for k, v in variables.items() if k in names}))
