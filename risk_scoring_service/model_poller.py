@@ -6,13 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from gourmetgram.errors import PlatformError
-from gourmetgram.models.artifacts import (
-    METADATA_NAME,
-    ModelMetadata,
-    ServingModel,
-    load_model,
-    parse_metadata,
-)
+from gourmetgram.models.artifacts import METADATA_NAME, ModelMetadata, ServingModel, load_model
+from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.repository import MissingObjectError, ModelRepository
 from risk_scoring_service import metrics
 
@@ -68,8 +63,9 @@ class ModelPoller:
         if not self._looked.is_set():
             log.info(CHECKING)
         try:
-            metadata = parse_metadata(self._repository.read(METADATA_NAME))
+            metadata = self._repository.served_metadata()
             if self._model is None or metadata.updated_at != self._model.metadata.updated_at:
+                self._refuse_older(metadata)
                 self._load(metadata)
             elif self._looked.is_set():
                 log.debug(CHECKING)
@@ -90,6 +86,14 @@ class ModelPoller:
             except Exception:  # outermost loop of the thread: scoring goes on, whatever error a model raises
                 log.exception("The poll for a model failed unexpectedly")
             self._stop.wait(self._interval_s)
+
+    def _refuse_older(self, metadata: ModelMetadata) -> None:
+        """Refuse an authentic file of an earlier time: each way of `gourmetgram models` writes a later one."""
+        if self._model is not None and metadata.updated_at < self._model.metadata.updated_at:
+            raise ArtifactError(
+                f"{METADATA_NAME} is older than that of the model in use: it was put back by hand. Use "
+                f"`gourmetgram models activate {metadata.version}` to serve version {metadata.version}"
+            )
 
     def _load(self, metadata: ModelMetadata) -> None:
         # A model that failed is tried again at each poll, without a log line: its files may not be complete yet.

@@ -129,5 +129,4 @@ def _model_poller(settings: ScorerSettings) -> "ModelPoller":
     from gourmetgram.models.repository import ModelRepository
     from risk_scoring_service.model_poller import ModelPoller
 
-    repository = ModelRepository(settings, settings.model_bucket, settings.model_prefix)
-    return ModelPoller(repository, settings.model_check_interval)
+    return ModelPoller(ModelRepository(settings, settings), settings.model_check_interval)

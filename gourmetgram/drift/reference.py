@@ -1,5 +1,6 @@
 """The training side: rows of one snapshot of `moderation.training_data`."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -9,8 +10,9 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.drift.bins import Columns, FeatureBins, compared_columns, feature_bins
 from gourmetgram.errors import PermanentError
-from gourmetgram.models.artifacts import METADATA_NAME, ArtifactError, parse_metadata
-from gourmetgram.models.package import metadata_document
+from gourmetgram.models.artifacts import parse_metadata
+from gourmetgram.models.errors import ArtifactError
+from gourmetgram.models.package import metadata_text
 from gourmetgram.models.repository import MissingObjectError, ModelRepository
 from gourmetgram.training.dataset import (
     FEATURE_COLUMNS,
@@ -19,6 +21,8 @@ from gourmetgram.training.dataset import (
     open_training_table,
     vectors,
 )
+
+log = logging.getLogger(__name__)
 
 SAMPLE_ROWS: Final = 50_000
 """Rows of each decision point that decide the limits of the bins; all rows are counted."""
@@ -52,11 +56,14 @@ def model_in_use(repository: ModelRepository) -> ModelInUse | None:
         TransientError: the object store is away.
     """
     try:
-        text = repository.read(METADATA_NAME)
-        version = parse_metadata(text).version
-    except (MissingObjectError, ArtifactError):
+        document = repository.read_metadata()
+        version = parse_metadata(metadata_text(document)).version
+    except MissingObjectError:
         return None
-    snapshot = str(metadata_document(text, repository.address + METADATA_NAME).get("snapshot_id", ""))
+    except ArtifactError as error:
+        log.warning("The model at %s counts as absent: %s", repository.address, error)
+        return None
+    snapshot = str(document.get("snapshot_id", ""))
     return ModelInUse(version, int(snapshot) if snapshot.isdecimal() else None)
 
 

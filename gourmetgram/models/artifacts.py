@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from gourmetgram.errors import PermanentError
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES, UNKNOWN_CATEGORY, FeatureVector
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_vectors
+from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.unpickling import load_artifact
 
 METADATA_NAME: Final = "metadata.json"
@@ -31,10 +31,6 @@ _NUMERIC: Final = len(NUMERIC_FEATURES)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$", to_lower=True)]
 Folder = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*$", max_length=200)]
-
-
-class ArtifactError(PermanentError):
-    """The artifacts are no model that may be served; the text gives the reason."""
 
 
 class ModelMetadata(BaseModel):

@@ -9,6 +9,7 @@ import orjson
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.models.artifacts import ARTIFACT_NAMES, METADATA_NAME
+from gourmetgram.models.errors import ArtifactError
 
 
 class ModelPackage(NamedTuple):
@@ -55,14 +56,14 @@ def metadata_document(text: bytes, place: str) -> dict[str, Any]:
     """The whole content of a metadata.json.
 
     Raises:
-        PermanentError: the text is no JSON object; the message names `place`.
+        ArtifactError: the text is no JSON object; the message names `place`.
     """
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise PermanentError(f"{place} cannot be read: {error}") from error
+        raise ArtifactError(f"{place} cannot be read: {error}") from error
     if not isinstance(document, dict):
-        raise PermanentError(f"{place} is no JSON object")
+        raise ArtifactError(f"{place} is no JSON object")
     return document
 
 

@@ -3,13 +3,15 @@
 Each version has its own folder under the prefix, `versions/<n>/`, which is written once and never changed. The version
 in use is copied beside `metadata.json`, artifacts first. The metadata, written last, holds the digests of the artifacts
 and their folder. So a reader changes from the old model to the new one at one moment. A read in between finds digests
-that do not fit, never a mixture. Of several publishers at the same time, the one with the highest version wins: the
-store replaces the metadata only if it is still what the publisher has read.
+that do not fit, never a mixture. Both metadata files are signed, and every reader checks them (signing.py). Of several
+publishers at the same time, the one with the highest version wins: the store replaces the metadata only if it is still
+what the publisher has read.
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,13 +20,14 @@ from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.models.artifacts import (
     ARTIFACT_NAMES,
     METADATA_NAME,
-    ArtifactError,
     ServingModel,
     load_model,
     parse_metadata,
 )
+from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.package import ModelPackage, metadata_document, metadata_text
 from gourmetgram.models.repository import MissingObjectError, ModelRepository
+from gourmetgram.models.signing import SIGNATURE, newest_key, signed, verify
 from gourmetgram.moments import utc_text
 
 log = logging.getLogger(__name__)
@@ -43,11 +46,13 @@ class PublishedModel(NamedTuple):
         version: number of the version.
         active: True for the version in use.
         metadata: content of its metadata.json.
+        problem: reason for which its metadata is not authentic; empty when it is.
     """
 
     version: int
     active: bool
     metadata: dict[str, Any]
+    problem: str = ""
 
 
 class ModelPublisher(ModelRepository):
@@ -61,16 +66,18 @@ class ModelPublisher(ModelRepository):
 
         Raises:
             ArtifactError: the scorer would refuse the model; nothing was written.
+            PermanentError: there is no signing key; nothing was written.
             TransientError: the object store is away.
         """
         check_package(package)
+        newest_key(self._models.signing_keys())  # without one, stop before the first object
         version = self._claim(package.files[ARTIFACT_NAMES[0]])
-        metadata = {**package.metadata, "version": version, "updated_at": utc_text(datetime.now(UTC))}
+        metadata = {**_unsigned(package.metadata), "version": version, "updated_at": self._next_time()}
         metadata.pop("folder", None)
         folder = folder_of(version)
         for name in ARTIFACT_NAMES[1:]:
             self._write(folder + name, package.files[name])
-        self._write(folder + METADATA_NAME, metadata_text(metadata))
+        self._write_metadata(folder + METADATA_NAME, metadata)
         published = ModelPackage(dict(package.files), metadata)
         self._put_in_use(published)
         log.info("Version %d is published at %s", version, self.address)
@@ -81,26 +88,50 @@ class ModelPublisher(ModelRepository):
 
         Raises:
             MissingObjectError: the version does not exist, or is incomplete.
-            ArtifactError: its files are damaged.
+            ArtifactError: it is not authentic, or its files are damaged.
             TransientError: the object store is away.
         """
         package = self.read_version(version)
         check_package(package)
-        metadata = {**package.metadata, "updated_at": utc_text(datetime.now(UTC))}
+        metadata = {**_unsigned(package.metadata), "updated_at": self._next_time()}
         self._point_at(ModelPackage(package.files, metadata))
         log.info("Version %d is in use at %s", version, self.address)
         return PublishedModel(version, True, metadata)
+
+    def sign(self, version: int) -> ModelPackage:
+        """Sign a stored version with the newest key. The caller answers for the origin of its files.
+
+        Returns:
+            The version as signed.
+
+        Raises:
+            MissingObjectError: the version does not exist, or is incomplete.
+            ArtifactError: the scorer would refuse it.
+            PermanentError: there is no signing key.
+            TransientError: the object store is away.
+        """
+        name = folder_of(version) + METADATA_NAME
+        package = self._with_files(version, metadata_document(self.read(name), self.address + name))
+        check_package(package)
+        if package.metadata["version"] != version:
+            raise ArtifactError(f"{self.address}{name} is of version {package.metadata['version']}: it was copied here")
+        self._write_metadata(name, package.metadata)
+        log.info("Version %d at %s is signed", version, self.address)
+        return package
 
     def rollback(self) -> PublishedModel:
         """Put the highest complete version below the one in use into its place.
 
         Raises:
             PermanentError: no model is in use, or none is older.
+            ArtifactError: the older one is not authentic, or its files are damaged.
             TransientError: the object store is away.
         """
         current = self.active_version()
         if current is None:
-            raise PermanentError(f"No model is in use at {self.address}: there is nothing to go back from.")
+            raise PermanentError(
+                f"No model is in use at {self.address}: choose a version with `gourmetgram models activate`."
+            )
         earlier = [found.version for found in self.versions() if found.version < current]
         if not earlier:
             raise PermanentError(
@@ -114,17 +145,19 @@ class ModelPublisher(ModelRepository):
         found = []
         for number in self._numbers():
             try:
-                text = self.read(folder_of(number) + METADATA_NAME)
+                metadata = self.read_metadata(folder_of(number) + METADATA_NAME)
             except MissingObjectError:
                 continue  # its publisher is at work, or died
-            metadata = metadata_document(text, f"{self.address}{folder_of(number)}{METADATA_NAME}")
-            found.append(PublishedModel(number, number == active, metadata))
+            except ArtifactError as error:
+                found.append(PublishedModel(number, number == active, {}, str(error)))
+            else:
+                found.append(PublishedModel(number, number == active, metadata))
         return found
 
     def active_version(self) -> int | None:
         """Number of the model in use; None without a usable one."""
         try:
-            return parse_metadata(self.read(METADATA_NAME)).version
+            return self.served_metadata().version
         except MissingObjectError:
             return None
         except ArtifactError as error:
@@ -140,25 +173,22 @@ class ModelPublisher(ModelRepository):
 
         Raises:
             MissingObjectError: the version does not exist, or is incomplete.
+            ArtifactError: its metadata is not authentic.
             TransientError: the object store is away.
         """
-        folder = folder_of(version)
-        text = self.read(folder + METADATA_NAME)
-        files = self.read_model(folder)
-        return ModelPackage(files, metadata_document(text, f"{self.address}{folder}{METADATA_NAME}"))
+        return self._with_files(version, self.read_metadata(folder_of(version) + METADATA_NAME))
 
     def read_active(self) -> ModelPackage:
         """The four files of the model in use, as the scorer reads them.
 
         Raises:
             MissingObjectError: no model is in use.
-            ArtifactError: its metadata cannot be used.
+            ArtifactError: its metadata is not authentic, or cannot be used.
             TransientError: the object store is away.
         """
-        text = self.read(METADATA_NAME)
-        folder = parse_metadata(text).folder
-        files = self.read_model(folder)
-        return ModelPackage(files, metadata_document(text, self.address + METADATA_NAME))
+        document = self.read_metadata()
+        folder = parse_metadata(metadata_text(document)).folder
+        return ModelPackage(self.read_model(folder), document)
 
     @property
     def served_keys(self) -> list[str]:
@@ -190,17 +220,20 @@ class ModelPublisher(ModelRepository):
         raise TransientError(f"Other publishers changed the model in use at {self.address} again and again: try later.")
 
     def _pointer(self) -> tuple[int, dict[str, str]]:
-        """The version in use (0 without a usable one), and the store's condition that it is still in use."""
+        """The version in use (0 without an authentic one), and the store's condition that it is still in use."""
+        address = self.address + METADATA_NAME
         try:
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + METADATA_NAME)
             text = answer["Body"].read()
         except self._client.exceptions.NoSuchKey:
             return 0, {"IfNoneMatch": "*"}
         except (ClientError, BotoCoreError) as error:
-            raise TransientError(f"{self.address}{METADATA_NAME} could not be read: {error}") from error
+            raise TransientError(f"{address} could not be read: {error}") from error
         condition = {"IfMatch": answer["ETag"]}
         try:
-            return parse_metadata(text).version, condition
+            document = metadata_document(text, address)
+            verify(document, address, self._models.signing_keys())
+            return parse_metadata(metadata_text(document)).version, condition
         except ArtifactError:
             return 0, condition
 
@@ -208,11 +241,28 @@ class ModelPublisher(ModelRepository):
         """Serve a version. Returns False when the condition does not hold; then the version is not in use."""
         self._write_copies(package)
         metadata = {**package.metadata, "folder": folder_of(package.metadata["version"])}
-        return self._write(METADATA_NAME, metadata_text(metadata), condition)
+        return self._write_metadata(METADATA_NAME, metadata, condition)
 
     def _write_copies(self, package: ModelPackage) -> None:
         for name in ARTIFACT_NAMES:
             self._write(name, package.files[name])
+
+    def _write_metadata(
+        self, name: str, metadata: Mapping[str, Any], condition: dict[str, str] | None = None
+    ) -> bool:
+        text = metadata_text(signed(metadata, self.address + name, self._models.signing_keys()))
+        return self._write(name, text, condition)
+
+    def _with_files(self, version: int, metadata: dict[str, Any]) -> ModelPackage:
+        return ModelPackage(self.read_model(folder_of(version)), metadata)
+
+    def _next_time(self) -> str:
+        """Time of a change, later than the one before even by a clock that went back: readers refuse an earlier one."""
+        now = datetime.now(UTC)
+        try:
+            return utc_text(max(now, self.served_metadata().updated_at + timedelta(microseconds=1)))
+        except (MissingObjectError, ArtifactError):
+            return utc_text(now)
 
     def _numbers(self) -> list[int]:
         """The numbers of all version folders, in order."""
@@ -244,6 +294,10 @@ class ModelPublisher(ModelRepository):
         except BotoCoreError as error:
             raise TransientError(f"{self.address}{name} could not be written: {error}") from error
         return True
+
+
+def _unsigned(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if name != SIGNATURE}
 
 
 def check_package(package: ModelPackage) -> ServingModel:

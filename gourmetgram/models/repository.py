@@ -1,12 +1,21 @@
 """Repository of models: a folder of the object store, read with deadlines."""
 
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gourmetgram.clients import s3
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.models.artifacts import ARTIFACT_NAMES, MAX_MODEL_BYTES
+from gourmetgram.models.artifacts import (
+    ARTIFACT_NAMES,
+    MAX_MODEL_BYTES,
+    METADATA_NAME,
+    ModelMetadata,
+    parse_metadata,
+)
+from gourmetgram.models.package import metadata_document, metadata_text
+from gourmetgram.models.settings import ModelStoreSettings
+from gourmetgram.models.signing import verify
 from gourmetgram.settings import ObjectStoreSettings
 
 _MISSING: Final = {"NoSuchKey", "NoSuchBucket", "404"}
@@ -21,13 +30,13 @@ class ModelRepository:
 
     Args:
         settings: where the object store is.
-        bucket: name of the bucket.
-        prefix: key prefix that ends with a slash.
+        models: the folder, and the keys that sign the models in it.
     """
 
-    def __init__(self, settings: ObjectStoreSettings, bucket: str, prefix: str) -> None:
-        self.bucket = bucket
-        self.prefix = prefix
+    def __init__(self, settings: ObjectStoreSettings, models: ModelStoreSettings) -> None:
+        self.bucket = models.model_bucket
+        self.prefix = models.model_prefix
+        self._models = models
         self._client = s3.connect(settings, s3.POLLING)
 
     @property
@@ -81,6 +90,27 @@ class ModelRepository:
         except BotoCoreError as error:
             raise TransientError(f"{self.address}{name} could not be read: {error}") from error
         return content
+
+    def read_metadata(self, name: str = METADATA_NAME) -> dict[str, Any]:
+        """The content of a metadata.json, after a check of its signature.
+
+        Args:
+            name: key relative to the prefix; the default is that of the model in use.
+
+        Raises:
+            MissingObjectError: the object does not exist.
+            ArtifactError: it is not authentic, or no JSON object.
+            PermanentError: the signing keys cannot be read.
+            TransientError: the object store is away.
+        """
+        address = self.address + name
+        document = metadata_document(self.read(name), address)
+        verify(document, address, self._models.signing_keys())
+        return document
+
+    def served_metadata(self) -> ModelMetadata:
+        """The metadata of the model in use. Errors are those of `read_metadata`."""
+        return parse_metadata(metadata_text(self.read_metadata()))
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,5 +1,6 @@
 """Registered models: from an address to a version, its run, and its four files."""
 
+import hashlib
 import re
 import tempfile
 from pathlib import Path
@@ -13,12 +14,14 @@ from mlflow.exceptions import MlflowException
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.models.artifacts import ARTIFACT_NAMES, METADATA_NAME
-from gourmetgram.models.package import ModelPackage, read_package
+from gourmetgram.models.package import ModelPackage, read_package, write_package
 from gourmetgram.registry.address import parse_address
 from gourmetgram.registry.connection import named_failures
 
 SERVING_FOLDER: Final = "serving"
 """Folder of a run's artifacts with the four files that the scorer reads."""
+SERVING_DIGEST: Final = "gourmetgram.serving_sha256"
+"""Tag of a run: digest of its metadata.json. MLflow keeps it in its database, and the files in the bucket."""
 
 _LOGGED_MODEL: Final = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")
 _ABSENT: Final = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
@@ -96,11 +99,24 @@ def resolve(client: MlflowClient, uri: str) -> RegisteredModel:
         )
 
 
-def download_serving(client: MlflowClient, registered: RegisteredModel) -> ModelPackage:
-    """The four files of a registered version, without a check of their content.
+def log_serving_files(package: ModelPackage) -> None:
+    """Log the four files to the active run, and the digest of metadata.json, which has those of the other three.
 
     Raises:
-        PermanentError: the version's run has no complete folder `serving/`, for example because it is a wrapper.
+        MlflowException: MLflow or its object store is away.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_package(package, Path(folder))
+        mlflow.log_artifacts(folder, SERVING_FOLDER)
+        mlflow.set_tag(SERVING_DIGEST, _digest(Path(folder)))
+
+
+def download_serving(client: MlflowClient, registered: RegisteredModel) -> ModelPackage:
+    """The four files of a registered version. They are those that the run logged; their content is not checked.
+
+    Raises:
+        PermanentError: the version's run has no complete folder `serving/`, for example because it is a wrapper; or the
+            folder is not as the run logged it.
         TransientError: MLflow or its object store is away.
     """
     with named_failures(f"The files of {registered} could not be read"):
@@ -108,8 +124,13 @@ def download_serving(client: MlflowClient, registered: RegisteredModel) -> Model
         missing = [name for name in (*ARTIFACT_NAMES, METADATA_NAME) if name not in listed]
         if missing:
             raise PermanentError(_no_files(client, registered, missing))
+        logged = client.get_run(registered.run_id).data.tags.get(SERVING_DIGEST)
         with tempfile.TemporaryDirectory() as folder:
-            return read_package(Path(client.download_artifacts(registered.run_id, SERVING_FOLDER, folder)))
+            found = Path(client.download_artifacts(registered.run_id, SERVING_FOLDER, folder))
+            package = read_package(found)
+            if logged != _digest(found):
+                raise PermanentError(_changed(registered, logged))
+            return package
 
 
 def tag_version(client: MlflowClient, registered: RegisteredModel, tags: dict[str, str]) -> None:
@@ -145,6 +166,16 @@ def _no_files(client: MlflowClient, registered: RegisteredModel, missing: list[s
     if base:
         return f"{sentence}: it is a wrapper, which the scorer does not load. Publish its base {base} instead."
     return f"{sentence}: the scorer cannot load it. Publish a model of the moderation project."
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256((folder / METADATA_NAME).read_bytes()).hexdigest()
+
+
+def _changed(registered: RegisteredModel, logged: str | None) -> str:
+    if logged is None:
+        return f"The run of {registered} is of the time before digests of its files: train and register a new model."
+    return f"{SERVING_FOLDER}/{METADATA_NAME} of {registered} is not the file that its run logged: it is not published."
 
 
 def _base_of(client: MlflowClient, registered: RegisteredModel) -> str | None:

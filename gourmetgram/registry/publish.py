@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.models.artifacts import ArtifactError
+from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.package import ModelPackage, mlflow_origin
 from gourmetgram.models.publishing import ModelPublisher, check_package
 from gourmetgram.models.repository import MissingObjectError

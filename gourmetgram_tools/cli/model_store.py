@@ -13,5 +13,4 @@ def publisher_of(variables: Mapping[str, str]) -> "ModelPublisher":
     from gourmetgram.models.settings import ModelStoreSettings
     from gourmetgram.settings import ObjectStoreSettings
 
-    store = ModelStoreSettings.load(variables)
-    return ModelPublisher(ObjectStoreSettings.load(variables), store.model_bucket, store.model_prefix)
+    return ModelPublisher(ObjectStoreSettings.load(variables), ModelStoreSettings.load(variables))

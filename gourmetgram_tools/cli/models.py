@@ -1,5 +1,6 @@
 """`gourmetgram train` and `gourmetgram models`: from a snapshot to the served model."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -149,6 +150,31 @@ def activate(
     """Serve a published version."""
     publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
     _print_in_use(publisher, publisher.activate(version))
+
+
+@models.command()
+def sign(
+    context: typer.Context,
+    version: Annotated[int, typer.Argument(min=1, help="As `models list` shows it.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Sign without asking; a script is never asked.")] = False,
+    stack: StackOption = None,
+    target: TargetOption = Target.LOCAL,
+) -> None:
+    """Sign a stored version with the newest key: one of the time before signatures, or of an older key.
+
+    Only sign files whose origin you know: every program that may write into the bucket could have put them there.
+    """
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Are you sure that version {version} comes from a training of yours?", abort=True)
+    publisher = publisher_of(running_environment(context, stack, target, ("minio",)))
+    package = publisher.sign(version)
+    for name, digest in package.metadata["sha256"].items():
+        console.print(f"{digest}  {name}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"Version {version} is signed. Serve it with `gourmetgram models activate {version}`.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @models.command()

@@ -61,6 +61,8 @@ def print_versions(console: Console, publisher: ModelPublisher, versions: Sequen
         )
     console.print(table)
     for found in versions:
+        if found.problem:
+            console.print(Text(f"Version {found.version} is not served: {found.problem}.", style="yellow"))
         registered = _registered(found.metadata)
         if registered:
             console.print(f"Version {found.version} is {registered}", soft_wrap=True)

@@ -7,6 +7,7 @@ import typer
 
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram_tools.compose.commands import COMPOSE_FILE
+from gourmetgram_tools.compose.model_keys import running_keys
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.local.errors import StackError
@@ -70,12 +71,15 @@ def local_stack(context: typer.Context, stack: str | None, target: Target) -> St
 def environment(context: typer.Context, stack: str | None, target: Target) -> dict[str, str]:
     """Variables with which a data generator reaches the platform."""
     if target is Target.LOCAL:
-        return local_stack(context, stack, target).environment("data_generator")
+        chosen = local_stack(context, stack, target)
+        # With the owner's logins: commands do more than a data generator.
+        return {**chosen.environment("data_generator"), **chosen.environment()}
     variables = variables_of(PROJECT_ROOT / "docker" / ".env")
     lab = compose_settings()
     login = f"{lab.postgres_user}:{lab.postgres_password}"
     return {
         **variables,
+        "MODEL_SIGNING_KEYS": variables.get("MODEL_SIGNING_KEYS") or ",".join(running_keys()),
         "DATABASE_URL": f"postgresql://{login}@localhost:5432/{lab.postgres_db}",
         "KAFKA_BOOTSTRAP_SERVERS": "localhost:19092",
         "REDIS_HOST": "localhost",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from gourmetgram.database.roles import RoleSettings
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.files import replace_file
 from gourmetgram.settings import process_environment
@@ -20,8 +21,9 @@ PASSWORDS: Final = (
     "NIMTABLE_DB_PASSWORD",
     "NIMTABLE_JWT_SECRET",
     "JUPYTER_TOKEN",
+    *(name.upper() for name in RoleSettings.model_fields),
 )
-"""Secrets that have a variable of docker/.env. Airflow's keys are made in a volume."""
+"""Secrets that have a variable of docker/.env. Airflow's keys and the key that signs models are made in volumes."""
 
 FORMER: Final[Mapping[str, str]] = {"NIMTABLE_JWT_SECRET": "nimtable-lab-jwt-secret"}
 """Defaults of earlier versions."""

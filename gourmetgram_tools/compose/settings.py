@@ -6,11 +6,12 @@ from typing import Literal, Self
 
 from dotenv import dotenv_values
 
-from gourmetgram.settings import Settings, process_environment
+from gourmetgram.database.roles import RoleSettings
+from gourmetgram.settings import process_environment
 
 
-class ComposeSettings(Settings):
-    """Addresses, logins and passwords of the lab."""
+class ComposeSettings(RoleSettings):
+    """Addresses, logins and passwords of the lab, those of the services in PostgreSQL included."""
 
     ui_bind: str = "0.0.0.0"
     """Address of the pages."""

@@ -7,13 +7,14 @@ from typing import Final
 
 import yaml
 
+from gourmetgram.database.roles import RoleSettings
 from gourmetgram_tools.compose.file import document_of
 from gourmetgram_tools.compose.passwords import PASSWORDS, is_published
 from gourmetgram_tools.compose.programs import PROGRAMS, faults_of_nimtable
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.doctor.findings import Finding, ok, problem, warning
 
-_IN_ADDRESSES: Final = ("postgres_user", "postgres_password", "nimtable_db_password")
+_IN_ADDRESSES: Final = ("postgres_user", "postgres_password", "nimtable_db_password", *RoleSettings.model_fields)
 """Settings that become parts of URLs."""
 _PAGES: Final = "Pages of others"
 _UNDO: Final = "Undo local changes in the folder docker, for example with `git checkout docker`."

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gourmetgram.models.artifacts import METADATA_NAME
-from gourmetgram.models.package import metadata_document, mlflow_origin
+from gourmetgram.models.errors import ArtifactError
+from gourmetgram.models.package import mlflow_origin
 from gourmetgram.models.publishing import ModelPublisher, folder_of
 from gourmetgram.models.repository import MissingObjectError
 from gourmetgram.registry.address import page_address
@@ -18,7 +19,7 @@ class ModelLineage:
 
     Attributes:
         model_version: version, as in the rows of decisions.
-        found: False when the store has no such version (any more); all else is None then.
+        found: False when the store has no authentic version of this number (any more); all else is None then.
         algorithm: name of the learning algorithm.
         snapshot_id: Iceberg snapshot of moderation.training_data.
         rows: training rows.
@@ -48,12 +49,11 @@ def read_lineage(platform: Platform, decisions: Iterable[DecisionRow]) -> list[M
 
     Raises:
         TransientError: the object store is away.
-        PermanentError: the metadata of a version is no JSON object.
     """
     versions = sorted({row.model_version for row in decisions if row.model_version}, key=_in_order)
     if not versions:
         return []
-    publisher = ModelPublisher(platform.objects, platform.models.model_bucket, platform.models.model_prefix)
+    publisher = ModelPublisher(platform.objects, platform.models)
     try:
         return [_lineage(publisher, version, platform.mlflow_address) for version in versions]
     finally:
@@ -65,8 +65,8 @@ def _lineage(publisher: ModelPublisher, version: str, mlflow_address: str) -> Mo
         return ModelLineage(version, found=False)
     name = folder_of(int(version)) + METADATA_NAME
     try:
-        metadata = metadata_document(publisher.read(name), publisher.address + name)
-    except MissingObjectError:
+        metadata = publisher.read_metadata(name)
+    except (MissingObjectError, ArtifactError):
         return ModelLineage(version, found=False)
     lineage = mlflow_origin(metadata)
     run, experiment = lineage.get("run_id"), lineage.get("experiment_id")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram import buckets
+from gourmetgram.database.roles import Role
 from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.local import minio
 from gourmetgram_tools.local.airflow import AIRFLOW, Airflow
@@ -23,6 +24,19 @@ DEFAULT_SERVICES: Final = ("api_v2", *WORKERS)
 """Services that `up` starts beside the servers."""
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {"airflow": AIRFLOW, "jupyter": (JUPYTER,), "mlflow": (MLFLOW,)}
 """Parts that `up --with` adds, by the word of the option. They start when the servers are healthy."""
+
+_ROLES: Final[Mapping[str, Role]] = {
+    "api_v1": "gourmetgram_api",
+    "api_v2": "gourmetgram_api",
+    "stream_consumer": "gourmetgram_consumer",
+    "risk_scoring_service": "gourmetgram_scorer",
+    "data_generator": "gourmetgram_generator",
+    "airflow": "gourmetgram_batch",
+    JUPYTER: "gourmetgram_batch",
+}
+"""Roles in the application's database."""
+_LAKEHOUSE: Final = ("airflow", JUPYTER)
+"""Programs with the role of the Iceberg catalog."""
 
 
 class Blueprint:
@@ -61,7 +75,7 @@ class Blueprint:
         return Mlflow(
             self._layout,
             self._plan.ports.mlflow,
-            database_url=self._sqlalchemy_url("mlflow"),
+            database_url=_sqlalchemy(self.postgres.role_url("gourmetgram_mlflow", "mlflow")),
             artifacts=f"s3://{buckets.DATALAKE}/{ARTIFACTS}",
             environment=self.environment(None),
         )
@@ -79,17 +93,25 @@ class Blueprint:
             port=self._plan.ports.airflow,
             health_port=self._plan.ports.airflow_scheduler,
             host=self._plan.ui_bind,
-            database_url=self._sqlalchemy_url("airflow"),
-            environment=self.environment(None),
+            database_url=_sqlalchemy(self.postgres.role_url("gourmetgram_airflow", "airflow")),
+            environment={**self.environment(None), **self._logins("airflow")},
         )
-
-    def _sqlalchemy_url(self, database: str) -> str:
-        return self.postgres.url(database).replace("postgresql://", "postgresql+psycopg2://")
 
     def environment(self, service: str | None) -> dict[str, str]:
         """Variables of a service; None = those for any other program."""
         health_port = getattr(self._plan.ports, service) if service in WORKERS else None
-        return service_environment(service, self._addresses(), health_port, self._layout.overrides_file)
+        addresses = {**self._addresses(), **self._logins(service)}
+        return service_environment(service, addresses, health_port, self._layout.overrides_file)
+
+    def _logins(self, service: str | None) -> dict[str, str]:
+        """Logins of a service that has a role of its own; other programs, such as commands, have the owner's."""
+        found = {}
+        if role := _ROLES.get(service or ""):
+            found["DATABASE_URL"] = self.postgres.role_url(role)
+        if service in _LAKEHOUSE:
+            catalog = self.postgres.role_url("gourmetgram_iceberg", "iceberg_catalog")
+            found["PYICEBERG_CATALOG__GOURMETGRAM__URI"] = _sqlalchemy(catalog)
+        return found
 
     def _addresses(self) -> dict[str, str]:
         topics = KafkaSettings()
@@ -111,6 +133,7 @@ class Blueprint:
             "AWS_REGION": "us-east-1",
             "S3_ENDPOINT_URL": self.minio.endpoint,
             "S3_BUCKET_NAME": buckets.IMAGES,
+            "MODEL_SIGNING_KEYS_FILE": str(self._layout.signing_keys_file),
             "GENERATOR_API_URL": f"http://127.0.0.1:{self._plan.ports.api}",
             "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self._plan.ports.mlflow}",
             # No usage data leaves the machine.
@@ -122,10 +145,14 @@ class Blueprint:
         """Variables from which PyIceberg reads its catalog `gourmetgram`."""
         variables = {
             "TYPE": "sql",
-            "URI": self._sqlalchemy_url("iceberg_catalog"),
+            "URI": _sqlalchemy(self.postgres.url("iceberg_catalog")),
             "S3__ENDPOINT": self.minio.endpoint,
             "S3__ACCESS_KEY_ID": minio.USER,
             "S3__SECRET_ACCESS_KEY": minio.PASSWORD,
             "WAREHOUSE": f"s3://{buckets.DATALAKE}/warehouse",
         }
         return {f"PYICEBERG_CATALOG__GOURMETGRAM__{name}": value for name, value in variables.items()}
+
+
+def _sqlalchemy(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+psycopg2://")

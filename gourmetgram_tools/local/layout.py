@@ -61,6 +61,11 @@ class Layout:
         return self.folder / "overrides.env"
 
     @property
+    def signing_keys_file(self) -> Path:
+        """Keys that sign the models in the stack's object store, readable by their owner only."""
+        return self.folder / "model-signing-keys"
+
+    @property
     def lock_file(self) -> Path:
         """Lock of a command that changes the stack; outside of its folder, which a wipe deletes."""
         return self.home / f"{self.name}.lock"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gourmetgram import buckets
 from gourmetgram.errors import PlatformError
+from gourmetgram.models import keys
 from gourmetgram.settings import ObjectStoreSettings, process_environment
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
@@ -44,6 +45,7 @@ class Minio(Component):
 
     def __init__(self, layout: Layout, port: int, console_port: int, console_host: str, cache: Path) -> None:
         self._folder = layout.folder / "minio"
+        self._signing_keys_file = layout.signing_keys_file
         self._port = port
         self._console_port = console_port
         self._console_host = console_host
@@ -101,8 +103,9 @@ class Minio(Component):
         return answers(f"{self.endpoint}/minio/health/live")
 
     def initialise(self, report: StepReport) -> None:
-        """Create the two buckets."""
+        """Create the two buckets, and the key that signs the models in one of them."""
         try:
+            keys.create(self._signing_keys_file)
             buckets.create(
                 ObjectStoreSettings(
                     s3_endpoint_url=self.endpoint, aws_access_key_id=USER, aws_secret_access_key=PASSWORD

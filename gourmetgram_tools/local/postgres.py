@@ -15,6 +15,7 @@ import psycopg2
 from psycopg2 import extensions, sql
 
 from gourmetgram.database.migrate import migrate
+from gourmetgram.database.roles import Role, RoleSettings, ensure_roles, url_of
 from gourmetgram.settings import PROJECT_ROOT, PostgresSettings, process_environment
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
@@ -74,6 +75,10 @@ class Postgres(Component):
     def url(self, database: str = DATABASE) -> str:
         """The libpq URL of one of its databases."""
         return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self._port}/{database}"
+
+    def role_url(self, role: Role, database: str = DATABASE) -> str:
+        """The libpq URL of one of its databases, with the login of a service's role."""
+        return url_of(role, self.url(database))
 
     @cached_property
     def _account(self) -> pwd.struct_passwd | None:
@@ -227,6 +232,8 @@ class Postgres(Component):
         migration = migrate(PostgresSettings(database_url=self.url()))
         if migration.changed:
             log.warning("%s", migration)
+        report("roles of the services")
+        ensure_roles(PostgresSettings(database_url=self.url()), RoleSettings())
 
     def _create_database(self) -> bool:
         """Create a database if it is missing; returns True when it was."""

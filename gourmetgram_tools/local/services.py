@@ -61,7 +61,7 @@ def _variables(*classes: type[Settings]) -> frozenset[str]:
 
 # A service gets addresses from its stack only: a shell set up for one stack (`gourmetgram env`) must not point
 # another stack's services at the first. Libraries read more variables with these beginnings than the settings name.
-_ADDRESS_PREFIXES = ("AWS_", "KAFKA_", "MLFLOW_", "PYICEBERG_")
+_ADDRESS_PREFIXES = ("AWS_", "KAFKA_", "MLFLOW_", "MODEL_SIGNING_", "PYICEBERG_")
 _ADDRESSES = _variables(
     PostgresSettings, KafkaSettings, RedisSettings, ObjectStoreSettings, IcebergSettings, WorkerSettings
 )

@@ -69,7 +69,7 @@ class Stores(NamedTuple):
     @contextmanager
     def publisher(self) -> Iterator[ModelPublisher]:
         """Open the folder of the published models."""
-        opened = ModelPublisher(self.iceberg.object_store, self.models.model_bucket, self.models.model_prefix)
+        opened = ModelPublisher(self.iceberg.object_store, self.models)
         try:
             yield opened
         finally:

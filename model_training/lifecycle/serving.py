@@ -1,12 +1,9 @@
 """The four files of the basic model that the scorer serves, as artifacts of its MLflow run."""
 
-import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import mlflow
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 from mlflow.entities import RunInfo
@@ -14,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
 from gourmetgram.features.matrix import FeatureMatrix
-from gourmetgram.models.package import ModelPackage, write_package
-from gourmetgram.registry.client import SERVING_FOLDER
+from gourmetgram.models.package import ModelPackage
+from gourmetgram.registry.client import log_serving_files
 from gourmetgram.training.evaluation import measure, rule_scores
 from gourmetgram.training.package import Provenance, pack, serving_model
 from gourmetgram.training.trainer import Balance, category_encoder
@@ -73,9 +70,7 @@ def log_serving(package: ModelPackage, run: RunInfo, model_id: str | None) -> Mo
     """
     lineage = {"run_id": run.run_id, "experiment_id": run.experiment_id, "model_id": model_id}
     logged = ModelPackage(package.files, {**package.metadata, "mlflow": lineage})
-    with tempfile.TemporaryDirectory() as folder:
-        write_package(logged, Path(folder))
-        mlflow.log_artifacts(folder, SERVING_FOLDER)
+    log_serving_files(logged)
     return logged
 
 

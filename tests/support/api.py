@@ -31,6 +31,7 @@ from gourmetgram.database.pool import Database
 from gourmetgram.kafka.records import to_record
 from gourmetgram.object_store import ObjectStore
 from gourmetgram.settings import ObjectStoreSettings
+from tests.support.databases import owner_url, role_url
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
@@ -174,14 +175,22 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(version: int, environment: Mapping[str, str]) -> AsyncIterator[Api]:
-    """Build, serve and stop one version of the API."""
+async def running_api(version: int, environment: Mapping[str, str], *, as_owner: bool = False) -> AsyncIterator[Api]:
+    """Build, serve and stop one version of the API.
+
+    Args:
+        version: 1 or 2.
+        environment: variables of the API.
+        as_owner: log in to PostgreSQL as the owner of the tables, for a database in which the API's role has no rights.
+    """
+    url = environment["DATABASE_URL"]
+    variables = {**environment, "DATABASE_URL": url if as_owner else role_url(url, "gourmetgram_api")}
     if version == 1:
         names = {name.upper() for name in ApiSettings.model_fields}
-        app = create_v1(ApiSettings.load({k: v for k, v in environment.items() if k in names}))
+        app = create_v1(ApiSettings.load({k: v for k, v in variables.items() if k in names}))
     else:
-        app = create_v2(ApiV2Settings.load(environment))
-    database = await asyncpg.connect(environment["DATABASE_URL"])
+        app = create_v2(ApiV2Settings.load(variables))
+    database = await asyncpg.connect(owner_url(environment["DATABASE_URL"]))
     try:
         async with serve(app) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
             api = Api(version, http, database, environment, app.state.services)

@@ -8,6 +8,7 @@ import redis
 
 from gourmetgram_tools.local.stack import Stack
 from tests.support.consumer_platform import ConsumerPlatform
+from tests.support.databases import role_url
 from tests.support.topic_variables import EVENT_TOPICS, OTHER_TOPICS
 
 
@@ -37,7 +38,7 @@ def platform(
             "REDIS_HOST": host,
             "REDIS_PORT": str(port),
             "REDIS_DB": str(number),
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": role_url(database_url, "gourmetgram_consumer"),
             "HEALTH_PORT": "0",
         },
         redis=client,

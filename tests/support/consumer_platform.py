@@ -27,6 +27,7 @@ from gourmetgram.kafka.records import to_record
 from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
 from stream_consumer.service import StreamConsumer
 from stream_consumer.settings import ConsumerSettings
+from tests.support.databases import owner_url
 from tests.support.topic_variables import TOPIC_VARIABLES
 from tests.support.waiting import wait_until
 
@@ -180,7 +181,7 @@ class ConsumerPlatform:
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run SQL in the test's database."""
-        connection = psycopg2.connect(self.environment["DATABASE_URL"])
+        connection = psycopg2.connect(owner_url(self.environment["DATABASE_URL"]))
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute(statement, values)

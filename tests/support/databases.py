@@ -7,6 +7,8 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
+from gourmetgram.database.roles import Role, url_of
+from gourmetgram_tools.local.postgres import PASSWORD, USER
 from gourmetgram_tools.local.stack import Stack
 
 TEMPLATE = "gourmetgram_template"
@@ -24,6 +26,7 @@ def create_database(stack: Stack, name: str) -> str:
     """
     _ensure_template(stack)
     _execute(stack, "CREATE DATABASE {} TEMPLATE {}", name, TEMPLATE)
+    # The rights in tables are copied with them. Those of the database itself are not: all roles may connect.
     return stack.postgres.url(name)
 
 
@@ -44,6 +47,16 @@ def _ensure_template(stack: Stack) -> None:
                 if cursor.fetchone() is not None:
                     return
         _execute(stack, "CREATE DATABASE {} TEMPLATE gourmetgram", TEMPLATE)
+
+
+def owner_url(url: str) -> str:
+    """URL of the same database with the login of the tables' owner, which tests write and look with."""
+    return f"postgresql://{USER}:{PASSWORD}@{url.rpartition('@')[2]}"
+
+
+def role_url(url: str, role: Role) -> str:
+    """URL of a test's database with the login of a service's role, which has its rights there."""
+    return url_of(role, url)
 
 
 def _execute(stack: Stack, statement: str, *names: str) -> None:

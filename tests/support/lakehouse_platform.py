@@ -25,7 +25,7 @@ from gourmetgram.lakehouse.schemas import ALL_TABLES, EVENTS, WINDOW_TABLES, WIN
 from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
 from gourmetgram_tools.local.stack import Stack
-from tests.support.databases import create_database, drop_database
+from tests.support.databases import create_database, drop_database, owner_url, role_url
 from tests.support.publishing import publish_all
 from tests.support.steps import Step, watched_steps
 from tests.support.topic_variables import EVENT_TOPICS
@@ -180,7 +180,10 @@ class LakehousePlatform:
             answer.result(30)
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with psycopg2.connect(self.sources.postgres.database_url) as connection, connection.cursor() as cursor:
+        with (
+            psycopg2.connect(owner_url(self.sources.postgres.database_url)) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(statement, values)
             rows = cursor.fetchall() if cursor.description else []
         connection.close()
@@ -251,5 +254,7 @@ def lakehouse(
     )
     servers = {"KAFKA_BOOTSTRAP_SERVERS": variables["KAFKA_BOOTSTRAP_SERVERS"]}
     kafka = KafkaSettings.load({**servers, **make_topics(*EVENT_TOPICS)})
-    yield LakehousePlatform(Sources(iceberg, kafka, PostgresSettings(database_url=database_url)))
+    yield LakehousePlatform(
+        Sources(iceberg, kafka, PostgresSettings(database_url=role_url(database_url, "gourmetgram_batch")))
+    )
     drop_database(stack, name)

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,10 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
+from gourmetgram.models.settings import ModelStoreSettings
+from gourmetgram.models.signing import signed as sign
 
+SIGNING_KEY = "a-key-of-tests-with-enough-characters"
 NUMERIC = len(NUMERIC_FEATURES)
 VIEWS_5MIN = FEATURE_NAMES.index("views_5min")
 
@@ -78,9 +81,13 @@ class Bucket:
 
     environment: Mapping[str, str]
     prefix: str = "models/moderation/"
+    keys: Sequence[str] = (SIGNING_KEY,)
 
     def __post_init__(self) -> None:
         self.name = self.environment["S3_BUCKET_NAME"]
+        self.settings = ModelStoreSettings(
+            model_bucket=self.name, model_prefix=self.prefix, model_signing_keys=tuple(self.keys)
+        )
         self.client: Any = boto3.client(
             "s3",
             endpoint_url=self.environment["S3_ENDPOINT_URL"],
@@ -89,7 +96,21 @@ class Bucket:
             region_name="us-east-1",
         )
 
-    def put(self, files: Mapping[str, bytes]) -> None:
-        """Upload files, the metadata last."""
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of a reader of this folder."""
+        return {
+            **self.environment,
+            "MODEL_BUCKET": self.name,
+            "MODEL_PREFIX": self.prefix,
+            "MODEL_SIGNING_KEYS": ",".join(self.keys),
+        }
+
+    def put(self, files: Mapping[str, bytes], *, signed: bool = True) -> None:
+        """Upload files, the metadata last, and signed as a publisher would."""
+        if signed and files.get("metadata.json", b"").endswith(b"}"):
+            document = orjson.loads(files["metadata.json"])
+            address = f"s3://{self.name}/{self.prefix}metadata.json"
+            files = {**files, "metadata.json": orjson.dumps(sign(document, address, self.settings.signing_keys()))}
         for name in sorted(files, key=lambda name: name == "metadata.json"):
             self.client.put_object(Bucket=self.name, Key=self.prefix + name, Body=files[name])

@@ -87,9 +87,9 @@ def execute(url: str, script: str | sql.Composable) -> None:
 
 def catalog(url: str) -> str:
     """Everything that a database defines, as pg_dump writes it: columns in order, defaults, constraints, indexes,
-    views, identities, storage parameters."""
+    views, identities, storage parameters; but no rights, which are the roles' own matter (test_roles.py)."""
     answer = subprocess.run(
-        [postgres_install() / "bin" / "pg_dump", "--schema-only", f"--dbname={url}"],
+        [postgres_install() / "bin" / "pg_dump", "--schema-only", "--no-privileges", f"--dbname={url}"],
         env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
         capture_output=True,
         text=True,

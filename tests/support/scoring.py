@@ -24,6 +24,7 @@ from gourmetgram.settings import KafkaSettings
 from gourmetgram.windows import COUNT_NAMES
 from risk_scoring_service.service import ScoringService
 from risk_scoring_service.settings import ScorerSettings
+from tests.support.databases import owner_url
 from tests.support.publishing import publish_all
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 123_456, tzinfo=UTC)
@@ -48,7 +49,11 @@ class People:
     def insert(self, table: str, **values: object) -> str:
         """Insert a row and return its id."""
         columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
-        with closing(psycopg2.connect(self.database_url)) as connection, connection, connection.cursor() as cursor:
+        with (
+            closing(psycopg2.connect(owner_url(self.database_url))) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks}) RETURNING id", tuple(values.values()))
             row = cursor.fetchone()
         assert row is not None
@@ -70,7 +75,7 @@ class People:
     def decisions(self) -> list[dict[str, Any]]:
         """All rows of `moderation`, in the order in which they were stored."""
         with (
-            closing(psycopg2.connect(self.database_url, cursor_factory=RealDictCursor)) as connection,
+            closing(psycopg2.connect(owner_url(self.database_url), cursor_factory=RealDictCursor)) as connection,
             connection,
             connection.cursor() as cursor,
         ):

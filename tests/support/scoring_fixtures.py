@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from gourmetgram.settings import KafkaSettings
+from tests.support.databases import role_url
 from tests.support.scoring import People, Requests
 from tests.support.topic_variables import OTHER_TOPICS
 
@@ -19,7 +20,7 @@ def scorer_environment(
 ) -> dict[str, str]:
     """The service's variables; an unknown image is looked for during 1.5 seconds instead of 30."""
     return {
-        "DATABASE_URL": database_url,
+        "DATABASE_URL": role_url(database_url, "gourmetgram_scorer"),
         "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap,
         **make_topics(*OTHER_TOPICS),
         "KAFKA_CONSUMER_GROUP": unique_name("scorer"),

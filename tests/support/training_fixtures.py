@@ -7,6 +7,7 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
 from gourmetgram_tools.local.stack import Stack
 from tests.conftest import UniqueName
@@ -42,7 +43,6 @@ def catalog(lake_environment: dict[str, str]) -> Iterator[Catalog]:
 @pytest.fixture
 def publisher(lake_environment: dict[str, str]) -> Iterator[ModelPublisher]:
     """The test's folder of models."""
-    settings = ObjectStoreSettings.load(lake_environment)
-    opened = ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"])
+    opened = ModelPublisher(ObjectStoreSettings.load(lake_environment), ModelStoreSettings.load(lake_environment))
     yield opened
     opened.close()

@@ -8,6 +8,7 @@ import pytest
 
 from gourmetgram.errors import TransientError
 from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.registry.client import resolve
 from gourmetgram.registry.publish import PUBLISHED_VERSION, publish_registered
 from gourmetgram.settings import ObjectStoreSettings
@@ -19,7 +20,6 @@ from model_training.lifecycle.sgd_model import register_sgd
 from model_training.lifecycle.tracking import ABANDONED_AFTER, end_abandoned_runs, recorded_run
 from tests.support.lifecycle_platform import TAGS, LifecyclePlatform, own_lifecycle
 from tests.support.own_stack import own_stack
-from tests.support.training_fixtures import BUCKET
 from tests.support.training_rows import synthetic_rows, write_rows
 
 pytestmark = [pytest.mark.servers, pytest.mark.chaos]
@@ -63,7 +63,8 @@ def test_without_a_server_nothing_is_published_and_a_second_attempt_is(own: Stac
     run = train(faulty.catalog, version=1, passes=3)
     registered = register_sgd(run, faulty.config("moderation"), TAGS, f"/Shared/{faulty.name}-sgd")
     store = ObjectStoreSettings.load(faulty.environment)
-    publisher = ModelPublisher(store, BUCKET, f"{faulty.name}/models/")
+    models = ModelStoreSettings.load({**faulty.environment, "MODEL_PREFIX": f"{faulty.name}/models/"})
+    publisher = ModelPublisher(store, models)
     for server, sentence in (
         ("minio", r"The files of version 1 of .* could not be read: MLflow answers, but its .* object store"),
         (MLFLOW, r"models:/.* could not be resolved: MLflow does not answer at .* any more"),

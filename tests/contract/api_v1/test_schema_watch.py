@@ -38,7 +38,7 @@ async def test_uploads_fail_on_an_old_database_with_a_reason_and_work_once_it_is
         return (await api.http.get("/ready")).status_code == 200
 
     with caplog.at_level(logging.INFO):
-        async with running_api(version, {**api_environment, "DATABASE_URL": url}) as api:
+        async with running_api(version, {**api_environment, "DATABASE_URL": url}, as_owner=True) as api:
             (line,) = await wait_until_async(reason, what="the reason in the log")
             assert f"at no revision, this code needs revision {REVISION}: run `docker compose up migrate`" in line
             user_id = await api.user()

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from sqlalchemy.engine import make_url
 
+from gourmetgram.database import roles
+from gourmetgram.database.roles import RoleSettings
 from gourmetgram.settings import PROJECT_ROOT, Settings
 from gourmetgram_tools.compose.file import foreign_images
 from gourmetgram_tools.compose.pages import nimtable_form
@@ -45,8 +47,9 @@ NEEDS = {
     "api_v2": f"{API} redpanda-init",
     "data_generator": "transform-data",
     "stream_consumer": WORKER,
-    "risk_scoring_service": f"{WORKER} minio",
-    "airflow-init": "postgres migrate",
+    "risk_scoring_service": f"{WORKER} minio model-keys",
+    "model-keys": "",
+    "airflow-init": "postgres migrate model-keys",
     "airflow-webserver": "postgres airflow-init",
     "airflow-dag-processor": "postgres airflow-init",
     "airflow-scheduler": "postgres airflow-init airflow-dag-processor",
@@ -55,8 +58,8 @@ NEEDS = {
     "redisinsight": "redis",
     "nimtable": "postgres",
     "nimtable-web": "nimtable",
-    "jupyter": "postgres minio",
-    "mlflow": "postgres minio-init",
+    "jupyter": "postgres minio migrate model-keys",
+    "mlflow": "postgres migrate minio-init",
 }
 # Networks of each service; all are bridges, and `servers` alone has no way out.
 SERVERS = "servers"
@@ -83,14 +86,14 @@ REACHED = {
     "nimtable-web": "nimtable postgres minio",
 }
 PROFILES = {"api_v1": ["v1"], "jupyter": ["training"], "mlflow": ["mlflow"]}
-JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "airflow-init"}
+JOBS = {"extract-data", "transform-data", "minio-init", "redpanda-init", "migrate", "model-keys", "airflow-init"}
 UNCHECKED_PAGES = {"adminer", "redpanda-console", "redisinsight", "nimtable-web"}
 OTHER_NAMES = {"extract-data": "extract", "transform-data": "transform", "data_generator": "generator"}
 # Ports of the machine whose containers listen on another one.
 INSIDE = {"5050": "8080", "8090": "8080", "8081": "5540", "19644": "9644"}
 AIRFLOW_MOUNTS = (
     "../airflow/dags:/opt/airflow/dags ../airflow/plugins:/opt/airflow/plugins airflow_logs:/opt/airflow/logs "
-    "airflow_secrets:/opt/secrets"
+    "airflow_secrets:/opt/secrets model_keys:/model-keys"
 )
 MOUNTS = {
     **dict.fromkeys(("extract-data", "transform-data"), "food11:/data ../data_generator:/app/data_generator"),
@@ -102,10 +105,11 @@ MOUNTS = {
     "redisinsight": "redisinsight_data:/data",
     **dict.fromkeys(AIRFLOW, AIRFLOW_MOUNTS),
     "airflow-init": "airflow_secrets:/opt/secrets",
-    "jupyter": "../model_training/workspace:/home/jovyan/work",
+    "jupyter": "../model_training/workspace:/home/jovyan/work model_keys:/model-keys",
     # Beside the contract's: temporary files on the disk.
     **dict.fromkeys(("api_v1", "api_v2"), "api_tmp:/tmp"),
     "airflow-scheduler": f"{AIRFLOW_MOUNTS} airflow_tmp:/tmp",
+    **dict.fromkeys(("risk_scoring_service", "model-keys"), "model_keys:/model-keys"),
 }
 IMAGES = {
     "extract-data": r"python:3\.11[.\d]*-slim-bookworm",
@@ -122,12 +126,18 @@ IMAGES = {
 }
 # Variables of our Python services whose value in the lab is not the default of the code.
 PG_URL = "postgresql://user:gourmetgram_postgres@postgres:5432/gourmetgram"
+ROLES = {
+    **dict.fromkeys(("api_v1", "api_v2"), "gourmetgram_api"),
+    "data_generator": "gourmetgram_generator",
+    "stream_consumer": "gourmetgram_consumer",
+    "risk_scoring_service": "gourmetgram_scorer",
+}
 LAB_VALUES = {
-    "DATABASE_URL": PG_URL,
     "S3_ENDPOINT_URL": "http://minio:9000",
     "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
     "KAFKA_TOPICS": "gourmetgram.views,gourmetgram.comments,gourmetgram.uploads,gourmetgram.flags",
     "REDIS_HOST": "redis",
+    "MODEL_SIGNING_KEYS_FILE": "/model-keys/signing",
     "GENERATOR_API_URL": "http://api:8000",
     "GENERATOR_ARRIVAL_RATE": "3000.0",
     "GENERATOR_INITIAL_USERS": "10",
@@ -142,7 +152,7 @@ S3 = {
 ICEBERG = "PYICEBERG_CATALOG__GOURMETGRAM__"
 PYICEBERG = {
     f"{ICEBERG}TYPE": "sql",
-    f"{ICEBERG}URI": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/iceberg_catalog",
+    f"{ICEBERG}URI": "postgresql+psycopg2://gourmetgram_iceberg:gourmetgram_iceberg@postgres:5432/iceberg_catalog",
     f"{ICEBERG}S3__ENDPOINT": "http://minio:9000",
     f"{ICEBERG}S3__ACCESS_KEY_ID": "admin",
     f"{ICEBERG}S3__SECRET_ACCESS_KEY": "gourmetgram_minio",
@@ -152,7 +162,8 @@ MLFLOW_CLIENT = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "MLFLOW_DISABLE_TE
 AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__AUTH_MANAGER": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager",
-    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/airflow",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql+psycopg2://gourmetgram_airflow:gourmetgram_airflow_db@postgres:5432/airflow",
+    "DATABASE_URL": "postgresql://gourmetgram_batch:gourmetgram_batch@postgres:5432/gourmetgram",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://airflow-webserver:8080/execution/",
     "AIRFLOW__CORE__PARALLELISM": "4",
@@ -208,7 +219,7 @@ ENVIRONMENT = {
     "mlflow": {
         **S3,
         "MLFLOW_S3_ENDPOINT_URL": "http://minio:9000",
-        "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://user:gourmetgram_postgres@postgres:5432/mlflow",
+        "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://gourmetgram_mlflow:gourmetgram_mlflow@postgres:5432/mlflow",
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://gourmetgram-datalake/mlflow/",
         "MLFLOW_HOST": "0.0.0.0",
         "MLFLOW_PORT": "5000",
@@ -271,7 +282,9 @@ def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for
                 if fields[key].is_required() or getattr(loaded, key.lower()) != fields[key].default:
                     changed[key] = environment[key]
     assert environment.keys() <= known
-    assert changed == {key: LAB_VALUES.get(key) for key in changed}
+    role = ROLES[name]
+    expected = {**LAB_VALUES, "DATABASE_URL": f"postgresql://{role}:{role}@postgres:5432/gourmetgram"}
+    assert changed == {key: expected.get(key) for key in changed}
 
 
 def _settings_of(service: str, *, shared: bool = True) -> Iterator[type[Settings]]:
@@ -295,7 +308,7 @@ def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
 
 
 def test_the_named_volumes_are_those_of_the_contract_and_two_for_temporary_files() -> None:
-    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs airflow_secrets"
+    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs airflow_secrets model_keys"
     assert set(compose()["volumes"]) == {*names.split(), "api_tmp", "airflow_tmp"}
 
 
@@ -628,8 +641,10 @@ def test_nimtable_s_form_leads_to_the_catalog_that_pyiceberg_writes() -> None:
     assert form["S3 endpoint"] == environment[f"{ICEBERG}S3__ENDPOINT"]
     assert form["Access key ID"] == environment[f"{ICEBERG}S3__ACCESS_KEY_ID"]
     assert form["Secret access key"] == environment[f"{ICEBERG}S3__SECRET_ACCESS_KEY"]
-    assert form["Advanced settings: jdbc.user"] == address.username
-    assert form["Advanced settings: jdbc.password"] == address.password
+    # A person fills in the form, with the login of people.
+    owner = make_url(SERVICES["migrate"]["environment"]["DATABASE_URL"])
+    assert form["Advanced settings: jdbc.user"] == owner.username
+    assert form["Advanced settings: jdbc.password"] == owner.password
 
 
 def test_the_dev_container_forwards_the_pages_of_the_compose_file_by_name() -> None:
@@ -651,3 +666,32 @@ def test_the_dev_container_has_docker_and_the_services_python() -> None:
     assert any("/docker-in-docker:" in feature for feature in container["features"])
     assert re.search(r"python:\S*3\.11\b", container["image"])
     assert container["postCreateCommand"] == "make setup"
+
+
+def test_only_those_that_sign_or_verify_models_have_the_key() -> None:
+    holders = {name for name, service in SERVICES.items() if "model_keys" in str(service.get("volumes", ""))}
+    assert holders == {"model-keys", "risk_scoring_service", "jupyter", *AIRFLOW}
+    for name in holders - {"model-keys"}:
+        assert "model_keys:/model-keys:ro" in SERVICES[name]["volumes"]
+    assert {name for name, service in SERVICES.items() if "MODEL_SIGNING_KEYS" in service.get("environment", {})} == {
+        *holders,
+        "airflow-init",
+    }
+
+
+def test_no_service_has_the_login_of_a_superuser() -> None:
+    holders = {
+        name
+        for name, service in SERVICES.items()
+        if any("user:gourmetgram_postgres@" in str(value) for value in service.get("environment", {}).values())
+    }
+    assert holders == {"migrate"}
+
+
+def test_the_job_gets_the_password_of_each_role_that_a_service_logs_in_with() -> None:
+    passwords = {field.upper(): f"own-{field}" for field in RoleSettings.model_fields}
+    services = compose(passwords)["services"]
+    assert {name: services["migrate"]["environment"][name] for name in passwords} == passwords
+    text = str(services)
+    for role in roles.ROLES:
+        assert f"{role}:{RoleSettings.load(passwords).password_of(role)}@postgres" in text

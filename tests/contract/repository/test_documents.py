@@ -34,7 +34,15 @@ _CONTRACT = "a name that other services and the lab's text rely on"
 LEFT_OUT = {
     **dict.fromkeys(
         (
-            *("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "S3_ENDPOINT_URL"),
+            *(
+                "DATABASE_URL",
+                "KAFKA_BOOTSTRAP_SERVERS",
+                "REDIS_HOST",
+                "REDIS_PORT",
+                "REDIS_DB",
+                "S3_ENDPOINT_URL",
+                "MODEL_SIGNING_KEYS_FILE",
+            ),
             *("GENERATOR_API_URL", "GENERATOR_DATASET_PATH", "HEALTH_HOST", "HEALTH_PORT"),
             *(f"PYICEBERG_CATALOG__GOURMETGRAM__{name}" for name in ("TYPE", "URI", "WAREHOUSE", "S3__ENDPOINT")),
         ),

@@ -95,8 +95,7 @@ def retraining_fixture() -> Iterator[Retraining]:
     with own_stack("retraining-test") as stack:
         stack.up(services=(*AIRFLOW, MLFLOW))
         variables = stack.environment()
-        store = ModelStoreSettings.load(variables)
-        publisher = ModelPublisher(ObjectStoreSettings.load(variables), store.model_bucket, store.model_prefix)
+        publisher = ModelPublisher(ObjectStoreSettings.load(variables), ModelStoreSettings.load(variables))
         with AirflowPlatform.connect(stack) as airflow, open_catalog(IcebergSettings.load(variables)) as catalog:
             write_rows(catalog, synthetic_rows(IMAGES))
             publisher.publish(contrary(train(catalog, version=1, passes=1).package))

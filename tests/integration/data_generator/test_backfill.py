@@ -18,7 +18,7 @@ from gourmetgram.clients import s3
 from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings
 from gourmetgram_tools.local.stack import Stack
 from tests.conftest import UniqueName
-from tests.support.databases import create_database, drop_database
+from tests.support.databases import create_database, drop_database, role_url
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -74,7 +74,7 @@ def _environment(database: str, s3_environment: dict[str, str], folder: Path) ->
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("GENERATOR_")},
         **s3_environment,
-        "DATABASE_URL": database,
+        "DATABASE_URL": role_url(database, "gourmetgram_generator"),
         "GENERATOR_MODE": "backfill",
         "GENERATOR_BACKFILL_IMAGES": str(IMAGES),
         "GENERATOR_BACKFILL_EVENTS": str(EVENTS),

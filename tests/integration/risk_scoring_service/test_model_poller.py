@@ -16,6 +16,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 
 from gourmetgram.features.definition import CATEGORIES, FEATURE_NAMES, NUMERIC_FEATURES
+from gourmetgram.models import keys
 from gourmetgram.models.artifacts import ARTIFACT_NAMES
 from gourmetgram.models.repository import ModelRepository
 from gourmetgram.settings import ObjectStoreSettings
@@ -40,7 +41,7 @@ def bucket(s3_environment: dict[str, str], unique_name: Callable[[str], str]) ->
 @pytest.fixture
 def poller(bucket: Bucket) -> Iterator[ModelPoller]:
     settings = ObjectStoreSettings.load(bucket.environment)
-    repository = ModelRepository(settings, bucket.name, bucket.prefix)
+    repository = ModelRepository(settings, bucket.settings)
     yield ModelPoller(repository, 3_600)
     repository.close()
 
@@ -49,10 +50,8 @@ def poller(bucket: Bucket) -> Iterator[ModelPoller]:
 def model_environment(scorer_environment: dict[str, str], bucket: Bucket) -> dict[str, str]:
     return {
         **scorer_environment,
-        **bucket.environment,
+        **bucket.variables,
         "INFERENCE_MODE": "model",
-        "MODEL_BUCKET": bucket.name,
-        "MODEL_PREFIX": bucket.prefix,
         "MODEL_CHECK_INTERVAL": "0.1",
     }
 
@@ -344,7 +343,7 @@ def test_a_store_that_is_away_leaves_the_model_in_use(
     poller.look()
     served = poller.model
     away = ObjectStoreSettings.load({**bucket.environment, "S3_ENDPOINT_URL": "http://127.0.0.1:1"})
-    poller._repository = ModelRepository(away, bucket.name, bucket.prefix)
+    poller._repository = ModelRepository(away, bucket.settings)
     for _ in range(2):
         poller.look()
     assert poller.model is served
@@ -370,3 +369,118 @@ def test_artifacts_in_a_folder_of_their_own_are_found(poller: ModelPoller, bucke
     bucket.put({f"versions/3/{name}": content for name, content in files.items()} | {"metadata.json": metadata})
     poller.look()
     assert poller.status() == {"version": 3, "problem": None}
+
+
+def of_a_stranger(bucket: Bucket, files: dict[str, bytes]) -> None:
+    Bucket(bucket.environment, bucket.prefix, keys=["a-key-of-a-stranger-with-enough-characters"]).put(files)
+
+
+def unsigned(bucket: Bucket, files: dict[str, bytes]) -> None:
+    bucket.put(files, signed=False)
+
+
+def changed_after_signing(bucket: Bucket, files: dict[str, bytes]) -> None:
+    bucket.put(files)
+    document = orjson.loads(stored_metadata(bucket))
+    bucket.put({"metadata.json": orjson.dumps({**document, "rows_seen": 401})}, signed=False)
+
+
+def copied_from_another_folder(bucket: Bucket, files: dict[str, bytes]) -> None:
+    other = Bucket(bucket.environment, f"{bucket.prefix}versions/2/")
+    other.put(files)
+    bucket.put({**files, "metadata.json": stored_metadata(other)}, signed=False)
+
+
+def of_another_model(bucket: Bucket, files: dict[str, bytes]) -> None:
+    """Authentic metadata whose artifacts are those of another authentic model."""
+    bucket.put({**artifacts(version=3, seed=3), "metadata.json": files["metadata.json"]})
+
+
+def older(bucket: Bucket, files: dict[str, bytes]) -> None:
+    """An authentic model of earlier, put back with all its files."""
+    bucket.put(artifacts(version=1, seed=3, updated_at="2026-03-04T00:00:00Z"))
+
+
+def stored_metadata(bucket: Bucket) -> bytes:
+    answer = bucket.client.get_object(Bucket=bucket.name, Key=f"{bucket.prefix}metadata.json")
+    content: bytes = answer["Body"].read()
+    return content
+
+
+@pytest.mark.parametrize(
+    ("attack", "problem"),
+    [
+        (unsigned, "has no signature. Publish the model again"),
+        (of_a_stranger, "signed with a key that is not known here"),
+        (changed_after_signing, "changed after it was signed"),
+        (copied_from_another_folder, "signed for another place"),
+        (of_another_model, "SHA-256 differs"),
+        (older, "older than that of the model in use"),
+    ],
+)
+def test_a_model_that_is_not_authentic_is_never_unpickled_and_the_old_one_stays(
+    poller: ModelPoller,
+    bucket: Bucket,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    attack: Callable[[Bucket, dict[str, bytes]], None],
+    problem: str,
+) -> None:
+    bucket.put(artifacts(version=1, seed=1))
+    poller.look()
+    before = poller.model
+    assert before is not None
+    unpickled: list[bytes] = []
+    monkeypatch.setattr("gourmetgram.models.artifacts.load_artifact", unpickled.append)
+    attack(bucket, artifacts(version=2, seed=2))
+    for _ in range(3):
+        poller.look()
+    assert (poller.model, unpickled) == (before, [])
+    (warning,) = warnings(caplog)
+    assert problem in warning
+    assert problem in str(poller.status()["problem"])
+    monkeypatch.undo()
+    bucket.put(artifacts(version=2, seed=2))
+    poller.look()
+    assert poller.status() == {"version": 2, "problem": None}
+
+
+@pytest.mark.parametrize("mode", ["model", "shadow"])
+def test_the_scorer_tells_in_its_health_why_a_model_is_not_used(
+    model_environment: dict[str, str], bucket: Bucket, people: People, requests: Requests, mode: str
+) -> None:
+    bucket.put(artifacts(), signed=False)
+    request = make_request(people.image())
+    with running_scorer({**model_environment, "INFERENCE_MODE": mode}) as service:
+        requests.send(request)
+        row = wait_until(lambda: people.decision(request.request_id))
+        url = f"http://127.0.0.1:{service.health_port}/health"
+        wait_until(lambda: httpx.get(url).status_code == 200, what="a healthy scorer")
+        answer = httpx.get(url)
+    assert row["inference_mode"] == "heuristic_fallback"
+    assert answer.json()["model"]["version"] is None
+    assert "has no signature" in answer.json()["model"]["problem"]
+
+
+def test_a_model_of_an_older_key_is_served_until_the_key_leaves_the_file(
+    bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    keys.create(file)
+    settings = bucket.settings.model_copy(update={"model_signing_keys": (), "model_signing_keys_file": file})
+    repository = ModelRepository(ObjectStoreSettings.load(bucket.environment), settings)
+    poller = ModelPoller(repository, 3_600)
+    Bucket(bucket.environment, bucket.prefix, keys=keys.read(file)).put(artifacts(version=1))
+    keys.rotate(file)
+    poller.look()
+    assert poller.status() == {"version": 1, "problem": None}
+    keys.rotate(file)
+    Bucket(bucket.environment, bucket.prefix, keys=keys.read(file)).put(artifacts(version=2))
+    file.write_text(f"{keys.read(file)[0]}\n")
+    poller.look()
+    assert poller.status() == {"version": 2, "problem": None}
+    Bucket(bucket.environment, bucket.prefix, keys=["an-old-key-that-has-left-the-file-of-keys"]).put(artifacts(3))
+    poller.look()
+    assert poller.model is not None
+    assert poller.model.version == "2"
+    repository.close()

@@ -184,7 +184,7 @@ STAGE = Stage(
     (
         LabStep("DC up -d data_generator, again", "< 5 s; no job repeats its work", _second_up),
         _wrong_password("minio-init", "MINIO_ROOT_PASSWORD"),
-        _wrong_password("airflow-init", "POSTGRES_PASSWORD"),
+        _wrong_password("airflow-init", "AIRFLOW_DB_PASSWORD"),
         _wrong_password("migrate", "POSTGRES_PASSWORD"),
         LabStep("DC up -d api_v2, on an older volume", "migrate creates what is missing, and says so", _older_volume),
         LabStep(

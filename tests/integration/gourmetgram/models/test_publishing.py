@@ -8,20 +8,14 @@ import orjson
 import pytest
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.models.artifacts import (
-    ARTIFACT_NAMES,
-    METADATA_NAME,
-    ArtifactError,
-    ModelMetadata,
-    load_model,
-    parse_metadata,
-)
+from gourmetgram.models.artifacts import ARTIFACT_NAMES, METADATA_NAME, ModelMetadata, load_model, parse_metadata
+from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.repository import MissingObjectError
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import ObjectStoreSettings
 from tests.support.models import artifacts
-from tests.support.training_fixtures import BUCKET
 
 pytestmark = pytest.mark.servers
 
@@ -34,7 +28,7 @@ def package(seed: int = 42, **changes: Any) -> ModelPackage:
 
 def served(publisher: ModelPublisher) -> ModelMetadata:
     """The model that a reader takes who knows only the four keys of the contract."""
-    metadata = parse_metadata(publisher.read("metadata.json"))
+    metadata = publisher.served_metadata()
     load_model(metadata, {name: publisher.read(name) for name in ARTIFACT_NAMES})
     return metadata
 
@@ -52,7 +46,7 @@ def test_a_version_after_one_that_was_put_there_by_hand_is_the_next(publisher: M
     by_hand = package(1)
     for name, content in by_hand.files.items():
         publisher._write(name, content)
-    publisher._write("metadata.json", orjson.dumps({**by_hand.metadata, "version": 6}))
+    publisher._write_metadata("metadata.json", {**by_hand.metadata, "version": 6})
     assert publisher.publish(package(2)).metadata["version"] == 7
 
 
@@ -101,8 +95,8 @@ def test_an_unknown_or_damaged_version_is_not_activated(publisher: ModelPublishe
 def test_two_publishers_at_once_get_versions_of_their_own(
     publisher: ModelPublisher, lake_environment: dict[str, str]
 ) -> None:
-    settings = ObjectStoreSettings.load(lake_environment)
-    others = [ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"]) for _ in range(4)]
+    settings, models = ObjectStoreSettings.load(lake_environment), ModelStoreSettings.load(lake_environment)
+    others = [ModelPublisher(settings, models) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda pair: pair[1].publish(package(pair[0])), enumerate(others)))
     assert sorted(each.metadata["version"] for each in done) == [1, 2, 3, 4]
@@ -163,3 +157,72 @@ def test_a_publisher_that_dies_leaves_the_old_model_or_the_new_one(
         assert "SHA-256 differs" in str(error)
     assert publisher.publish(package(3)).metadata["version"] in {2, 3}
     assert served(publisher).version == publisher.active_version()
+
+
+def without_signature(publisher: ModelPublisher, name: str) -> None:
+    document = publisher.read_metadata(name)
+    document.pop("signature")
+    publisher._write(name, orjson.dumps(document))
+
+
+def test_a_stored_version_that_is_not_authentic_is_shown_and_never_served(publisher: ModelPublisher) -> None:
+    publisher.publish(package(1))
+    publisher.publish(package(2))
+    without_signature(publisher, "versions/1/metadata.json")
+    first, second = publisher.versions()
+    assert (first.version, first.active, first.metadata) == (1, False, {})
+    assert "has no signature" in first.problem
+    assert (second.active, second.problem) == (True, "")
+    for attempt in (publisher.rollback, lambda: publisher.activate(1), lambda: publisher.read_version(1)):
+        with pytest.raises(ArtifactError, match=r"has no signature\. .* `gourmetgram models sign 1`"):
+            attempt()
+    assert served(publisher).version == 2
+
+
+def test_a_copy_of_a_version_in_another_folder_is_refused(publisher: ModelPublisher) -> None:
+    publisher.publish(package(1))
+    publisher.publish(package(2))
+    for name in ("metadata.json", *ARTIFACT_NAMES):
+        publisher._write(f"versions/2/{name}", publisher.read(f"versions/1/{name}"))
+    with pytest.raises(ArtifactError, match="signed for another place"):
+        publisher.activate(2)
+    with pytest.raises(ArtifactError, match="is of version 1: it was copied here"):
+        publisher.sign(2)
+
+
+def test_a_model_of_the_time_before_signatures_is_served_after_it_was_signed(publisher: ModelPublisher) -> None:
+    publisher.publish(package(1))
+    without_signature(publisher, "versions/1/metadata.json")
+    without_signature(publisher, "metadata.json")
+    with pytest.raises(ArtifactError, match="has no signature"):
+        publisher.read_active()
+    assert publisher.active_version() is None
+    with pytest.raises(PermanentError, match="choose a version with `gourmetgram models activate`"):
+        publisher.rollback()
+    publisher.sign(1)
+    publisher.activate(1)
+    assert served(publisher).version == 1
+    assert publisher.publish(package(2)).metadata["version"] == 2
+
+
+def test_a_damaged_model_is_not_signed(publisher: ModelPublisher) -> None:
+    publisher.publish(package(1))
+    publisher._write("versions/1/scaler.joblib", b"something else")
+    with pytest.raises(ArtifactError, match="SHA-256 differs"):
+        publisher.sign(1)
+
+
+def test_without_a_key_nothing_is_published(publisher: ModelPublisher, lake_environment: dict[str, str]) -> None:
+    models = ModelStoreSettings.load({**lake_environment, "MODEL_SIGNING_KEYS_FILE": ""})
+    keyless = ModelPublisher(ObjectStoreSettings.load(lake_environment), models)
+    with pytest.raises(PermanentError, match="no signing key is set"):
+        keyless.publish(package(1))
+    assert publisher._numbers() == []
+    keyless.close()
+
+
+def test_a_change_is_later_than_the_one_before_whatever_the_clock_says(publisher: ModelPublisher) -> None:
+    publisher.publish(package(1))
+    late = {**publisher.read_metadata(), "updated_at": "2999-01-01T00:00:00.000000Z"}
+    publisher._write_metadata("metadata.json", late)
+    assert publisher.publish(package(2)).metadata["updated_at"] == "2999-01-01T00:00:00.000001Z"

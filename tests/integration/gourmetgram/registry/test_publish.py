@@ -1,7 +1,6 @@
 """From a registered version to the served model, on the real registry, catalog and object store."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -12,10 +11,10 @@ from mlflow.pyfunc.model import PythonModel
 from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError, TransientError
-from gourmetgram.models.package import write_package
 from gourmetgram.models.publishing import ModelPublisher
+from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.registry import publish
-from gourmetgram.registry.client import SERVING_FOLDER, download_serving, resolve
+from gourmetgram.registry.client import download_serving, log_serving_files, resolve
 from gourmetgram.registry.connection import TrackingSettings, connect
 from gourmetgram.registry.publish import FORCED, PUBLISHED_AT, PUBLISHED_VERSION, publish_registered
 from gourmetgram.settings import ObjectStoreSettings
@@ -25,7 +24,6 @@ from model_training.lifecycle.serving import frame_matrix
 from model_training.lifecycle.sgd_model import sgd_pipeline
 from risk_scoring_service.model_poller import ModelPoller
 from tests.support.lifecycle_fixtures import TAGS, RegisterSgd
-from tests.support.training_fixtures import BUCKET
 from tests.support.training_rows import synthetic_rows, write_rows
 
 pytestmark = pytest.mark.servers
@@ -176,8 +174,8 @@ def test_two_publications_at_once_get_numbers_of_their_own(
 ) -> None:
     write_rows(catalog, synthetic_rows(images=1500))
     uris = [register(passes=passes).uri for passes in (20, 30)]
-    settings = ObjectStoreSettings.load(lake_environment)
-    others = [ModelPublisher(settings, BUCKET, lake_environment["MODEL_PREFIX"]) for _ in uris]
+    settings, models = ObjectStoreSettings.load(lake_environment), ModelStoreSettings.load(lake_environment)
+    others = [ModelPublisher(settings, models) for _ in uris]
     with ThreadPoolExecutor(2) as pool:
         waiting = [
             pool.submit(publish_registered, registry, other, catalog, uri, "both")
@@ -202,7 +200,7 @@ class Wrapper(PythonModel):
 
 
 @pytest.fixture(name="foreign")
-def foreign_fixture(registry: MlflowClient, register: RegisterSgd, catalog: Catalog, tmp_path: Path) -> dict[str, str]:
+def foreign_fixture(registry: MlflowClient, register: RegisterSgd, catalog: Catalog) -> dict[str, str]:
     """Addresses of registered models that cannot be served, by kind; `base` is one that can."""
     write_rows(catalog, synthetic_rows(images=100))
     base = register()
@@ -211,14 +209,13 @@ def foreign_fixture(registry: MlflowClient, register: RegisterSgd, catalog: Cata
     wrapped, other = f"{base.name}_wrapper", f"{base.name}_other"
     pipeline = {"pipeline": f"models:/{found.model_id}"}
     metadata = {**package.metadata, "feature_names": ["another", "list"]}
-    write_package(package._replace(metadata=metadata), tmp_path)
     for name in (wrapped, other):
         with mlflow.start_run(experiment_id=base.experiment_id):
             logged = mlflow.pyfunc.log_model(
                 name="wrapper", python_model=Wrapper(), artifacts=pipeline, pip_requirements=["mlflow-skinny"]
             )
             if name == other:
-                mlflow.log_artifacts(str(tmp_path), SERVING_FOLDER)
+                log_serving_files(package._replace(metadata=metadata))
         mlflow.register_model(logged.model_uri, name)
     return {"base": base.uri, "name": base.name, "wrapper": f"models:/{wrapped}/1", "other": f"models:/{other}/1"}
 

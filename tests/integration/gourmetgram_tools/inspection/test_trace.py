@@ -12,14 +12,12 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import Record, dead_letter
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
-from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram_tools.cli.trace_view import print_event, print_trace
 from gourmetgram_tools.inspection.event_trace import trace_event
 from gourmetgram_tools.inspection.trace import trace
 from tests.conftest import UniqueName
 from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
 from tests.support.models import artifacts
-from tests.support.training_fixtures import BUCKET
 
 pytestmark = pytest.mark.servers
 
@@ -123,9 +121,9 @@ def test_a_dead_letter_about_the_image_is_shown(scene: Scene) -> None:
 def test_a_decision_by_a_model_leads_to_its_run_its_snapshot_and_its_rows(
     scene: Scene, unique_name: UniqueName
 ) -> None:
-    models = ModelStoreSettings(model_bucket=BUCKET, model_prefix=f"{unique_name('trace')}/models/")
+    models = scene.platform.models.model_copy(update={"model_prefix": f"{unique_name('trace')}/models/"})
     platform = scene.platform._replace(models=models, mlflow_address="http://localhost:5000/")
-    publisher = ModelPublisher(platform.objects, models.model_bucket, models.model_prefix)
+    publisher = ModelPublisher(platform.objects, models)
     files = artifacts(algorithm="LGBMClassifier", snapshot_id="123456", held_out_from="2026-03-08T00:00:00Z")
     lineage = {"run_id": "abc", "experiment_id": "7", "model_name": "c.s.moderation_model_basic", "model_version": "4"}
     metadata = {**orjson.loads(files.pop("metadata.json")), "mlflow": lineage, "forced": "for the lesson"}

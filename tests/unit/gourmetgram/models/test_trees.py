@@ -14,7 +14,8 @@ from joblib.numpy_pickle import NumpyArrayWrapper
 
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.models import trees
-from gourmetgram.models.artifacts import ArtifactError, load_model, parse_metadata
+from gourmetgram.models.artifacts import load_model, parse_metadata
+from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.trees import CATEGORY_INPUT, MAX_DEPTH, TreeEnsemble, TreeError
 from gourmetgram.models.unpickling import load_artifact
 from tests.support.models import artifacts, pickled

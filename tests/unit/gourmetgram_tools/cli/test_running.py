@@ -41,6 +41,7 @@ NEED_A_PLATFORM = [
     ("models", "list"),
     ("models", "activate", "1"),
     ("models", "rollback"),
+    ("models", "sign", "1"),
     ("compare",),
     ("skew",),
     ("drift",),

@@ -4,14 +4,16 @@ import importlib
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 from supervisor.datatypes import dict_of_key_value_pairs
 from supervisor.options import ServerOptions
 
 from gourmetgram.settings import Settings
 from gourmetgram_tools.local.component import Program
 from gourmetgram_tools.local.errors import StackError
+from gourmetgram_tools.local.jupyter import JUPYTER
 from gourmetgram_tools.local.layout import Layout
-from gourmetgram_tools.local.services import inherited_environment, is_address, is_switch
+from gourmetgram_tools.local.services import SERVICES, inherited_environment, is_address, is_switch
 from gourmetgram_tools.local.stack import Stack
 from gourmetgram_tools.local.supervision import render_config
 
@@ -62,7 +64,7 @@ def test_an_address_of_the_caller_does_not_reach_the_services(tmp_path: Path, mo
     monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/x")
     monkeypatch.setenv("GENERATOR_API_URL", "http://elsewhere")
     stack = Stack("mine", tmp_path)
-    assert stack.environment("api_v2")["DATABASE_URL"] == stack.environment()["DATABASE_URL"]
+    assert stack.environment("api_v2")["DATABASE_URL"] == stack.postgres.role_url("gourmetgram_api")
     assert "elsewhere" not in str(stack.environment("data_generator"))
 
 
@@ -115,3 +117,17 @@ def test_each_worker_has_its_own_health_port_and_group(tmp_path: Path) -> None:
     assert consumer["KAFKA_CONSUMER_GROUP"] == "gourmetgram-stream-consumer"
     assert scorer["KAFKA_CONSUMER_GROUP"] == "gourmetgram-moderation"
     assert "HEALTH_PORT" not in stack.environment()
+
+
+def test_each_program_logs_in_with_a_role_of_its_own_and_commands_with_the_owner_s(tmp_path: Path) -> None:
+    stack = Stack("mine", tmp_path)
+    logins = {name: make_url(stack.environment(name)["DATABASE_URL"]).username for name in (*SERVICES, JUPYTER, None)}
+    assert logins == {
+        "api_v1": "gourmetgram_api",
+        "api_v2": "gourmetgram_api",
+        "stream_consumer": "gourmetgram_consumer",
+        "risk_scoring_service": "gourmetgram_scorer",
+        "data_generator": "gourmetgram_generator",
+        JUPYTER: "gourmetgram_batch",
+        None: "user",
+    }
