@@ -9,6 +9,7 @@ import typer
 from gourmetgram.errors import PlatformError
 from gourmetgram_tools.cli import dags, stack
 from gourmetgram_tools.cli.audit import audit
+from gourmetgram_tools.cli.backup import backup, restore
 from gourmetgram_tools.cli.burst import burst
 from gourmetgram_tools.cli.compare import compare
 from gourmetgram_tools.cli.console import errors
@@ -73,6 +74,8 @@ app.command()(audit)
 app.command()(demo)
 app.command()(doctor)
 app.command()(migrate)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")
