@@ -152,7 +152,8 @@ def restore(url: str, file: Path, statement: str = "") -> None:
                 )
                 # Without this COMMIT, the end of the input undoes all: a half dump is never restored.
                 if script.returncode == 0:
-                    to_psql.write(f"{statement};\nCOMMIT;\n" if statement else "COMMIT;\n")
+                    # A dump leaves the session without a search path.
+                    to_psql.write(f"RESET search_path;\n{statement};\nCOMMIT;\n")
                 to_psql.close()
             except BrokenPipeError:
                 pass  # psql has ended; its message says why

@@ -86,9 +86,8 @@ def make_backup(platform: Platform, path: Path, steps: StepProgress) -> BackupMa
                 cursor, snapshot, point = _take_point(platform, folder, snapshot_open, report)
             with steps.step("PostgreSQL"):
                 dump(urls[APPLICATION], folder.database(APPLICATION), snapshot)
-            with steps.step("New pictures") as report:
-                pictures.add_changed(report)
-                missing = _missing_pictures(cursor, platform.objects.s3_bucket_name, pictures.held)
+            with steps.step("New pictures"):
+                missing = _add_new_pictures(cursor, platform.objects.s3_bucket_name, pictures)
         with steps.step("Kafka") as report:
             ranges = _copy_records(platform.kafka, point.ends, folder, report)
         with steps.step("Models") as report:
@@ -167,13 +166,17 @@ def _take_point(
     return cursor, snapshot, _Point(utc_text(time), ends, groups, keys)
 
 
-def _missing_pictures(cursor: Any, bucket: str, held: Mapping[str, str]) -> list[str]:  # noqa: ANN401 - psycopg2
-    """Keys of pictures that PostgreSQL's snapshot names and the archive does not have."""
+def _add_new_pictures(cursor: Any, bucket: str, pictures: ObjectArchive) -> list[str]:  # noqa: ANN401 - psycopg2
+    """Copy the pictures that PostgreSQL's snapshot names and the archive does not have yet.
+
+    Returns:
+        Keys of those that the bucket does not have.
+    """
     missing = []
     cursor.execute(_PICTURES)
     while rows := cursor.fetchmany(_PICTURES_AT_ONCE):
         keys = (object_key(url, bucket) for (url,) in rows)
-        missing += [key for key in keys if key is not None and key not in held]
+        missing += [key for key in keys if key is not None and key not in pictures.held and not pictures.add(key)]
     return sorted(missing)
 
 

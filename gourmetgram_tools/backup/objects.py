@@ -115,8 +115,8 @@ class ObjectArchive:
 def restore_objects(client: Any, bucket: str, file: Path, report: StepReport) -> int:  # noqa: ANN401 - see object_client
     """Store the objects of an archive, and return their number."""
     number = 0
-    with tarfile.open(file, "r|") as tar:
-        for member in tar:
+    with tarfile.open(file, "r:") as tar:
+        while (member := tar.next()) is not None:
             content = tar.extractfile(member)
             headers = member.pax_headers
             options = {"ContentType": headers[_CONTENT_TYPE], "Metadata": json.loads(headers[_METADATA])}

@@ -251,7 +251,8 @@ class _OffsetWriter:
 def _fillers(span: OffsetRange) -> Iterator[dict[str, Any]]:
     """Records in the place of those that were deleted before the backup; they are deleted again."""
     for offset in range(span.start):
-        yield {"offset": offset, "time_ms": 0, "key": None, "value": None, "headers": None}
+        # The client takes the time 0 for the time of now.
+        yield {"offset": offset, "time_ms": 1, "key": None, "value": None, "headers": None}
 
 
 def _configure(admin: AdminClient, topics: Sequence[str]) -> None:

@@ -127,7 +127,7 @@ def test_after_a_restore_the_platform_goes_on(saved: Saved) -> None:
 
 
 def test_stores_in_use_are_not_overwritten(saved: Saved) -> None:
-    with pytest.raises(PermanentError, match="stop all services first. Nothing was changed"):
+    with pytest.raises(PermanentError, match=r"stop all services first\. Nothing was changed"):
         restore_backup(platform_of(saved.stack), saved.folder, LogProgress())
 
 
@@ -145,7 +145,7 @@ def _url(stack: Stack) -> str:
 def _aggregate(stack: Stack) -> int:
     """Run the tasks of the aggregation, and return the number of new rows."""
     sources = Sources.load(stack.environment())
-    rows = aggregate_events(sources).rows
+    rows = aggregate_events(sources).records
     for kind in WINDOWED_KINDS:
         write_windows(sources.iceberg, kind)
     return rows
