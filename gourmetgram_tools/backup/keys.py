@@ -20,8 +20,16 @@ PAUSE_S: Final = 25.0
 """Longest pause of writes to Redis, seconds; less than the 30 s after which the consumer counts as standing still."""
 
 _SCHEMA: Final = pa.schema([("key", pa.binary()), ("ttl_ms", pa.int64()), ("payload", pa.binary())])
-_KEYS_AT_ONCE: Final = 1_000
-_NO_KEY: Final = -2
+_KEYS_AT_ONCE: Final = 500
+_PAGE: Final = """
+local page = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2])
+local rows = {}
+for place, key in ipairs(page[2]) do
+  rows[place] = { key, redis.call('PTTL', key), redis.call('DUMP', key) }
+end
+return { page[1], rows }
+"""
+"""A page of keys in one request: a third of the time of single commands. A pause lets read-only scripts through."""
 
 
 class PausedRedis:
@@ -31,42 +39,43 @@ class PausedRedis:
         self._client = client
         self._until = time.monotonic() + PAUSE_S
         client.client_pause(int(PAUSE_S * 1000), all=False)
+        self._run_id = _run_id(client)
 
     def dump(self, file: Path, report: StepReport) -> int:
         """Write all keys, and return their number.
 
         Raises:
-            TransientError: Redis was too slow for one pause.
+            TransientError: Redis was too slow for one pause, or was restarted.
         """
         keys = 0
         with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
-            for names in self._names():
-                pipeline = self._client.pipeline(transaction=False)
-                for name in names:
-                    pipeline.pttl(name)
-                    pipeline.dump(name)
-                answers = pipeline.execute()
-                rows = zip(names, answers[::2], answers[1::2], strict=True)
-                kept = [row for row in rows if row[1] != _NO_KEY and row[2] is not None]
-                columns = zip(*kept, strict=True) if kept else ((), (), ())
-                writer.write_batch(pa.record_batch([*map(_column, columns, _SCHEMA)], schema=_SCHEMA))
-                keys += len(kept)
+            for rows in self._pages():
+                columns = zip(*rows, strict=True)
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+                keys += len(rows)
                 report(f"{keys:,} keys")
-        if time.monotonic() > self._until:
+        if time.monotonic() > self._until or _run_id(self._client) != self._run_id:
             raise TransientError(
-                f"Redis was not read within {PAUSE_S:g} s, the longest pause of its writes. Make the backup again when "
-                "the machine has less to do."
+                f"Redis was not read within {PAUSE_S:g} s, the longest pause of its writes, or it was restarted "
+                "meanwhile. Make the backup again when the machine has less to do."
             )
         return keys
 
-    def _names(self) -> Iterator[list[bytes]]:
-        cursor = 0
+    def _pages(self) -> Iterator[list[tuple[bytes, int, bytes]]]:
+        """Key, time to live in ms (-1 = for ever) and payload."""
+        cursor: Any = 0
         while True:
-            cursor, names = cast(tuple[int, list[bytes]], self._client.scan(cursor, count=_KEYS_AT_ONCE))
-            if names:
-                yield names
-            if cursor == 0:
+            cursor, rows = cast(list[Any], self._client.eval_ro(_PAGE, 0, cursor, _KEYS_AT_ONCE))
+            if rows:
+                yield rows
+            if int(cursor) == 0:
                 return
+
+
+def _run_id(client: Redis) -> str:
+    """Id of the server's process: a pause ends with it."""
+    return str(client.info("server")["run_id"])
 
 
 @contextmanager
@@ -130,7 +139,3 @@ def restore_keys(settings: RedisSettings, file: Path) -> None:
         raise TransientError(f"Redis does not answer: {error}") from error
     finally:
         client.close()
-
-
-def _column(values: Any, field: pa.Field) -> pa.Array:  # noqa: ANN401 - a column of any type
-    return pa.array(list(values), field.type)
