@@ -228,6 +228,8 @@ class _OffsetWriter:
                 )
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                raise PermanentError(f"{partition}: record {offset} cannot be sent: {error}. {_START_AGAIN}") from error
             else:
                 break
         self._producer.poll(0)

@@ -1,6 +1,8 @@
 """A backup under traffic: all stores are wiped and restored, and nothing acknowledged before its point is missing."""
 
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -79,6 +81,7 @@ class Saved(NamedTuple):
 
     stack: Stack
     folder: Path
+    killed: Path
     manifest: BackupManifest
     acknowledged: list[Acknowledged]
     aggregated: int
@@ -86,7 +89,7 @@ class Saved(NamedTuple):
 
 @pytest.fixture(scope="module", name="saved")
 def saved_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
-    folder = tmp_path_factory.mktemp("backup") / "one"
+    folder, killed = tmp_path_factory.mktemp("backup") / "one", tmp_path_factory.mktemp("backup") / "killed"
     with own_stack("platform-backup") as stack:
         stack.up(SERVICES)
         with RememberingLoad(_url(stack)) as load:
@@ -100,6 +103,7 @@ def saved_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
             stack.kill("risk_scoring_service")
             stack.start("stream_consumer", wait=False)
             _more_writes(load, 20)
+            _kill_a_backup(stack, killed)
             said = _run("backup", str(folder), "--stack", stack.name)
             _more_writes(load, 100)
         assert set(load.answers) == {200}
@@ -111,7 +115,7 @@ def saved_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
         assert promise in _run("backup", str(folder), "--verify")
         assert promise in _run("restore", str(folder), "--stack", stack.name)
         stack.up(SERVICES)
-        yield Saved(stack, folder, manifest, load.acknowledged, aggregated)
+        yield Saved(stack, folder, killed, manifest, load.acknowledged, aggregated)
 
 
 def test_after_a_restore_the_audit_finds_no_difference(saved: Saved) -> None:
@@ -128,6 +132,11 @@ def test_each_write_that_was_acknowledged_before_the_point_is_there_after_the_re
         cursor.execute(ROWS)
         stored = {(table, row_id): number for table, row_id, number in cursor.fetchall()}
     assert {row: number for row, number in wanted.items() if stored.get(row, 0) < number} == {}
+
+
+def test_a_killed_backup_is_recognised(saved: Saved) -> None:
+    with pytest.raises(PermanentError, match="it was interrupted"):
+        restore_backup(platform_of(saved.stack), saved.killed, LogProgress())
 
 
 def test_objects_keep_content_and_type(saved: Saved) -> None:
@@ -159,6 +168,14 @@ def test_stores_with_data_are_not_overwritten(saved: Saved) -> None:
 
 def _url(stack: Stack) -> str:
     return f"http://127.0.0.1:{stack.ports.api}"
+
+
+def _kill_a_backup(stack: Stack, folder: Path) -> None:
+    """Kill a backup while it lets Redis wait."""
+    command = [sys.executable, "-m", "gourmetgram_tools.cli.main", "backup", str(folder), "--stack", stack.name]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        wait_until((folder / "redis.parquet").exists, 60.0, "the keys of Redis")
+        process.kill()
 
 
 def _run(*words: str) -> str:
