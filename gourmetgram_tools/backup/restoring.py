@@ -72,7 +72,7 @@ def _obstacles(platform: Platform, manifest: BackupManifest) -> Iterator[str]:
     """Sentences about stores that cannot take this backup."""
     urls = database_urls(platform)
     if clients := other_clients(urls[APPLICATION]):
-        yield f"{', '.join(clients)} uses the database: stop all services first."
+        yield f"The database is in use by {', '.join(clients)}: stop all services first."
     revision = current_revision(platform.postgres)
     if revision != manifest.revision:
         yield (

@@ -174,7 +174,7 @@ def _kill_a_backup(stack: Stack, folder: Path) -> None:
     """Kill a backup while it lets Redis wait."""
     command = [sys.executable, "-m", "gourmetgram_tools.cli.main", "backup", str(folder), "--stack", stack.name]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        wait_until((folder / "redis.parquet").exists, 60.0, "the keys of Redis")
+        wait_until((folder / "redis.parquet").exists, 240.0, "the keys of Redis")
         process.kill()
 
 

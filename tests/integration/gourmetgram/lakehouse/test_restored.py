@@ -1,4 +1,4 @@
-"""After a restore of the topics, the aggregation reads on at its offsets, if the records are the ones that it has read."""
+"""After a restore of the topics, the aggregation reads on at its offsets, unless the broker holds other records."""
 
 import uuid
 from contextlib import closing
