@@ -10,6 +10,7 @@ from gourmetgram.errors import PlatformError
 from gourmetgram_tools.cli import dags, stack
 from gourmetgram_tools.cli.adopt import adopt
 from gourmetgram_tools.cli.audit import audit
+from gourmetgram_tools.cli.backup import backup, restore
 from gourmetgram_tools.cli.burst import burst
 from gourmetgram_tools.cli.compare import compare
 from gourmetgram_tools.cli.console import errors
@@ -77,6 +78,8 @@ app.command()(doctor)
 app.command()(generate_passwords)
 app.command()(migrate)
 app.command()(adopt)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(dags.app, name="dags")
 app.command()(train)
 app.add_typer(models, name="models")

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pyiceberg.catalog import Catalog
 
+from gourmetgram.errors import TransientError
 from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, aggregate_events
@@ -24,11 +25,13 @@ from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import ALL_TABLES, EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import WindowsResult, write_windows
 from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
+from gourmetgram.topics import PARTITIONS, ensure_topics
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database, owner_url, role_url
 from tests.support.publishing import publish_all
 from tests.support.steps import Step, watched_steps
 from tests.support.topic_variables import EVENT_TOPICS
+from tests.support.waiting import wait_until
 
 WINDOW = timedelta(minutes=5)
 TIME_FIELD = {"view": "viewed_at"}
@@ -171,6 +174,21 @@ class LakehousePlatform:
     def admin(self) -> AdminClient:
         """Keep it while its answers are waited for."""
         return AdminClient({"bootstrap.servers": self.sources.kafka.kafka_bootstrap_servers})
+
+    def recreate(self, topic: str, partitions: int = PARTITIONS) -> None:
+        """Delete a topic with its records, and make it again: it gets another id."""
+        admin = self.admin()
+        admin.delete_topics([topic])[topic].result()
+        wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 20, "the topic's end")
+        # The broker forgets a topic a moment after it stopped showing it.
+        wait_until(lambda: self._made(topic, partitions), 20, "the topic's beginning")
+
+    def _made(self, topic: str, partitions: int) -> bool:
+        try:
+            ensure_topics(self.sources.kafka, [topic], partitions)
+        except TransientError:
+            return False
+        return True
 
     def delete_records(self, kind: str, before: dict[int, int]) -> None:
         """As retention does: the records of each partition before an offset."""

@@ -1,13 +1,11 @@
 """What the aggregation skips, what it refuses, and how far its history is complete."""
 
 import json
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.kafka.partitions import Partition
@@ -25,7 +23,6 @@ from gourmetgram.lakehouse.progress import (
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
-from gourmetgram.topics import ensure_topics
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.waiting import wait_until
 
@@ -89,7 +86,7 @@ def test_a_recreated_topic_is_refused_with_its_offsets(lakehouse: LakehousePlatf
     lakehouse.run()
     before = lakehouse.snapshot_ids()
     topic = lakehouse.topic("flag")
-    _recreate(lakehouse, topic)
+    lakehouse.recreate(topic)
     with pytest.raises(PermanentError, match=rf"topic {topic} was deleted and created again") as refusal:
         lakehouse.aggregate()
     assert "5" in str(refusal.value)
@@ -101,7 +98,7 @@ def test_a_stored_offset_beyond_the_end_is_refused(lakehouse: LakehousePlatform)
     lakehouse.run()
     _forget_topic_ids(lakehouse)
     topic = lakehouse.topic("flag")
-    _recreate(lakehouse, topic)
+    lakehouse.recreate(topic)
     with pytest.raises(PermanentError, match=rf"{topic}/\d: the stored offset 5 is beyond the topic's end 0"):
         lakehouse.aggregate()
 
@@ -110,7 +107,7 @@ def test_a_topic_recreated_with_fewer_partitions_is_refused(lakehouse: Lakehouse
     lakehouse.run()
     _forget_topic_ids(lakehouse)
     topic = lakehouse.topic("comment")
-    _recreate(lakehouse, topic, partitions=2)
+    lakehouse.recreate(topic, partitions=2)
     with pytest.raises(PermanentError, match=rf"{topic}/2: the partition is gone"):
         lakehouse.aggregate()
 
@@ -274,22 +271,6 @@ def test_the_consumer_group_commits_nothing(lakehouse: LakehousePlatform) -> Non
     admin = lakehouse.admin()
     groups = admin.list_consumer_groups().result(30).valid
     assert "airflow_event_aggregator" not in {group.group_id for group in groups}
-
-
-def _recreate(lakehouse: LakehousePlatform, topic: str, partitions: int = 4) -> None:
-    admin: AdminClient = lakehouse.admin()
-    admin.delete_topics([topic])[topic].result()
-    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, 20, "the topic's end")
-    # The broker forgets a topic a moment after it stopped showing it.
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            ensure_topics(lakehouse.sources.kafka, [topic], partitions)
-        except TransientError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            return
 
 
 def _forget_topic_ids(lakehouse: LakehousePlatform) -> None:

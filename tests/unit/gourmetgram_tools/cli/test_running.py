@@ -46,6 +46,8 @@ NEED_A_PLATFORM = [
     ("skew",),
     ("drift",),
     ("migrate",),
+    ("backup", "folder"),
+    ("restore", "folder"),
     ("lake", "accept-gap", "gourmetgram.views", "0"),
     ("outbox", "replay", "--since", "10m"),
     ("adopt", "pictures"),

@@ -1,0 +1,1 @@
+"""Backup of all stores to one consistent point, and restore into empty ones (docs/decisions/backup.md)."""
