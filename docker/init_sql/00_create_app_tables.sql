@@ -125,3 +125,24 @@ CREATE TABLE IF NOT EXISTS event_outbox (
     published_at TIMESTAMPTZ
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX IF NOT EXISTS idx_event_outbox_unpublished ON event_outbox (sequence) WHERE published_at IS NULL;
+
+-- Erasures of persons and images (docs/governance.md). The ids stay only until an erasure is complete, so that a later run
+-- can finish an interrupted one; afterwards a digest of the id, times and names of models are left.
+CREATE TABLE IF NOT EXISTS erasures (
+    id             UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    subject_type   VARCHAR(10) NOT NULL,
+    subject_digest VARCHAR(64) NOT NULL,
+    subject_id     UUID,
+    image_ids      UUID[] NOT NULL DEFAULT '{}',
+    row_ids        UUID[] NOT NULL DEFAULT '{}',
+    models         TEXT[] NOT NULL DEFAULT '{}',
+    created_at     TIMESTAMPTZ NOT NULL DEFAULT NOW(),
+    completed_at   TIMESTAMPTZ,
+    CONSTRAINT chk_erasures_subject_type CHECK (subject_type IN ('user', 'image')),
+    CONSTRAINT chk_erasures_ids_until_complete CHECK (
+        CASE WHEN completed_at IS NULL THEN subject_id IS NOT NULL
+             ELSE subject_id IS NULL AND image_ids = '{}' AND row_ids = '{}' END
+    )
+);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_erasures_open ON erasures (subject_type, subject_digest)
+    WHERE completed_at IS NULL;

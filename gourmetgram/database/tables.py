@@ -22,7 +22,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
@@ -183,4 +183,31 @@ event_outbox = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("published_at", DateTime(timezone=True)),
     Index("idx_event_outbox_unpublished", "sequence", postgresql_where=text("published_at IS NULL")),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _id(),
+    Column("subject_type", String(10), nullable=False),
+    Column("subject_digest", String(64), nullable=False),
+    Column("subject_id", Uuid),
+    Column("image_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("row_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("completed_at", DateTime(timezone=True)),
+    CheckConstraint("subject_type IN ('user', 'image')", name="chk_erasures_subject_type"),
+    CheckConstraint(
+        "CASE WHEN completed_at IS NULL THEN subject_id IS NOT NULL "
+        "ELSE subject_id IS NULL AND image_ids = '{}' AND row_ids = '{}' END",
+        name="chk_erasures_ids_until_complete",
+    ),
+    Index(
+        "idx_erasures_open",
+        "subject_type",
+        "subject_digest",
+        unique=True,
+        postgresql_where=text("completed_at IS NULL"),
+    ),
 )

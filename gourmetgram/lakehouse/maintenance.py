@@ -170,7 +170,7 @@ def _expire(table: Table, policy: MaintenancePolicy) -> int:
 def _clean(table: Table, policy: MaintenancePolicy) -> int:
     """Delete the files of the table's folder that have been unreferenced for longer than the grace."""
     # The folder is listed before the references: a file that is committed in between is seen as referenced.
-    present = _files_in_folder(table)
+    present = files_in_folder(table)
     table.refresh()
     unreferenced = present - _referenced(table)
     now = datetime.now(UTC)
@@ -182,7 +182,7 @@ def _clean(table: Table, policy: MaintenancePolicy) -> int:
     return len(due)
 
 
-def _files_in_folder(table: Table) -> set[str]:
+def files_in_folder(table: Table) -> set[str]:
     """Locations of all files in the table's folder, except the ledger."""
     if not isinstance(table.io, PyArrowFileIO):
         raise PermanentError(f"PyIceberg was set to {type(table.io).__name__}; this program needs PyArrowFileIO")

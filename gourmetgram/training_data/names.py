@@ -12,3 +12,6 @@ EXTRACTED_AT: Final = "gourmetgram.extracted_at"
 
 ROWS_KEPT: Final = "gourmetgram.rows_kept"
 """Property of each snapshot: number of rows of the table."""
+
+ERASED_AT: Final = "gourmetgram.erased_at"
+"""Property of the table: the last erasure. Files of an earlier extract may hold erased rows and are refused."""

@@ -47,6 +47,10 @@ NEED_A_PLATFORM = [
     ("migrate",),
     ("lake", "accept-gap", "gourmetgram.views", "0"),
     ("outbox", "replay", "--since", "10m"),
+    ("erase", "user", IMAGE),
+    ("erase", "image", IMAGE),
+    ("erase", "ineligible"),
+    ("erase", "resume"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
 NOT_RUN_HERE = [("up",), ("demo",), ("doctor",)]

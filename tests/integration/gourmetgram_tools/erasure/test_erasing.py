@@ -1,0 +1,256 @@
+"""After an erasure, no store, file or snapshot gives back an id, a text or a picture of the person."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis as redis_library
+
+from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.events import Record, dead_letter
+from gourmetgram.kafka.publish import OutgoingMessage
+from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.lakehouse.schemas import EVENTS, WINDOWED_KINDS
+from gourmetgram.lakehouse.windows import write_windows
+from gourmetgram.training_data.extract import extract
+from gourmetgram.training_data.lake import Lake
+from gourmetgram.training_data.load import load
+from gourmetgram.training_data.names import TRAINING_TABLE
+from gourmetgram.training_data.transform import PROCESSED_FILE, transform
+from gourmetgram_tools.erasure.erasing import erase
+from gourmetgram_tools.erasure.rows import Subject
+from gourmetgram_tools.inspection.audit import audit
+from gourmetgram_tools.local.stack import Stack
+from tests.support.byte_search import Content, everything, places_with
+from tests.support.inspection_fixtures import (
+    Scene,
+    scene_fixture,  # noqa: F401
+    small_platform_fixture,  # noqa: F401
+)
+from tests.support.publishing import publish_all
+
+pytestmark = pytest.mark.servers
+
+
+@dataclass
+class Person:
+    """A person with an image and actions on the scene's image, and what others did to them.
+
+    Attributes:
+        names: all that must go, by what it is.
+    """
+
+    user_id: str
+    image_id: str
+    names: dict[str, str] = field(default_factory=dict)
+
+
+def aggregate(scene: Scene) -> None:
+    platform = scene.platform
+    aggregate_events(Sources(platform.iceberg, platform.kafka, platform.postgres))
+    for kind in WINDOWED_KINDS:
+        write_windows(platform.iceberg, kind)
+
+
+def train(scene: Scene) -> None:
+    lake = Lake(scene.platform.iceberg)
+    extract(scene.platform.postgres.database_url, lake)
+    with open_catalog(scene.platform.iceberg) as catalog:
+        transform(lake, catalog)
+        load(lake, catalog)
+
+
+def live(scene: Scene) -> Person:
+    """What the person leaves in every store."""
+    small, word = scene.small, uuid.uuid4().hex
+    user_id, other = small.user(), small.user()
+    small.sql("UPDATE users SET username = :name WHERE id = :id", name=f"paula-{word}", id=user_id)
+    image_id = small.upload(user_id, caption=f"quince tart {word}", picture=f"picture of {word}".encode())
+    person = Person(user_id, image_id)
+    person.names |= {"user": user_id, "image": image_id, "username": f"paula-{word}", "picture": f"picture of {word}"}
+    for _ in range(10):
+        small.view(image_id)
+    own_comment = small.comment(scene.image_id, user_id, f"a comment {word}")
+    person.names["caption"] = f"quince tart {word}"
+    person.names["comment"] = own_comment
+    person.names["comment text"] = f"a comment {word}"
+    person.names["flag"] = small.flag(scene.image_id, user_id, f"a reason {word}")
+    person.names["reason"] = f"a reason {word}"
+    person.names["flag on the comment"] = small.flag(scene.image_id, other, f"of the comment {word}", own_comment)
+    person.names["comment of another person"] = small.comment(image_id, other, f"about the person {word}")
+    person.names["text of another person"] = f"about the person {word}"
+    person.names["flag of another person"] = small.flag(image_id, other)
+    at = small.tick()
+    flag_id = str(uuid.uuid4())
+    small.sql(
+        "INSERT INTO flags (id, image_id, user_id, reason, created_at) VALUES (:id, :image, :user, 'spam', :at)",
+        id=flag_id, image=image_id, user=other, at=at,
+    )  # fmt: skip
+    event_id = small.event("flag", image_id, at, flag_id=flag_id, comment_id=None, user_id=other, reason="spam")
+    person.names["second flag"] = flag_id
+    small.decide(image_id, "flagged", event_id, at)
+    small.sql(
+        "INSERT INTO image_milestones (image_id, milestone_type, milestone_value, reached_at) "
+        "VALUES (:image, 'views', 10, :at)",
+        image=image_id, at=small.now,
+    )  # fmt: skip
+    _leave_in_passing(scene, person)
+    small.settle()
+    return person
+
+
+def _leave_in_passing(scene: Scene, person: Person) -> None:
+    """Published outbox rows, a dead letter, and plans of the stream consumer."""
+    small, kafka = scene.small, scene.platform.kafka
+    payload = {"event_type": "upload", "image_id": person.image_id, "user_id": person.user_id}
+    small.sql(
+        "INSERT INTO event_outbox (event_id, topic, message_key, payload, published_at) "
+        "VALUES (gen_random_uuid(), :topic, :key, CAST(:payload AS JSONB), now())",
+        topic=kafka.kafka_topic_uploads, key=person.image_id, payload=json.dumps(payload),
+    )  # fmt: skip
+    refused = Record(kafka.moderation_topic, 0, 10_000, 0, json.dumps(person.names).encode())
+    letter = dead_letter(refused, scene.platform.scorer_group, "unknown image")
+    publish_all(small.producer, [OutgoingMessage(kafka.dead_letter_topic, person.image_id, letter)])
+    small.redis.hset("consumer:milestones", f"{person.image_id}/100", "1")
+    small.redis.zadd("consumer:anchors:1", {f"{person.image_id}/anchor_30": 9e9})
+    small.redis.hset("consumer:pending:2", f"{person.image_id}/viral/{uuid.uuid4()}", person.image_id)
+    small.redis.zadd("consumer:waiting", {f"{person.image_id}/{0:017d}/{person.image_id}/viral": 0})
+
+
+@pytest.fixture(name="raw_redis")
+def raw_redis_fixture(scene: Scene) -> Iterator[redis_library.Redis]:
+    settings = scene.platform.redis
+    with redis_library.Redis(host=settings.redis_host, port=settings.redis_port, db=settings.redis_db) as client:
+        yield client
+
+
+@pytest.fixture(name="search")
+def search_fixture(scene: Scene, raw_redis: redis_library.Redis, stack: Stack) -> Any:
+    """All bytes of the scene's stores."""
+    return lambda: everything(scene.platform, raw_redis, stack.folder / "redis")
+
+
+def found(person: Person, contents: list[Content]) -> dict[str, list[str]]:
+    """Places of everything of the person, by what it is; nothing for what is in no place."""
+    places = {what: places_with(name, contents) for what, name in person.names.items()}
+    return {what: where for what, where in places.items() if where}
+
+
+def differences(scene: Scene) -> list[str]:
+    result = audit(scene.platform, deadline_s=20)
+    return [difference for check in result.checks for difference in check.differences]
+
+
+@pytest.fixture(name="person")
+def person_fixture(scene: Scene) -> Person:
+    """A person in every store, after two runs of both DAGs."""
+    person = live(scene)
+    aggregate(scene)
+    train(scene)
+    scene.small.view(scene.image_id)
+    scene.small.settle()
+    aggregate(scene)
+    train(scene)
+    assert differences(scene) == []
+    return person
+
+
+def test_no_store_file_or_snapshot_holds_anything_of_an_erased_person(
+    scene: Scene, person: Person, search: Any
+) -> None:
+    with open_catalog(scene.platform.iceberg) as catalog:
+        for name in (EVENTS, TRAINING_TABLE):
+            table = catalog.load_table(name)
+            with table.manage_snapshots() as change:
+                change.create_tag(table.metadata.snapshots[0].snapshot_id, "kept-for-a-model")
+    before = found(person, search())
+    assert before.keys() == person.names.keys()
+    stores = {place.split()[0] for where in before.values() for place in where}
+    assert stores == {"postgres", "redis", "kafka", "s3"}
+
+    result = erase(scene.platform, [Subject("user", person.user_id)], deadline_s=20)
+
+    assert found(person, search()) == {}
+    assert (result.erasures, result.users, result.images) == (1, 1, 1)
+    assert result.tables[EVENTS].tags == ("kept-for-a-model",)
+    assert differences(scene) == []
+
+
+class _Stopped(Exception):
+    """Stands in for a kill between two steps."""
+
+
+def test_an_erasure_that_was_stopped_at_any_step_is_completed_by_the_next_run(
+    scene: Scene, person: Person, search: Any
+) -> None:
+    steps: list[str] = []
+    stop_at = 0
+
+    def report(step: str) -> None:
+        steps.append(step)
+        if len(steps) > stop_at:
+            raise _Stopped(step)
+
+    subjects = [Subject("user", person.user_id)]
+    while True:
+        steps.clear()
+        try:
+            result = erase(scene.platform, subjects, deadline_s=20, report=report)
+        except _Stopped:
+            stop_at += 1
+            # Where the rows are gone, only the record still knows what belonged to the person.
+            subjects = []
+        else:
+            break
+    assert stop_at >= 10
+    assert (result.erasures, result.images) == (1, 1)
+    assert found(person, search()) == {}
+    assert differences(scene) == []
+
+
+def test_an_erased_image_leaves_its_uploader_and_a_runs_old_extract_cannot_bring_it_back(
+    scene: Scene, person: Person, search: Any
+) -> None:
+    lake = Lake(scene.platform.iceberg)
+    extract(scene.platform.postgres.database_url, lake)
+    with open_catalog(scene.platform.iceberg) as catalog:
+        transform(lake, catalog)
+        processed = scene.small.s3.get_object(**_processed(scene))["Body"].read()
+        erase(scene.platform, [Subject("image", person.image_id)], deadline_s=20)
+        # A run of the DAG that began before the erasure stores its file after it.
+        scene.small.s3.put_object(**_processed(scene), Body=processed)
+        with pytest.raises(PermanentError, match="rows were erased at"):
+            load(lake, catalog)
+    left = found(person, search())
+    kept = {"user", "username", "comment", "comment text", "flag", "reason", "flag on the comment"}
+    assert left.keys() == kept
+    assert not any("kafka" in place for where in left.values() for place in where)
+    assert differences(scene) == []
+    train(scene)
+    assert differences(scene) == []
+
+
+def test_an_extraction_during_an_erasure_leaves_no_file(scene: Scene, person: Person, search: Any) -> None:
+    scene.small.sql(
+        "INSERT INTO erasures (subject_type, subject_digest, subject_id) VALUES ('user', 'x', :id)", id=person.user_id
+    )
+    lake = Lake(scene.platform.iceberg)
+    with pytest.raises(TransientError, match="gourmetgram erase resume"):
+        extract(scene.platform.postgres.database_url, lake)
+    assert not any("/raw/" in place for place in places_with(person.user_id, search()))
+
+
+def test_an_erasure_waits_for_readers_that_are_behind_and_says_which(scene: Scene, person: Person) -> None:
+    scene.small.view(person.image_id)
+    with pytest.raises(TransientError, match="the stream consumer has not read 1 records. Start stream_consumer"):
+        erase(scene.platform, [Subject("user", person.user_id)], deadline_s=1)
+    assert scene.small.sql("SELECT count(*) FROM images WHERE id = :id", id=person.image_id) == 1
+
+
+def _processed(scene: Scene) -> dict[str, str]:
+    bucket, _, key = Lake(scene.platform.iceberg).uri(PROCESSED_FILE).removeprefix("s3://").partition("/")
+    return {"Bucket": bucket, "Key": key}
