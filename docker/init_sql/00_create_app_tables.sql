@@ -74,6 +74,9 @@ CREATE INDEX IF NOT EXISTS idx_comments_image_id ON comments (image_id);
 CREATE INDEX IF NOT EXISTS idx_comments_user_id ON comments (user_id);
 CREATE INDEX IF NOT EXISTS idx_comments_created_at ON comments (created_at);
 CREATE INDEX IF NOT EXISTS idx_comments_deleted_at ON comments (deleted_at);
+-- Each removed decision looks for the actions that name it. Few rows have one, so the index is nearly empty.
+CREATE INDEX IF NOT EXISTS idx_comments_moderator_action_id ON comments (moderator_action_id)
+    WHERE moderator_action_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS flags (
     id                   UUID PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -94,6 +97,8 @@ CREATE INDEX IF NOT EXISTS idx_flags_image_id ON flags (image_id);
 CREATE INDEX IF NOT EXISTS idx_flags_comment_id ON flags (comment_id);
 CREATE INDEX IF NOT EXISTS idx_flags_created_at ON flags (created_at);
 CREATE INDEX IF NOT EXISTS idx_flags_review_status ON flags (review_status);
+CREATE INDEX IF NOT EXISTS idx_flags_moderation_action_id ON flags (moderation_action_id)
+    WHERE moderation_action_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS image_milestones (
     id              UUID PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -95,6 +95,11 @@ comments = Table(
     Index("idx_comments_user_id", "user_id"),
     Index("idx_comments_created_at", "created_at"),
     Index("idx_comments_deleted_at", "deleted_at"),
+    Index(
+        "idx_comments_moderator_action_id",
+        "moderator_action_id",
+        postgresql_where=text("moderator_action_id IS NOT NULL"),
+    ),
 )
 
 flags = Table(
@@ -117,6 +122,11 @@ flags = Table(
     Index("idx_flags_comment_id", "comment_id"),
     Index("idx_flags_created_at", "created_at"),
     Index("idx_flags_review_status", "review_status"),
+    Index(
+        "idx_flags_moderation_action_id",
+        "moderation_action_id",
+        postgresql_where=text("moderation_action_id IS NOT NULL"),
+    ),
 )
 
 moderation = Table(

@@ -27,7 +27,7 @@ from gourmetgram.lakehouse.erasure import ErasedIds, ErasedRows
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError
 from gourmetgram.waiting import wait_for
 from gourmetgram_tools.erasure import lake, pictures, records, redis_keys
-from gourmetgram_tools.erasure.models import models_trained_with
+from gourmetgram_tools.erasure.models import PERHAPS, models_trained_with
 from gourmetgram_tools.erasure.rows import ErasureRecord, Subject, named_database_errors
 from gourmetgram_tools.inspection.platform import Platform
 
@@ -142,8 +142,10 @@ class _Erasure:
             return list(connection.execute(statement, {"images": sorted(ids.images)}).scalars())
 
     def _note_models(self, ids: ErasedIds) -> None:
+        """Name the models before their snapshots go; an earlier run may have known more of them."""
+        known = set(self._record.models())
         found = models_trained_with(self._platform, ids)
-        self._record.note_models(found)
+        self._record.note_models([name for name in found if name.removesuffix(PERHAPS) not in known])
 
     def _let_events_pass(self, ids: ErasedIds) -> None:
         """Wait until the events of the ids have left the outbox, and the stream consumer has read them."""

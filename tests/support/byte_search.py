@@ -56,13 +56,16 @@ def _rows(platform: Platform) -> Iterator[Content]:
 def _keys(client: Any) -> Iterator[Content]:
     for key in client.scan_iter():
         kind = client.type(key).decode()
-        read = {
-            "string": lambda name: client.get(name),
-            "hash": lambda name: client.hgetall(name),
-            "set": lambda name: client.smembers(name),
-            "zset": lambda name: client.zrange(name, 0, -1),
-        }[kind]
-        yield f"redis {key.decode()}", repr(read(key)).encode()
+        content = (
+            client.get(key)
+            if kind == "string"
+            else client.hgetall(key)
+            if kind == "hash"
+            else client.smembers(key)
+            if kind == "set"
+            else client.zrange(key, 0, -1)
+        )
+        yield f"redis {key.decode()}", repr(content).encode()
 
 
 def _records(platform: Platform) -> Iterator[Content]:

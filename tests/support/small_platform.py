@@ -45,6 +45,10 @@ class SmallPlatform:
             result = connection.execute(text(statement), values)
             return result.scalar() if result.returns_rows else None
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
     def publish(self, topic: str, key: str | None, message: dict[str, Any]) -> None:
         publish_all(self.producer, [OutgoingMessage(topic, key, json.dumps(message).encode())])
 

@@ -154,8 +154,8 @@ _MILESTONES: Final = CheckQuery(
     """,
 )
 
-# A request needs no decision after a dead letter, or when its image was deleted at or before its time. The dead letter of
-# an unknown image may be gone by an erasure.
+# A request needs no decision after a dead letter, or when its image was deleted at or before its time. The dead letter
+# of an unknown image may be gone by an erasure.
 _DECISIONS: Final = CheckQuery(
     "decisions",
     "one decision per request (or a reason)",

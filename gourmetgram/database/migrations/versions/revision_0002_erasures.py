@@ -1,17 +1,23 @@
-"""Record of erasures."""
+"""Record of erasures, and indexes for the removal of decisions."""
 
 from typing import Final
 
 from alembic import op
+from sqlalchemy import text
 
 revision: Final = "0002"
 down_revision: Final = "0001"
 
+_INDEXES: Final = {
+    "idx_comments_moderator_action_id": "comments (moderator_action_id) WHERE moderator_action_id IS NOT NULL",
+    "idx_flags_moderation_action_id": "flags (moderation_action_id) WHERE moderation_action_id IS NOT NULL",
+}
+
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create what is missing; a new index reads its table once."""
     op.execute("""
-        CREATE TABLE erasures (
+        CREATE TABLE IF NOT EXISTS erasures (
             id             UUID PRIMARY KEY DEFAULT gen_random_uuid(),
             subject_type   VARCHAR(10) NOT NULL,
             subject_digest VARCHAR(64) NOT NULL,
@@ -28,6 +34,12 @@ def upgrade() -> None:
             )
         )
     """)
-    op.execute(
-        "CREATE UNIQUE INDEX idx_erasures_open ON erasures (subject_type, subject_digest) WHERE completed_at IS NULL"
-    )
+    op.execute("""
+        CREATE UNIQUE INDEX IF NOT EXISTS idx_erasures_open ON erasures (subject_type, subject_digest)
+        WHERE completed_at IS NULL
+    """)
+    connection = op.get_bind()
+    for name, place in _INDEXES.items():
+        # CREATE INDEX locks its table even when the index exists, and APIs may be writing.
+        if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
+            op.execute(f"CREATE INDEX {name} ON {place}")

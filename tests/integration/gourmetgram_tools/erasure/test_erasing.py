@@ -1,5 +1,6 @@
 """After an erasure, no store, file or snapshot gives back an id, a text or a picture of the person."""
 
+import hashlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from gourmetgram.training_data.load import load
 from gourmetgram.training_data.names import TRAINING_TABLE
 from gourmetgram.training_data.transform import PROCESSED_FILE, transform
 from gourmetgram_tools.erasure.erasing import erase
+from gourmetgram_tools.erasure.models import PERHAPS, UNKNOWN
 from gourmetgram_tools.erasure.rows import Subject
 from gourmetgram_tools.inspection.audit import audit
 from gourmetgram_tools.inspection.kafka_reading import partition_of
@@ -170,6 +172,9 @@ def test_no_store_file_or_snapshot_holds_anything_of_an_erased_person(
             table = catalog.load_table(name)
             with table.manage_snapshots() as change:
                 change.create_tag(table.metadata.snapshots[0].snapshot_id, "kept-for-a-model")
+        first = table.metadata.snapshots[0].snapshot_id
+    for version, snapshot in ((1, str(first)), (2, "1")):
+        _publish(scene, version, snapshot)
     before = found(person, search())
     assert before.keys() == person.names.keys()
     stores = {place.split()[0] for where in before.values() for place in where}
@@ -180,6 +185,13 @@ def test_no_store_file_or_snapshot_holds_anything_of_an_erased_person(
     assert found(person, search()) == {}
     assert (result.erasures, result.users, result.images) == (1, 1, 1)
     assert result.tables[EVENTS].tags == ("kept-for-a-model",)
+    assert result.models == [
+        "published version 1",
+        "published version 2" + PERHAPS,
+        UNKNOWN.format("http://localhost:9"),
+    ]
+    (record,) = scene.small.rows("SELECT subject_digest, subject_id, image_ids, row_ids FROM erasures")
+    assert record == (hashlib.sha256(f"user/{person.user_id}".encode()).hexdigest(), None, [], [])
     assert differences(scene) == []
 
 
@@ -251,6 +263,13 @@ def test_an_erasure_waits_for_readers_that_are_behind_and_says_which(scene: Scen
     with pytest.raises(TransientError, match="the stream consumer has not read 1 records"):
         erase(scene.platform, [Subject("user", person.user_id)], deadline_s=1)
     assert scene.small.sql("SELECT count(*) FROM images WHERE id = :id", id=person.image_id) == 1
+
+
+def _publish(scene: Scene, version: int, snapshot: str) -> None:
+    """Metadata of a published model, which is all that an erasure reads."""
+    models = scene.platform.models
+    key = f"{models.model_prefix}versions/{version}/metadata.json"
+    scene.small.s3.put_object(Bucket=models.model_bucket, Key=key, Body=json.dumps({"snapshot_id": snapshot}))
 
 
 def _processed(scene: Scene) -> dict[str, str]:
