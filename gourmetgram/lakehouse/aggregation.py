@@ -129,8 +129,9 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
             *(run_id, result.records, result.records_by_kind, result.skipped or "none"),
             *(result.complete_through, result.seconds),
         )
-        drop_old_days_quietly(catalog.load_table(EVENTS), sources.iceberg.lake_retention_days)
-        maintain_quietly(catalog.load_table(EVENTS))
+        table = catalog.load_table(EVENTS)
+        drop_old_days_quietly(table, sources.iceberg.lake_retention_days)
+        maintain_quietly(table)
         return result
 
 

@@ -119,6 +119,8 @@ class _Erasure:
         self._report("removing pictures and rows")
         pictures.remove_pictures(platform.objects, ids, self._addresses(ids))
         ids = record.remove_rows()
+        # The person may have uploaded an image since the first step.
+        pictures.remove_pictures(platform.objects, ids, [])
         self._let_events_pass(ids)
         record.remove_events(ids)
         self._wait_for_scorer()

@@ -87,6 +87,13 @@ FROM event_outbox WHERE message_key = ANY(CAST(:images AS TEXT[]))
     OR payload ->> 'user_id' = ANY(CAST(:users AS TEXT[]))
     OR payload ->> 'comment_id' = ANY(CAST(:rows AS TEXT[])) OR payload ->> 'flag_id' = ANY(CAST(:rows AS TEXT[]))
 """
+_IDS_IN: Final = """EXISTS (
+    SELECT FROM regexp_matches(lower({text}), '[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}', 'g') AS found
+    WHERE found[1] = ANY(CAST(:ids AS TEXT[]))
+)"""
+# Stored answers to requests with an Idempotency-Key.
+_ANSWERS: Final = "idempotency_keys"
+_REMOVE_ANSWERS: Final = f"DELETE FROM {_ANSWERS} WHERE {_IDS_IN.format(text='body')}"  # noqa: S608
 _TABLES: Final = ("users", "images", "comments", "flags", "moderation", "image_milestones", "event_outbox", "erasures")
 _INELIGIBLE: Final = f"""
 SELECT u.id::text FROM users AS u WHERE NOT ({ACTOR_ELIGIBLE_SQL.format(event_time="now()")})
@@ -99,12 +106,6 @@ WHERE completed_at IS NULL
 _STORED_TABLES: Final = """
 SELECT table_name FROM information_schema.tables
 WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND table_name <> 'erasures' ORDER BY 1
-"""
-_ROWS_WITH_ID: Final = """
-SELECT count(*) FROM "{table}" AS t WHERE EXISTS (
-    SELECT FROM regexp_matches(lower(t::text), '[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}', 'g') AS found
-    WHERE found[1] = ANY(CAST(:ids AS TEXT[]))
-)
 """
 _COMPLETE: Final = """
 UPDATE erasures SET completed_at = clock_timestamp(), subject_id = NULL, image_ids = '{}', row_ids = '{}'
@@ -183,8 +184,10 @@ class ErasureRecord:
             return ids
 
     def remove_events(self, ids: ErasedIds) -> None:
-        """Remove their events from the outbox."""
+        """Remove their events from the outbox, and the stored answers that name them."""
         with self._transaction() as connection:
+            if connection.execute(text("SELECT to_regclass(:name)"), {"name": _ANSWERS}).scalar_one() is not None:
+                connection.execute(text(_REMOVE_ANSWERS), {"ids": sorted(ids.all)})
             connection.execute(_with_ids(f"DELETE {_OF_OUTBOX}"), _values(ids))
 
     def note_models(self, models: Sequence[str]) -> None:
@@ -214,7 +217,7 @@ class ErasureRecord:
         found = []
         with self._transaction() as connection:
             for name in connection.execute(text(_STORED_TABLES)).scalars().all():
-                query = text(_ROWS_WITH_ID.format(table=name))
+                query = text(f'SELECT count(*) FROM "{name}" AS t WHERE {_IDS_IN.format(text="t::text")}')  # noqa: S608
                 number = connection.execute(query, {"ids": sorted(ids.all)}).scalar_one()
                 found += [f"PostgreSQL table {name}: {number} rows"] if number else []
         return found

@@ -117,6 +117,15 @@ def _leave_in_passing(scene: Scene, person: Person) -> None:
         "VALUES (gen_random_uuid(), :topic, :key, CAST(:payload AS JSONB), now())",
         topic=kafka.kafka_topic_uploads, key=person.image_id, payload=json.dumps(payload),
     )  # fmt: skip
+    small.sql("""
+        CREATE TABLE IF NOT EXISTS idempotency_keys (
+            key VARCHAR(255) PRIMARY KEY, fingerprint BYTEA NOT NULL, status SMALLINT NOT NULL, body TEXT NOT NULL
+        )
+    """)
+    small.sql(
+        "INSERT INTO idempotency_keys (key, fingerprint, status, body) VALUES ('key', '', 200, :body)",
+        body=json.dumps(payload),
+    )
     refused = Record(kafka.moderation_topic, 0, 10_000, 0, json.dumps(person.names).encode())
     letter = dead_letter(refused, scene.platform.scorer_group, "unknown image")
     publish_all(small.producer, [OutgoingMessage(kafka.dead_letter_topic, person.image_id, letter)])
@@ -223,6 +232,21 @@ def test_an_erasure_that_was_stopped_at_any_step_is_completed_by_the_next_run(
             break
     assert stop_at >= 10
     assert (result.erasures, result.images) == (1, 1)
+    assert found(person, search()) == {}
+    assert differences(scene) == []
+
+
+def test_an_image_that_the_person_uploads_during_the_erasure_goes_too(
+    scene: Scene, person: Person, search: Any
+) -> None:
+    def report(step: str) -> None:
+        if step == "looking for models":
+            caption = f"late {uuid.uuid4().hex}"
+            person.names |= {"late image": scene.small.upload(person.user_id, caption=caption), "late caption": caption}
+            scene.small.settle()
+
+    erase(scene.platform, [Subject("user", person.user_id)], deadline_s=20, report=report)
+    assert "late image" in person.names
     assert found(person, search()) == {}
     assert differences(scene) == []
 
