@@ -14,6 +14,7 @@ from api_v1.budget import ByteBudget
 from api_v1.keyed_writes import KeyedWriter, KeyPruner, SharedWrites
 from api_v1.memory import return_large_blocks
 from api_v1.orphan_sweeper import OrphanSweeper
+from api_v1.row_retention import RowRetention
 from api_v1.schema_watch import SchemaWatch
 from api_v1.schemas import Health
 from api_v1.settings import ApiSettings
@@ -93,6 +94,7 @@ class Services:
 
         self.schema = SchemaWatch(database)
         self.sweeper = OrphanSweeper(database, self.objects, settings.orphan_after_seconds)
+        self.retention = RowRetention(database, settings.moderation_retention_days)
         self.users = writer("users", statements.ADD_USERS)
         self.images = writer("images", statements.add_images(events))
         self.views = writer("views", statements.count_views(events))
@@ -108,7 +110,8 @@ class Services:
 
     @property
     def _background(self) -> tuple[Background, ...]:
-        return (self.keyed_writer, self.key_pruner, self.schema, self.sweeper, *self.extension.background)
+        own = (self.keyed_writer, self.key_pruner, self.schema, self.sweeper, self.retention)
+        return (*own, *self.extension.background)
 
     async def start(self) -> None:
         """Start to serve; no store needs to be available yet."""

@@ -25,5 +25,8 @@ class ApiSettings(PostgresSettings, ObjectStoreSettings, LogSettings):
     orphan_after_seconds: Annotated[float, Field(ge=5, le=86_400)] = 60.0
     """Age in seconds at which a picture without a row is removed. An upload ends within 4 s."""
 
+    moderation_retention_days: Annotated[int, Field(ge=31)] = 400
+    """Age at which a decision is removed, days. More than the 30 days of the topics, which hold its request."""
+
     enable_bench_route: bool = False
     """Offer `GET /bench/noop`, which touches no store: the baseline of measurements."""

@@ -142,6 +142,8 @@ class IcebergSettings(Settings):
     pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
     aws_region: str = "us-east-1"
     """Set here, so that no client asks for it over the network (about 7 s per table)."""
+    lake_retention_days: Annotated[int, Field(ge=31)] = 400
+    """Age at which a day leaves `events` and the window tables, days. More than the 30 days of the topics."""
 
     @property
     def uri(self) -> str:

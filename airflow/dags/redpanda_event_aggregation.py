@@ -6,9 +6,11 @@ task is idempotent: it can be cleared and run again, in any run.
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from airflow.sdk import Variable, dag, task
+from airflow.sdk.configuration import conf
 from platform_access import task_timeout
 
 
@@ -55,7 +57,8 @@ def redpanda_event_aggregation() -> None:
 
     @task
     def commit_checkpoint() -> dict[str, Any]:
-        """Mirror the newest snapshot's offsets in a Variable for display; no code reads it."""
+        """Mirror the newest snapshot's offsets in a Variable for display; no code reads it. Remove old log files."""
+        from log_retention import LogRetentionSettings, remove_old_logs
         from platform_access import data_lake, no_retry_for_permanent_errors
 
         from gourmetgram.lakehouse.checkpoint import VARIABLE, checkpoint_document
@@ -63,6 +66,8 @@ def redpanda_event_aggregation() -> None:
         with no_retry_for_permanent_errors():
             document = checkpoint_document(data_lake())
         Variable.set(VARIABLE, document, serialize_json=True)
+        logs = Path(conf.get_mandatory_value("logging", "base_log_folder"))
+        remove_old_logs(logs, LogRetentionSettings.load().airflow_log_retention_days)
         return document
 
     (

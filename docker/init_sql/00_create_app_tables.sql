@@ -74,6 +74,9 @@ CREATE INDEX IF NOT EXISTS idx_comments_image_id ON comments (image_id);
 CREATE INDEX IF NOT EXISTS idx_comments_user_id ON comments (user_id);
 CREATE INDEX IF NOT EXISTS idx_comments_created_at ON comments (created_at);
 CREATE INDEX IF NOT EXISTS idx_comments_deleted_at ON comments (deleted_at);
+-- Each removed decision looks for the actions that name it. Few rows have one, so the index is nearly empty.
+CREATE INDEX IF NOT EXISTS idx_comments_moderator_action_id ON comments (moderator_action_id)
+    WHERE moderator_action_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS flags (
     id                   UUID PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -94,6 +97,8 @@ CREATE INDEX IF NOT EXISTS idx_flags_image_id ON flags (image_id);
 CREATE INDEX IF NOT EXISTS idx_flags_comment_id ON flags (comment_id);
 CREATE INDEX IF NOT EXISTS idx_flags_created_at ON flags (created_at);
 CREATE INDEX IF NOT EXISTS idx_flags_review_status ON flags (review_status);
+CREATE INDEX IF NOT EXISTS idx_flags_moderation_action_id ON flags (moderation_action_id)
+    WHERE moderation_action_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS image_milestones (
     id              UUID PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -149,3 +154,24 @@ CREATE TABLE IF NOT EXISTS installation (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS idx_installation_one ON installation ((TRUE));
 INSERT INTO installation DEFAULT VALUES ON CONFLICT DO NOTHING;
+
+-- Erasures of persons and images (docs/governance.md). The ids stay only until an erasure is complete, so that a later run
+-- can finish an interrupted one; afterwards a digest of the id, times and names of models are left.
+CREATE TABLE IF NOT EXISTS erasures (
+    id             UUID PRIMARY KEY DEFAULT gen_random_uuid(),
+    subject_type   VARCHAR(10) NOT NULL,
+    subject_digest VARCHAR(64) NOT NULL,
+    subject_id     UUID,
+    image_ids      UUID[] NOT NULL DEFAULT '{}',
+    row_ids        UUID[] NOT NULL DEFAULT '{}',
+    models         TEXT[] NOT NULL DEFAULT '{}',
+    created_at     TIMESTAMPTZ NOT NULL DEFAULT NOW(),
+    completed_at   TIMESTAMPTZ,
+    CONSTRAINT chk_erasures_subject_type CHECK (subject_type IN ('user', 'image')),
+    CONSTRAINT chk_erasures_ids_until_complete CHECK (
+        CASE WHEN completed_at IS NULL THEN subject_id IS NOT NULL
+             ELSE subject_id IS NULL AND image_ids = '{}' AND row_ids = '{}' END
+    )
+);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_erasures_open ON erasures (subject_type, subject_digest)
+    WHERE completed_at IS NULL;

@@ -59,7 +59,7 @@ WHERE target_type = 'image';
 DO $$
 BEGIN
     IF to_regclass('alembic_version') IS NOT NULL THEN
-        INSERT INTO alembic_version SELECT '0003' WHERE NOT EXISTS (SELECT FROM alembic_version);
+        INSERT INTO alembic_version SELECT '0004' WHERE NOT EXISTS (SELECT FROM alembic_version);
     END IF;
 END
 $$;

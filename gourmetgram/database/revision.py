@@ -2,7 +2,7 @@
 
 from typing import Final
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """Newest revision of `gourmetgram/database/migrations/versions`; revisions are numbers of four digits."""
 
 REVISION_QUERY: Final = "SELECT version_num FROM alembic_version"

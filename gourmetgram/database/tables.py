@@ -24,7 +24,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData()
 
@@ -97,6 +97,11 @@ comments = Table(
     Index("idx_comments_user_id", "user_id"),
     Index("idx_comments_created_at", "created_at"),
     Index("idx_comments_deleted_at", "deleted_at"),
+    Index(
+        "idx_comments_moderator_action_id",
+        "moderator_action_id",
+        postgresql_where=text("moderator_action_id IS NOT NULL"),
+    ),
 )
 
 flags = Table(
@@ -119,6 +124,11 @@ flags = Table(
     Index("idx_flags_comment_id", "comment_id"),
     Index("idx_flags_created_at", "created_at"),
     Index("idx_flags_review_status", "review_status"),
+    Index(
+        "idx_flags_moderation_action_id",
+        "moderation_action_id",
+        postgresql_where=text("moderation_action_id IS NOT NULL"),
+    ),
 )
 
 moderation = Table(
@@ -206,4 +216,31 @@ installation = Table(
     Column("sweeps", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("idx_installation_one", text("(TRUE)"), unique=True),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _id(),
+    Column("subject_type", String(10), nullable=False),
+    Column("subject_digest", String(64), nullable=False),
+    Column("subject_id", Uuid),
+    Column("image_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("row_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("completed_at", DateTime(timezone=True)),
+    CheckConstraint("subject_type IN ('user', 'image')", name="chk_erasures_subject_type"),
+    CheckConstraint(
+        "CASE WHEN completed_at IS NULL THEN subject_id IS NOT NULL "
+        "ELSE subject_id IS NULL AND image_ids = '{}' AND row_ids = '{}' END",
+        name="chk_erasures_ids_until_complete",
+    ),
+    Index(
+        "idx_erasures_open",
+        "subject_type",
+        "subject_digest",
+        unique=True,
+        postgresql_where=text("completed_at IS NULL"),
+    ),
 )

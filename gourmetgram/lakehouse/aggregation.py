@@ -44,6 +44,7 @@ from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.parsing import parse_messages
 from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress
+from gourmetgram.lakehouse.retention import drop_old_days_quietly
 from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables, open_table
 from gourmetgram.lakehouse.watermark import freeze
 from gourmetgram.moments import utc_text
@@ -127,7 +128,9 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
             *(run_id, result.records, result.records_by_kind, result.skipped or "none"),
             *(result.complete_through, result.seconds),
         )
-        maintain_quietly(catalog.load_table(EVENTS))
+        table = catalog.load_table(EVENTS)
+        drop_old_days_quietly(table, sources.iceberg.lake_retention_days)
+        maintain_quietly(table)
         return result
 
 

@@ -22,6 +22,11 @@ def at_or_after(column: str, moment: datetime) -> BooleanExpression:
     return GreaterThanOrEqual(column, moment.isoformat())  # type: ignore[call-arg, misc]
 
 
+def before(column: str, end_us: int) -> BooleanExpression:
+    """Rows whose time is earlier than `end_us`, microseconds since 1970."""
+    return LessThan(column, from_us(end_us).isoformat())  # type: ignore[call-arg, misc]
+
+
 def between(column: str, start_us: int, end_us: int) -> BooleanExpression:
     """Rows whose time is in [start, end), microseconds since 1970."""
     first, end = from_us(start_us).isoformat(), from_us(end_us).isoformat()

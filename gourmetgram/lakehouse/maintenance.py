@@ -125,7 +125,7 @@ def merge_small_files(table: Table, policy: MaintenancePolicy) -> tuple[int, int
         raise
     refuse_overdue(clock)
     try:
-        replace_files(table, old, new, _carried_summary(table), {})
+        replace_files(table, old, new, carried_summary(table), {})
     except ChangedMeanwhileError:
         delete_files(table, (file.file_path for file in new))
         raise
@@ -141,7 +141,7 @@ def _too_many_small(table: Table, policy: MaintenancePolicy) -> list[DataFile]:
     return [file for files in crowded for file in files]
 
 
-def _carried_summary(table: Table) -> dict[str, str]:
+def carried_summary(table: Table) -> dict[str, str]:
     """Own properties of the newest snapshot; a merge changes no content, so they stay true."""
     for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
         own = own_properties(summary_of(snapshot))

@@ -4,11 +4,12 @@ PyIceberg's own batch reader loads whole files in advance. Here PyIceberg plans 
 columns and row groups that the filter needs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.expressions.visitors import bind
 from pyiceberg.io.pyarrow import PyArrowFileIO, expression_to_pyarrow
@@ -40,12 +41,19 @@ def stream_rows(
         TransientError: the object store is away.
         PermanentError: a file is missing, or another program has written delete files for it.
     """
+    return stream_files(table, whole_files(table, row_filter, snapshot_id), columns, row_filter)
+
+
+def whole_files(
+    table: Table, row_filter: BooleanExpression | None = None, snapshot_id: int | None = None
+) -> list[DataFile]:
+    """Data files of a snapshot that may have a row of a filter; arguments and errors are those of `stream_rows`."""
     wanted = row_filter if row_filter is not None else AlwaysTrue()
     with named_outages(f"{'.'.join(table.name())} could not be read"):
         tasks = list(table.scan(row_filter=wanted, snapshot_id=snapshot_id).plan_files())
     if any(task.delete_files for task in tasks):
         raise PermanentError(f"{'.'.join(table.name())} has delete files of another program: compact it there first")
-    return stream_files(table, [task.file for task in tasks], columns, wanted)
+    return [task.file for task in tasks]
 
 
 def stream_files(
@@ -55,6 +63,22 @@ def stream_files(
     full = arrow_schema(table.schema())
     schema = pa.schema([full.field(name) for name in columns])
     return pa.RecordBatchReader.from_batches(schema, _batches(table, files, full, schema, row_filter or AlwaysTrue()))
+
+
+def read_parquet(table: Table, path: str, is_wanted: Callable[[str], bool]) -> Iterator[pa.RecordBatch]:
+    """Read columns of a Parquet file in a table's folder, whether it belongs to the table or not.
+
+    Args:
+        table: the table.
+        path: location of the file.
+        is_wanted: selects columns by name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with table.io.new_input(path).open() as stream:
+        file = pq.ParquetFile(stream)
+        yield from file.iter_batches(BATCH_ROWS, columns=[name for name in file.schema_arrow.names if is_wanted(name)])
 
 
 def _batches(

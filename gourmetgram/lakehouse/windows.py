@@ -32,6 +32,7 @@ from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, summary_of
 from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
+from gourmetgram.lakehouse.retention import drop_old_days_quietly
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables, open_table
 from gourmetgram.moments import DAY_US, parse_utc, utc_text
 from gourmetgram.settings import IcebergSettings
@@ -106,6 +107,8 @@ def write_windows(settings: IcebergSettings, kind: EventKind) -> WindowsResult:
     with open_catalog(settings) as catalog, named_outages(f"{name} could not be written"):
         ensure_tables(catalog)
         events, windows = catalog.load_table(EVENTS), open_table(catalog, name)
+        # Before the recomputation, which then moves the mark to the present.
+        drop_old_days_quietly(windows, settings.lake_retention_days)
         log.debug("Step done: tables loaded")
         count, rows, snapshot_id = _Rewrite(events, windows, kind).perform()
         result = WindowsResult(name, count, rows, snapshot_id, time.monotonic() - started)

@@ -104,6 +104,11 @@ RAW_TABLES: Final = {
     ),
 }
 
+RAW_FILES: Final = tuple(RawTable.file_name(table) for table in RAW_TABLES)
+"""Names of all files in the lake."""
+
+_ERASED_SINCE: Final = "SELECT EXISTS (SELECT FROM erasures WHERE completed_at IS NULL OR completed_at > %s)"
+
 
 class Extraction(NamedTuple):
     """Result of an extraction.
@@ -129,13 +134,19 @@ def extract(database_url: str, lake: Lake) -> Extraction:
         lake: destination of the files.
 
     Raises:
-        TransientError: the database or the object store is away.
+        TransientError: the database or the object store is away, or rows were erased meanwhile; then no file is left.
         PermanentError: a stored value does not fit the file's column.
     """
     with scratch_folder("extract") as folder:
         extraction = extract_to(database_url, folder)
         for table in RAW_TABLES:
             lake.upload(raw_path(folder, table), RawTable.file_name(table))
+    if _erased_since(database_url, extraction.extracted_at):
+        lake.remove(RAW_FILES)
+        raise TransientError(
+            "rows are being erased, or were erased during this extraction: complete the erasure with "
+            "`gourmetgram erase resume`, then run again"
+        )
     log.info(
         "Extraction %s as of %s: %s",
         extraction.extraction_id,
@@ -159,6 +170,16 @@ def extract_to(database_url: str, folder: Path) -> Extraction:
     except psycopg2.OperationalError as error:
         raise TransientError(f"PostgreSQL is not available: {error}") from error
     return Extraction(extraction_id, extracted_at, rows)
+
+
+def _erased_since(database_url: str, moment: datetime) -> bool:
+    """True if an erasure is not complete, or was completed after a moment."""
+    try:
+        with closing(_connect(database_url)) as connection, connection.cursor() as cursor:
+            cursor.execute(_ERASED_SINCE, (moment,))
+            return bool(cursor.fetchone()[0])
+    except psycopg2.OperationalError as error:
+        raise TransientError(f"PostgreSQL is not available: {error}") from error
 
 
 def raw_path(folder: Path, table: str) -> Path:

@@ -4,6 +4,7 @@ A file is complete on this machine before it is sent, and the object store shows
 sees a part of a file.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,6 +60,18 @@ class Lake:
             raise TransientError(f"{self.uri(name)} could not be read: {error}") from error
         except BotoCoreError as error:
             raise TransientError(f"{self.uri(name)} could not be read: {error}") from error
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete files; missing ones count as deleted.
+
+        Raises:
+            TransientError: the object store is away; some of the files may be gone.
+        """
+        try:
+            for name in names:
+                self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+        except (BotoCoreError, ClientError) as error:
+            raise TransientError(f"files of {self.uri('')} could not be deleted: {error}") from error
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name

@@ -23,7 +23,7 @@ from gourmetgram.moments import DAY_US, from_us, parse_utc
 from gourmetgram.scratch import scratch_folder
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
 from gourmetgram.training_data.lake import Lake
-from gourmetgram.training_data.names import ROWS_REMOVED_AT
+from gourmetgram.training_data.names import ERASED_AT, ROWS_REMOVED_AT
 from gourmetgram.training_data.retention import keep_history
 from gourmetgram.training_data.table import ARROW_SCHEMA, ensure_training_table, load_file_rows, load_stored_rows
 from gourmetgram.training_data.transform import EVENTS_SNAPSHOT_ID, PROCESSED_FILE, ROWS_DROPPED, ROWS_KEPT
@@ -84,6 +84,7 @@ def load(lake: Lake, catalog: Catalog) -> Load:
         with named_outages("moderation.training_data could not be written"), open_engine() as engine:
             table = ensure_training_table(catalog)
             _refuse_older(table, summary)
+            _refuse_erased(lake, table, summary)
             keep_history(catalog, summary)
             result = _replace(engine, table, path, summary)
     log.info(
@@ -115,6 +116,17 @@ def _refuse_older(table: Table, summary: dict[str, str]) -> None:
         raise PermanentError(
             f"{PROCESSED_FILE} is of the extract of {summary[EXTRACTED_AT]}, but the table already holds that of "
             f"{loaded}: run extract_data and transform_features again"
+        )
+
+
+def _refuse_erased(lake: Lake, table: Table, summary: dict[str, str]) -> None:
+    """Refuse a file that may hold rows which were erased since its extract, and delete it."""
+    erased = table.properties.get(ERASED_AT)
+    if erased and parse_utc(summary[EXTRACTED_AT]) < parse_utc(erased):
+        lake.remove([PROCESSED_FILE])
+        raise PermanentError(
+            f"{PROCESSED_FILE} is of the extract of {summary[EXTRACTED_AT]}, and rows were erased at {erased}: "
+            "run extract_data and transform_features again"
         )
 
 

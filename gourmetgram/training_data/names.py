@@ -18,3 +18,6 @@ ROWS_REMOVED_AT: Final = "gourmetgram.rows_removed_at"
 
 ROWS_KEPT: Final = "gourmetgram.rows_kept"
 """Property of each snapshot: number of rows of the table."""
+
+ERASED_AT: Final = "gourmetgram.erased_at"
+"""Property of the table: the last erasure. Files of an earlier extract may hold erased rows and are refused."""

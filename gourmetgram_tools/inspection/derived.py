@@ -7,6 +7,7 @@ from typing import Final
 
 from gourmetgram.events import LATE_AFTER_US, request_uuid
 from gourmetgram.moments import HOUR_US, MINUTE_US, SECOND_US
+from gourmetgram.topics import CONFIG
 from gourmetgram.windows import (
     COOL_DOWN_US,
     COUNTED_WINDOWS,
@@ -33,22 +34,25 @@ _CONSTANTS: Final = {
     "cool_down_us": COOL_DOWN_US,
     "late_after_us": LATE_AFTER_US,
     "swept_within_us": SWEPT_WITHIN_US,
+    "retention_us": int(CONFIG["retention.ms"]) * 1_000,
     # Tolerance: a key is written shortly after the broker has stored the event, and read shortly after the audit began.
     "slack_us": MINUTE_US,
 }
 
 # API v1 writes rows without events, and Kafka removes old records. So a row without an event is a difference only if it
 # was written while events existed: since the earliest broker time of an event, or the oldest event in the outbox.
-# After a removal of records: since the time from which all partitions are complete.
+# After a removal of records: since the time from which all partitions are complete. An erasure removes records of any
+# topic up to its end, and what is missing of the time that Kafka keeps was removed by it.
 _COVERAGE: Final = """
 WITH firsts AS (
     SELECT topic, partition, min_by(broker_us, "offset") AS first_us
     FROM (SELECT topic, partition, "offset", broker_us FROM records UNION ALL FROM bad_records)
     WHERE topic IN (SELECT topic FROM spans) GROUP BY topic, partition
 )
-SELECT coalesce(bool_or(first > 0), false),
-       coalesce(max(coalesce(first_us, now_us())) FILTER (first > 0),
-                least(min(first_us), (SELECT min(created_us) FROM outbox)), now_us())
+SELECT coalesce(bool_or(first > 0), false) OR EXISTS (FROM erasures),
+       CASE WHEN erased_us() > now_us() - retention_us() THEN erased_us()
+            ELSE coalesce(max(coalesce(first_us, now_us())) FILTER (first > 0),
+                          least(min(first_us), (SELECT min(created_us) FROM outbox)), now_us()) END
 FROM spans LEFT JOIN firsts USING (topic, partition)
 """
 
@@ -168,6 +172,8 @@ def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
         now_us: beginning of the reading, microseconds since the epoch.
     """
     tables.define(now_us=now_us, **_CONSTANTS)
+    ((erased_us,),) = tables.rows("SELECT coalesce(max(until_us), 0) FROM erasures")
+    tables.define(erased_us=erased_us)
     ((truncated, start_us),) = tables.rows(_COVERAGE)
     tables.define(truncated=truncated, start_us=start_us)
     windows = enumerate(COUNTED_WINDOWS.items())

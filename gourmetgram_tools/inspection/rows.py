@@ -161,6 +161,7 @@ _ALL_OTHERS: Final = {
     "decisions": f"""
     SELECT id::text, inference_request_id::text, target_id::text, trigger_type, jsonb_build_object({_COUNTS})::text
     FROM moderation""",  # noqa: S608
+    "erasures": f"SELECT {_MICROSECONDS.format('COALESCE(completed_at, now())')} FROM erasures",  # noqa: S608
     "milestones": "SELECT image_id::text, milestone_value FROM image_milestones WHERE milestone_type = 'views'",
     "outbox": f"""
     SELECT event_id::text, {_MICROSECONDS.format("created_at")}, sequence

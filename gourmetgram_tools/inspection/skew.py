@@ -60,6 +60,7 @@ _IS_WINDOW_FEATURE: Final = np.isin(FEATURE_NAMES, WINDOW_FEATURES)
 REQUEST_GONE: Final = "its request is no longer in Kafka"
 NOT_AGGREGATED: Final = "the event history does not reach that far yet"
 IMAGE_GONE: Final = "its image has no row any more"
+ROWS_ERASED: Final = "an erasure removed rows after it"
 
 # Reasons for which only features without window counts are compared.
 NO_CONTEXT: Final = "its request came without counts"
@@ -70,7 +71,13 @@ MAX_EXAMPLES: Final = 100
 _VECTORS_SQL: Final = text("""
 SELECT inference_request_id, features FROM moderation
 WHERE target_type = 'image' AND inference_request_id IS NOT NULL AND features IS NOT NULL
+  AND created_at > COALESCE((SELECT max(COALESCE(completed_at, now())) FROM erasures), '-infinity')
 ORDER BY created_at, id
+""")
+_ERASED_SQL: Final = text("""
+SELECT count(*) FROM moderation
+WHERE target_type = 'image' AND inference_request_id IS NOT NULL AND features IS NOT NULL
+  AND created_at <= (SELECT max(COALESCE(completed_at, now())) FROM erasures)
 """)
 
 
@@ -157,8 +164,9 @@ def measure_skew(
         TransientError: a store is away.
     """
     report("reading decisions and requests")
-    vectors = _stored_vectors(postgres)
-    result = SkewResult(vectors=len(vectors))
+    vectors, erased = _stored_vectors(postgres)
+    result = SkewResult(vectors=len(vectors) + erased)
+    _skip(result, ROWS_ERASED, erased)
     scored = _with_requests(vectors, kafka, result) if vectors else []
     if not scored:
         return result
@@ -176,12 +184,17 @@ def measure_skew(
     return result
 
 
-def _stored_vectors(postgres: PostgresSettings) -> dict[str, NDArray[np.float32]]:
-    """Read the 29 features of every decision, by request id; a missing feature is NaN."""
+def _stored_vectors(postgres: PostgresSettings) -> tuple[dict[str, NDArray[np.float32]], int]:
+    """Read the 29 features of every decision since the last erasure, by request id; a missing feature is NaN.
+
+    Returns:
+        The features, and the number of earlier decisions.
+    """
     engine = create_worker_engine(postgres, "gourmetgram-skew")
     try:
         with engine.connect() as connection:
-            return {str(request_id): _vector(features) for request_id, features in _rows(connection)}
+            vectors = {str(request_id): _vector(features) for request_id, features in _rows(connection)}
+            return vectors, int(connection.execute(_ERASED_SQL).scalar_one())
     finally:
         engine.dispose()
 

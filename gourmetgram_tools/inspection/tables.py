@@ -39,6 +39,8 @@ CREATE TABLE images (
 CREATE TABLE actions (kind VARCHAR, row_id UUID, image_id UUID, created_us BIGINT);
 CREATE TABLE decisions (decision_id UUID, request_id UUID, target_id UUID, trigger VARCHAR, counts JSON);
 CREATE TABLE milestones (image_id UUID, milestone INTEGER);
+-- Time until which records may be gone by an erasure.
+CREATE TABLE erasures (until_us BIGINT);
 CREATE TABLE outbox (event_id UUID, created_us BIGINT, sequence BIGINT);
 -- Redis
 CREATE TABLE redis_totals (image_id UUID, kind VARCHAR, number BIGINT);

@@ -66,6 +66,8 @@ def new_small_platform(stack: Stack, unique_name: Callable[[str], str]) -> Itera
     environment |= {
         "DATABASE_URL": url,
         "S3_BUCKET_NAME": name,
+        "MODEL_PREFIX": f"{name}/models/",
+        "MLFLOW_TRACKING_URI": "http://localhost:9",
         "PYICEBERG_CATALOG__GOURMETGRAM__URI": url.replace("postgresql://", "postgresql+psycopg2://"),
         "PYICEBERG_CATALOG__GOURMETGRAM__WAREHOUSE": f"s3://gourmetgram-datalake/{name}/warehouse",
     }

@@ -45,6 +45,10 @@ class SmallPlatform:
             result = connection.execute(text(statement), values)
             return result.scalar() if result.returns_rows else None
 
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
     def publish(self, topic: str, key: str | None, message: dict[str, Any]) -> None:
         publish_all(self.producer, [OutgoingMessage(topic, key, json.dumps(message).encode())])
 
@@ -63,11 +67,13 @@ class SmallPlatform:
             )
         )
 
-    def upload(self, user_id: str, category: str | None = "Soup", caption: str = "hot soup") -> str:
+    def upload(
+        self, user_id: str, category: str | None = "Soup", caption: str = "hot soup", picture: bytes = b"picture"
+    ) -> str:
         image_id, at = str(uuid.uuid4()), self.tick()
         bucket, key = self.platform.objects.s3_bucket_name, f"{image_id}.jpg"
         url = f"{self.platform.objects.s3_endpoint_url}/{bucket}/{key}"
-        self.s3.put_object(Bucket=bucket, Key=key, Body=b"picture", ContentType="image/jpeg")
+        self.s3.put_object(Bucket=bucket, Key=key, Body=picture, ContentType="image/jpeg")
         self.sql(
             "INSERT INTO images (id, user_id, s3_url, caption, category, created_at) "
             "VALUES (:id, :user, :url, :caption, :category, :at)",
@@ -91,23 +97,25 @@ class SmallPlatform:
         self.sql("UPDATE images SET views = views + 1 WHERE id = :id", id=image_id)
         return self.event("view", image_id, at)
 
-    def comment(self, image_id: str, user_id: str) -> str:
+    def comment(self, image_id: str, user_id: str, content: str = "good") -> str:
         row_id, at = str(uuid.uuid4()), self.tick()
         self.sql(
             "INSERT INTO comments (id, image_id, user_id, content, created_at) "
-            "VALUES (:id, :image, :user, 'good', :at)",
-            id=row_id, image=image_id, user=user_id, at=at,
+            "VALUES (:id, :image, :user, :content, :at)",
+            id=row_id, image=image_id, user=user_id, content=content, at=at,
         )  # fmt: skip
-        self.event("comment", image_id, at, comment_id=row_id, user_id=user_id, content="good")
+        self.event("comment", image_id, at, comment_id=row_id, user_id=user_id, content=content)
         return row_id
 
-    def flag(self, image_id: str, user_id: str) -> str:
+    def flag(self, image_id: str, user_id: str, reason: str = "spam", comment_id: str | None = None) -> str:
+        """A flag on the image or, with `comment_id`, on a comment of it."""
         row_id, at = str(uuid.uuid4()), self.tick()
         self.sql(
-            "INSERT INTO flags (id, image_id, user_id, reason, created_at) VALUES (:id, :image, :user, 'spam', :at)",
-            id=row_id, image=image_id, user=user_id, at=at,
+            "INSERT INTO flags (id, image_id, comment_id, user_id, reason, created_at) "
+            "VALUES (:id, :image, :comment, :user, :reason, :at)",
+            id=row_id, image=None if comment_id else image_id, comment=comment_id, user=user_id, reason=reason, at=at,
         )  # fmt: skip
-        self.event("flag", image_id, at, flag_id=row_id, comment_id=None, user_id=user_id, reason="spam")
+        self.event("flag", image_id, at, flag_id=row_id, comment_id=comment_id, user_id=user_id, reason=reason)
         return row_id
 
     # --- what the services do ----------------------------------------------------------------------------------------

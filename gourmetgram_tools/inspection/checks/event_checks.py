@@ -79,12 +79,13 @@ _PARTITIONS: Final = CheckQuery(
     """,
 )
 
-# Compare dead letters, except those of records that retention has removed.
+# Compare dead letters, except those of records that retention has removed, and those that an erasure may have removed.
 _BAD_MESSAGES: Final = CheckQuery(
     "bad messages",
     "each unreadable event has a dead letter",
     given="""
-    WITH bad AS (SELECT DISTINCT topic, partition, "offset" FROM bad_records SEMI JOIN spans USING (topic)),
+    WITH bad AS (SELECT DISTINCT topic, partition, "offset", broker_us FROM bad_records SEMI JOIN spans USING (topic)),
+         required AS (FROM bad WHERE broker_us >= erased_us()),
          letters AS (
             SELECT DISTINCT dead_letters.topic, dead_letters.partition, "offset"
             FROM dead_letters LEFT JOIN spans USING (topic, partition)
@@ -92,11 +93,15 @@ _BAD_MESSAGES: Final = CheckQuery(
               AND "offset" >= coalesce(first, 0)
          )
     """,
-    numbers="SELECT (SELECT count(*) FROM bad), (SELECT count(*) FROM letters)",
+    numbers="""
+    SELECT (SELECT count(*) FROM required),
+           (SELECT count(*) FROM letters ANTI JOIN (FROM bad ANTI JOIN required USING (topic, partition, "offset"))
+            USING (topic, partition, "offset"))
+    """,
     differences="""
     SELECT topic || '/' || partition || '@' || "offset" || problem FROM (
-        SELECT *, ' cannot be read and has no dead letter' AS problem
-        FROM bad ANTI JOIN letters USING (topic, partition, "offset")
+        SELECT topic, partition, "offset", ' cannot be read and has no dead letter' AS problem
+        FROM required ANTI JOIN letters USING (topic, partition, "offset")
         UNION ALL
         SELECT *, ' has a dead letter, but can be read' FROM letters ANTI JOIN bad USING (topic, partition, "offset")
     ) ORDER BY problem, topic, partition, "offset"

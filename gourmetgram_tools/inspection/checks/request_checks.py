@@ -154,7 +154,8 @@ _MILESTONES: Final = CheckQuery(
     """,
 )
 
-# A request needs no decision after a dead letter, or when its image was deleted at or before its time.
+# A request needs no decision after a dead letter, or when its image was deleted at or before its time. The dead letter
+# of an unknown image may be gone by an erasure.
 _DECISIONS: Final = CheckQuery(
     "decisions",
     "one decision per request (or a reason)",
@@ -164,6 +165,8 @@ _DECISIONS: Final = CheckQuery(
             UNION
             SELECT request_id FROM request_records
             SEMI JOIN (FROM dead_letters WHERE topic = moderation_topic()) USING (partition, "offset")
+            UNION
+            SELECT request_id FROM requests ANTI JOIN images USING (image_id) WHERE time_us < erased_us()
          ),
          required AS (FROM requests ANTI JOIN exempt USING (request_id)),
          answered AS (FROM decisions WHERE request_id IS NOT NULL)
@@ -220,7 +223,10 @@ _BAD_REQUESTS: Final = CheckQuery(
     "bad requests",
     "each unreadable request has a dead letter",
     given="""
-    WITH bad AS (SELECT DISTINCT topic, partition, "offset" FROM bad_records WHERE topic = moderation_topic())
+    WITH bad AS (
+        SELECT DISTINCT topic, partition, "offset" FROM bad_records
+        WHERE topic = moderation_topic() AND broker_us >= erased_us()
+    )
     """,
     numbers="""
     SELECT (SELECT count(*) FROM bad),

@@ -52,6 +52,10 @@ NEED_A_PLATFORM = [
     ("outbox", "replay", "--since", "10m"),
     ("adopt", "pictures"),
     ("adopt", "tables"),
+    ("erase", "user", IMAGE),
+    ("erase", "image", IMAGE),
+    ("erase", "ineligible"),
+    ("erase", "resume"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
 NOT_RUN_HERE = [("up",), ("demo",), ("doctor",), ("generate-passwords",)]
