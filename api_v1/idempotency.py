@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from api_v1.keyed_writes import HEADER, Work, header_error
-from api_v1.services import services_of
+from api_v1.services import Services
 
 LONGEST: Final = 255
 """Most characters of a key."""
@@ -22,11 +22,14 @@ _HEADER_BYTES: Final = HEADER.lower().encode()
 _KEY: Final = re.compile(rb"[!-~]{1,%d}" % LONGEST)
 
 
-async def once(request: Request, work: Work, content: Iterable[bytes | str | None] | None = None) -> Response:
+async def once(
+    request: Request, services: Services, work: Work, content: Iterable[bytes | str | None] | None = None
+) -> Response:
     """Do the work of a route that writes; for requests with the same key, once.
 
     Args:
         request: its header may have a key.
+        services: those of the application.
         work: the part of the route that writes.
         content: parts of the request that make it what it is, where two bodies of the same request differ; None = the
             body.
@@ -35,7 +38,6 @@ async def once(request: Request, work: Work, content: Iterable[bytes | str | Non
         ApiError, TransientError: see `KeyedWriter.answer_once`; a key that breaks its rule is 422.
     """
     key = _key_of(request)
-    services = services_of(request)
     if key is None:
         return await work(services.shared_writes)
     parts = [await request.body()] if content is None else content
@@ -56,13 +58,17 @@ def keyed(description: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key_of(request: Request) -> str | None:
-    values = [value for name, value in request.scope["headers"] if name == _HEADER_BYTES]
-    if not values:
+    found: bytes | None = None
+    # Most requests have no key: this loop is all that they pay.
+    for name, value in request.scope["headers"]:
+        if name == _HEADER_BYTES:
+            if found is not None:
+                raise header_error("The request has more than one key.")
+            found = value
+    if found is None:
         return None
-    if len(values) > 1:
-        raise header_error("The request has more than one key.")
     # The draft puts the key into quotation marks; many clients do not.
-    key: bytes = values[0].strip()
+    key = found.strip()
     if len(key) > 1 and key.startswith(b'"') and key.endswith(b'"'):
         key = key[1:-1]
     if not _KEY.fullmatch(key):

@@ -26,9 +26,10 @@ async def create_comment(request: Request) -> Response:
     """Store a comment."""
     comment = await read_json(request, CommentIn)
     row = (comment.image_id, comment.user_id, comment.content)
+    services = services_of(request)
 
     async def write(writes: Writes) -> Response:
-        stored = accepted(await writes.submit(services_of(request).comments, row))
+        stored = accepted(await writes.submit(services.comments, row))
         return json_response(
             {
                 "id": stored["id"],
@@ -42,4 +43,4 @@ async def create_comment(request: Request) -> Response:
             }
         )
 
-    return await once(request, write)
+    return await once(request, services, write)

@@ -29,9 +29,10 @@ async def create_flag(request: Request) -> Response:
     if flag.image_id is None and flag.comment_id is None:
         raise TargetMissingError("A flag needs an image_id or a comment_id.")
     row = (flag.user_id, flag.image_id, flag.comment_id, flag.reason)
+    services = services_of(request)
 
     async def write(writes: Writes) -> Response:
-        stored = accepted(await writes.submit(services_of(request).flags, row))
+        stored = accepted(await writes.submit(services.flags, row))
         return json_response(
             {
                 "id": stored["id"],
@@ -46,4 +47,4 @@ async def create_flag(request: Request) -> Response:
             }
         )
 
-    return await once(request, write)
+    return await once(request, services, write)

@@ -81,10 +81,12 @@ async def view_image(request: Request) -> Response:
     if image_id is None:
         raise InvalidInputError.in_path("image_id", "The id is not a hyphenated UUID.")
 
+    services = services_of(request)
+
     async def count(writes: Writes) -> Response:
-        counted = await writes.submit(services_of(request).views, (image_id,))
+        counted = await writes.submit(services.views, (image_id,))
         if counted is None:
             raise NotFoundError(IMAGE_NOT_FOUND)
         return json_response({"status": "ok", "views": counted["views"]})
 
-    return await once(request, count)
+    return await once(request, services, count)

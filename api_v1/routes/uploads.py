@@ -56,7 +56,7 @@ async def upload_image(request: Request) -> Response:
         # Each attempt of a client may separate the parts of its form with another random text.
         content = (upload.fields.user_id, upload.fields.caption, upload.fields.category, upload.data)
         began = now()
-        return await once(request, lambda writes: _take(services, upload, writes, began), content)
+        return await once(request, services, lambda writes: _take(services, upload, writes, began), content)
 
 
 def _announced_bytes(request: Request, most: int) -> int:

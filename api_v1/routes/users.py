@@ -42,12 +42,12 @@ async def create_user(request: Request) -> Response:
         user.year_of_birth,
         user.is_test_account,
     )
-    deadline = deadline_after()
+    services, deadline = services_of(request), deadline_after()
 
     async def write(writes: Writes) -> Response:
         stored = await _find(writes, user.username, deadline)
         if stored is None:
-            await writes.submit(services_of(request).users, row, deadline)
+            await writes.submit(services.users, row, deadline)
             try:
                 stored = await _find(writes, user.username, deadline)
             except TransientError as error:
@@ -56,7 +56,7 @@ async def create_user(request: Request) -> Response:
             raise TransientError("a user was deleted while it was created")
         return record_response(stored)
 
-    return await once(request, write)
+    return await once(request, services, write)
 
 
 async def user_existed(services: Services, user_id: str, deadline: float) -> bool:

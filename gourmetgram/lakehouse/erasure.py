@@ -23,8 +23,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from gourmetgram.lakehouse.commits import append_files, replace_files
 from gourmetgram.lakehouse.files import DataFileWriter
-from gourmetgram.lakehouse.ownership import folder_files
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
+from gourmetgram.lakehouse.ownership import folder_files
 from gourmetgram.lakehouse.progress import INGESTED_AT, own_properties, summary_of
 from gourmetgram.lakehouse.reading import read_parquet, stream_files, whole_files
 from gourmetgram.lakehouse.schemas import PROPERTIES, TableDefinition

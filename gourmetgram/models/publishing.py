@@ -247,9 +247,7 @@ class ModelPublisher(ModelRepository):
         for name in ARTIFACT_NAMES:
             self._write(name, package.files[name])
 
-    def _write_metadata(
-        self, name: str, metadata: Mapping[str, Any], condition: dict[str, str] | None = None
-    ) -> bool:
+    def _write_metadata(self, name: str, metadata: Mapping[str, Any], condition: dict[str, str] | None = None) -> bool:
         text = metadata_text(signed(metadata, self.address + name, self._models.signing_keys()))
         return self._write(name, text, condition)
 

@@ -17,8 +17,8 @@ from gourmetgram_tools.cli.console import errors
 from gourmetgram_tools.cli.demo import demo
 from gourmetgram_tools.cli.doctor import doctor
 from gourmetgram_tools.cli.drift import drift
-from gourmetgram_tools.cli.generate_passwords import generate_passwords
 from gourmetgram_tools.cli.erase import erase
+from gourmetgram_tools.cli.generate_passwords import generate_passwords
 from gourmetgram_tools.cli.lake import lake
 from gourmetgram_tools.cli.migrate import migrate
 from gourmetgram_tools.cli.models import models, train

@@ -307,9 +307,9 @@ def test_an_image_s_variables_have_the_contract_s_values(name: str) -> None:
     assert {key: str(environment.get(key)) for key in ENVIRONMENT[name]} == ENVIRONMENT[name]
 
 
-def test_the_named_volumes_are_those_of_the_contract_and_two_for_temporary_files() -> None:
-    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs airflow_secrets model_keys"
-    assert set(compose()["volumes"]) == {*names.split(), "api_tmp", "airflow_tmp"}
+def test_the_named_volumes_are_those_of_the_contract_and_those_for_keys_and_temporary_files() -> None:
+    names = "postgres_data minio_data food11 redis_data redisinsight_data redpanda_data airflow_logs"
+    assert set(compose()["volumes"]) == {*names.split(), "airflow_secrets", "model_keys", "api_tmp", "airflow_tmp"}
 
 
 @pytest.mark.parametrize("name", ["api_v1", "api_v2", "airflow-scheduler"])
