@@ -8,7 +8,7 @@ import pytest
 from gourmetgram.buckets import BucketMark, read_mark, write_mark
 from gourmetgram.lakehouse import ownership
 from gourmetgram.lakehouse.catalog import open_catalog
-from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.lakehouse.schemas import EVENTS, ensure_tables
 from gourmetgram_tools.inspection.audit import audit
 from gourmetgram_tools.inspection.owners import adopt_pictures, adopt_tables
 from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
@@ -26,6 +26,8 @@ def notes(scene: Scene) -> list[str]:
 
 def test_places_of_another_owner_are_noted_until_they_are_adopted(scene: Scene) -> None:
     objects, iceberg = scene.platform.objects, scene.platform.iceberg
+    with open_catalog(iceberg) as catalog:
+        ensure_tables(catalog)
     assert notes(scene) == []
     write_mark(objects, BucketMark(str(uuid.uuid4()), 0))
     with open_catalog(iceberg) as catalog:
