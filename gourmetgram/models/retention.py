@@ -37,7 +37,7 @@ def snapshots_of_models(objects: ObjectStoreSettings, store: ModelStoreSettings)
         PermanentError: the metadata of a version is no JSON object.
         TransientError: the object store is away.
     """
-    publisher = ModelPublisher(objects, store.model_bucket, store.model_prefix)
+    publisher = ModelPublisher(objects, store)
     try:
         named = {model.version: str(model.metadata.get("snapshot_id", "")) for model in publisher.versions()}
     finally:

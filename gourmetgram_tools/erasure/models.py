@@ -44,7 +44,7 @@ def models_trained_with(platform: Platform, ids: ErasedIds) -> list[str]:
     with open_catalog(platform.iceberg) as catalog:
         table = find_training_table(catalog)
         snapshots = {} if table is None else _snapshots_with(table, ids)
-    publisher = ModelPublisher(platform.objects, platform.models.model_bucket, platform.models.model_prefix)
+    publisher = ModelPublisher(platform.objects, platform.models)
     try:
         versions = publisher.versions()
     finally:

@@ -88,7 +88,9 @@ class WriteLoad:
     def _send(self, client: httpx.Client, choose: random.Random, path: str, request: Mapping[str, Any]) -> int:
         began = time.monotonic()
         try:
-            status = client.post(choose.choice(self._api_urls) + path, **request).status_code
+            answer = client.post(choose.choice(self._api_urls) + path, **request)
+            status = answer.status_code
+            self.note(answer)
         except httpx.HTTPError:
             status = 0
             self._stop.wait(0.05)  # the API is being started again
@@ -97,6 +99,9 @@ class WriteLoad:
             if status:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         return status
+
+    def note(self, answer: httpx.Response) -> None:
+        """Called with each answer, by the thread that got it; for subclasses."""
 
     def _request(self, choose: random.Random) -> tuple[str, str, dict[str, Any]]:
         """A request: its kind, path and body."""

@@ -1,6 +1,5 @@
 """A backup under traffic: all stores are wiped and restored, and nothing acknowledged before its point is missing."""
 
-import random
 import subprocess
 import sys
 from collections import Counter
@@ -27,7 +26,6 @@ from gourmetgram_tools.cli.target import platform_of
 from gourmetgram_tools.inspection.audit import AuditResult, audit
 from gourmetgram_tools.local.progress import LogProgress
 from gourmetgram_tools.local.stack import Stack
-from tests.support.api import picture
 from tests.support.own_stack import own_stack
 from tests.support.waiting import wait_until
 from tests.support.write_load import WriteLoad
@@ -58,22 +56,17 @@ class RememberingLoad(WriteLoad):
     """Writes uploads, too, and remembers each acknowledged row."""
 
     def __init__(self, api_url: str) -> None:
-        super().__init__(api_url)
+        super().__init__(api_url, uploads=0.05)
         self.acknowledged: list[Acknowledged] = []
 
-    def _one(self, client: httpx.Client, choose: random.Random) -> httpx.Response:
-        if choose.random() < 0.05:
-            data = {"user_id": choose.choice(self._users), "category": "Bread"}
-            answer = client.post("/upload/", data=data, files={"file": ("photo.jpg", picture(), "image/jpeg")})
-        else:
-            answer = super()._one(client, choose)
-        tables = {"upload": "images", "comments": "comments", "flags": "flags"}
+    def note(self, answer: httpx.Response) -> None:
+        """Remember the row of an acknowledged write."""
+        if answer.status_code != httpx.codes.OK:
+            return
         kind, _, rest = answer.request.url.path.strip("/").partition("/")
-        if answer.status_code == 200:
-            table = tables.get(kind, "views")
-            row_id = rest.removesuffix("/view") if table == "views" else answer.json()["id"]
-            self.acknowledged.append(Acknowledged(datetime.now(UTC), table, row_id))
-        return answer
+        table = {"upload": "images", "comments": "comments", "flags": "flags"}.get(kind, "views")
+        row_id = rest.removesuffix("/view") if table == "views" else answer.json()["id"]
+        self.acknowledged.append(Acknowledged(datetime.now(UTC), table, row_id))
 
 
 class Saved(NamedTuple):
