@@ -26,6 +26,7 @@ from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
 from gourmetgram.topics import ensure_topics
+from tests.support.databases import owner_url
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.waiting import wait_until
 
@@ -223,8 +224,8 @@ def test_complete_through_waits_for_the_oldest_unpublished_event(lakehouse: Lake
 
 
 def test_complete_through_waits_for_the_oldest_open_writing_transaction(lakehouse: LakehousePlatform) -> None:
-    writer = psycopg2.connect(lakehouse.sources.postgres.database_url)
-    reader = psycopg2.connect(lakehouse.sources.postgres.database_url)
+    writer = psycopg2.connect(owner_url(lakehouse.sources.postgres.database_url))
+    reader = psycopg2.connect(owner_url(lakehouse.sources.postgres.database_url))
     try:
         with reader.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM users")
