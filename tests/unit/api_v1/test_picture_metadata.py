@@ -96,7 +96,7 @@ def test_bytes_behind_the_picture_go(format_name: str, tail: bytes) -> None:
         ("WEBP", {"save_all": True, "append_images": [drawn(), drawn()]}),
         ("PNG", {"save_all": True, "append_images": [drawn(), drawn()]}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
 )
 def test_a_file_without_metadata_stays_as_it_is(format_name: str, options: dict[str, object]) -> None:
     file = io.BytesIO()

@@ -23,6 +23,11 @@ from gourmetgram.lakehouse.progress import (
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
+<<<<<<< HEAD
+=======
+from gourmetgram.topics import ensure_topics
+from tests.support.databases import owner_url
+>>>>>>> 7e1239bcfbc93e95230834c3c52ab3543dd578db
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.waiting import wait_until
 
@@ -220,8 +225,8 @@ def test_complete_through_waits_for_the_oldest_unpublished_event(lakehouse: Lake
 
 
 def test_complete_through_waits_for_the_oldest_open_writing_transaction(lakehouse: LakehousePlatform) -> None:
-    writer = psycopg2.connect(lakehouse.sources.postgres.database_url)
-    reader = psycopg2.connect(lakehouse.sources.postgres.database_url)
+    writer = psycopg2.connect(owner_url(lakehouse.sources.postgres.database_url))
+    reader = psycopg2.connect(owner_url(lakehouse.sources.postgres.database_url))
     try:
         with reader.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM users")

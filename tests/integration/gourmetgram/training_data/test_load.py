@@ -11,6 +11,7 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.training_data.extract import RAW_TABLES, RawTable
 from gourmetgram.training_data.table import DEFINITION, ICEBERG_SCHEMA, TRAINING_TABLE
 from gourmetgram.training_data.transform import PROCESSED_FILE
+from tests.support.databases import owner_url
 from tests.support.training_pipeline import TrainingPipeline
 
 pytestmark = pytest.mark.servers
@@ -293,7 +294,10 @@ def test_the_extract_holds_no_text_and_only_the_columns_that_are_read(pipeline: 
 
 
 def test_an_extract_reaches_only_as_far_as_open_transactions_allow(pipeline: TrainingPipeline) -> None:
-    with psycopg2.connect(pipeline.platform.sources.postgres.database_url) as connection, connection.cursor() as cursor:
+    with (
+        psycopg2.connect(owner_url(pipeline.platform.sources.postgres.database_url)) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("INSERT INTO users (username, created_at) VALUES ('slow', now()) RETURNING created_at")
         (began,) = cursor.fetchone()
         extraction = pipeline.extract()

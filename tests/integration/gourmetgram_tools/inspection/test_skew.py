@@ -31,6 +31,7 @@ from gourmetgram_tools.inspection.skew import (
     measure_skew,
 )
 from tests.support.consumer_platform import ConsumerPlatform
+from tests.support.databases import owner_url
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.publishing import publish_all
 from tests.support.scoring import People, microseconds, running_scorer
@@ -96,7 +97,7 @@ def serving(
         "KAFKA_BOOTSTRAP_SERVERS": kafka.kafka_bootstrap_servers,
         "KAFKA_CONSUMER_GROUP": unique_name("skew"),
         **make_topics(*OTHER_TOPICS),
-        "DATABASE_URL": lakehouse.sources.postgres.database_url,
+        "DATABASE_URL": owner_url(lakehouse.sources.postgres.database_url),
         "HEALTH_HOST": "127.0.0.1",
         "HEALTH_PORT": "0",
         **redis_environment,
