@@ -23,11 +23,7 @@ from gourmetgram.lakehouse.progress import (
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.settings import KafkaSettings, PostgresSettings
-<<<<<<< HEAD
-=======
-from gourmetgram.topics import ensure_topics
 from tests.support.databases import owner_url
->>>>>>> 7e1239bcfbc93e95230834c3c52ab3543dd578db
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.waiting import wait_until
 
