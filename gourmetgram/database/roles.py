@@ -60,7 +60,12 @@ RIGHTS: Final[Mapping[str, Mapping[Role, tuple[str, ...]]]] = {
     },
     "image_milestones": {"gourmetgram_consumer": ("INSERT",), "gourmetgram_batch": _READ},
     # The sweep locks the whole table.
-    "abandoned_uploads": {"gourmetgram_api": (*_ADD, "MAINTAIN")},
+    "abandoned_uploads": {"gourmetgram_api": (*_ADD, "DELETE", "MAINTAIN")},
+    "idempotency_keys": {
+        "gourmetgram_api": (*_ADD, "UPDATE (fingerprint, status, body, created_at)", "DELETE"),
+    },
+    "installation": {"gourmetgram_api": ("SELECT", "UPDATE (sweeps)")},
+    "erasures": {"gourmetgram_batch": ("SELECT (completed_at)",)},
     "event_outbox": {
         "gourmetgram_api": (*_ADD, "UPDATE (published_at)", "DELETE"),
         "gourmetgram_generator": ("INSERT",),
@@ -69,6 +74,8 @@ RIGHTS: Final[Mapping[str, Mapping[Role, tuple[str, ...]]]] = {
     "moderation": {
         # A repeated request is found by its id.
         "gourmetgram_scorer": ("INSERT", "SELECT (inference_request_id)"),
+        # Decisions are removed after their retention.
+        "gourmetgram_api": ("SELECT (id, created_at)", "DELETE"),
         "gourmetgram_batch": _READ,
     },
     "moderation_decisions": {},

@@ -94,7 +94,7 @@ class Blueprint:
             health_port=self._plan.ports.airflow_scheduler,
             host=self._plan.ui_bind,
             database_url=_sqlalchemy(self.postgres.role_url("gourmetgram_airflow", "airflow")),
-            environment={**self.environment(None), **self._logins("airflow")},
+            environment=self.environment("airflow"),
         )
 
     def environment(self, service: str | None) -> dict[str, str]:

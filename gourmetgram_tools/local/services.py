@@ -11,6 +11,7 @@ from api_v2.settings import ApiV2Settings
 from data_generator.settings import GeneratorSettings
 from gourmetgram.settings import (
     PROJECT_ROOT,
+    DagSettings,
     IcebergSettings,
     KafkaSettings,
     ObjectStoreSettings,
@@ -46,6 +47,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "api_v2": {},
     "stream_consumer": {"KAFKA_CONSUMER_GROUP": "gourmetgram-stream-consumer"},
     "risk_scoring_service": {"KAFKA_CONSUMER_GROUP": "gourmetgram-moderation", **_MODEL_STORE},
+    "airflow": {},
     "jupyter": _MODEL_STORE,
     "data_generator": {
         "GENERATOR_ARRIVAL_RATE": "3000.0",
@@ -67,7 +69,7 @@ _ADDRESSES = _variables(
 )
 # By name, because the import of the class that reads it takes seconds.
 _TRAINING: Final = frozenset({"LABEL_HORIZON_MINUTES"})
-_SETTINGS = _variables(ApiV2Settings, ConsumerSettings, GeneratorSettings, ScorerSettings) | _TRAINING
+_SETTINGS = _variables(ApiV2Settings, DagSettings, ConsumerSettings, GeneratorSettings, ScorerSettings) | _TRAINING
 
 
 def is_address(variable: str) -> bool:

@@ -7,7 +7,6 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from gourmetgram.errors import TransientError
-from gourmetgram.kafka import ranges
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange, RecordsGoneError, held_ranges, read_ranges
 from gourmetgram.kafka.records import to_record
@@ -129,11 +128,10 @@ def test_any_other_error_asks_for_another_attempt() -> None:
         read(consumer, {VIEWS_0: OffsetRange(0, 9)})
 
 
-def test_a_silent_broker_ends_the_reading_and_the_rest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "SILENCE_S", 0.0)
+def test_a_silent_broker_ends_the_reading_and_the_rest_is_named() -> None:
     consumer = FakeConsumer([message(VIEWS_0, 0)])
     with pytest.raises(TransientError, match="sent nothing for 0 s; still to read: views/1"):
-        read(consumer, {VIEWS_0: OffsetRange(0, 1), VIEWS_1: OffsetRange(0, 1)})
+        list(read_ranges(consumer, {VIEWS_0: OffsetRange(0, 1), VIEWS_1: OffsetRange(0, 1)}, silence_s=0.0))
     assert not consumer.assigned
 
 
