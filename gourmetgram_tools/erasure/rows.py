@@ -186,8 +186,7 @@ class ErasureRecord:
     def remove_events(self, ids: ErasedIds) -> None:
         """Remove their events from the outbox, and the stored answers that name them."""
         with self._transaction() as connection:
-            if connection.execute(text("SELECT to_regclass(:name)"), {"name": _ANSWERS}).scalar_one() is not None:
-                connection.execute(text(_REMOVE_ANSWERS), {"ids": sorted(ids.all)})
+            connection.execute(text(_REMOVE_ANSWERS), {"ids": sorted(ids.all)})
             connection.execute(_with_ids(f"DELETE {_OF_OUTBOX}"), _values(ids))
 
     def note_models(self, models: Sequence[str]) -> None:

@@ -47,7 +47,8 @@ def test_services_killed_in_turn_leave_no_difference(whole: Stack) -> None:
             whole.kill(name)
             whole.wait_healthy(name)
         _more_writes(load, 200)
-    assert set(load.answers) <= {200, 0, 503}
+    # 409: the lock of a key outlives its killed process by a moment.
+    assert set(load.answers) <= {200, 0, 409, 503}
     _no_difference(whole)
 
 
@@ -84,7 +85,7 @@ def test_a_restarted_database_leaves_no_difference(whole: Stack) -> None:
         _more_writes(load, 200)
         whole.kill("postgres")
         _more_writes(load, 200)
-    assert set(load.answers) <= {200, 503}
+    assert set(load.answers) <= {200, 409, 503}
     _no_difference(whole)
 
 

@@ -67,7 +67,7 @@ NETWORKS = {
     **dict.fromkeys(NEEDS, SERVERS),
     **dict.fromkeys(("api_v1", "api_v2", "airflow-webserver", "jupyter", "mlflow"), "default servers"),
     "extract-data": "default",
-    "transform-data": "",
+    **dict.fromkeys(("transform-data", "model-keys"), ""),
     "postgres": "servers tables lake",
     "minio": "servers lake",
     "redpanda": "servers topics",

@@ -216,7 +216,8 @@ def test_a_job_that_is_killed_in_the_middle_leaves_the_old_state(
     with job(url) as again:
         _, log = again.communicate(timeout=60)
     assert again.returncode == 0
-    (line,) = log.splitlines()
+    line, roles = log.splitlines()
+    assert roles.endswith("Each service has its role and its rights.")
     assert line.endswith(f"The database schema was brought from no revision to revision {REVISION}.")
     assert catalog(url) == catalog(new_url)
 

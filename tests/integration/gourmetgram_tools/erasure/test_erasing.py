@@ -117,11 +117,6 @@ def _leave_in_passing(scene: Scene, person: Person) -> None:
         "VALUES (gen_random_uuid(), :topic, :key, CAST(:payload AS JSONB), now())",
         topic=kafka.kafka_topic_uploads, key=person.image_id, payload=json.dumps(payload),
     )  # fmt: skip
-    small.sql("""
-        CREATE TABLE IF NOT EXISTS idempotency_keys (
-            key VARCHAR(255) PRIMARY KEY, fingerprint BYTEA NOT NULL, status SMALLINT NOT NULL, body TEXT NOT NULL
-        )
-    """)
     small.sql(
         "INSERT INTO idempotency_keys (key, fingerprint, status, body) VALUES ('key', '', 200, :body)",
         body=json.dumps(payload),

@@ -129,7 +129,7 @@ def test_any_other_error_asks_for_another_attempt() -> None:
 
 
 def test_a_silent_broker_ends_the_reading_and_the_rest_is_named() -> None:
-    consumer = FakeConsumer([message(VIEWS_0, 0)])
+    consumer: Any = FakeConsumer([message(VIEWS_0, 0)])
     with pytest.raises(TransientError, match="sent nothing for 0 s; still to read: views/1"):
         list(read_ranges(consumer, {VIEWS_0: OffsetRange(0, 1), VIEWS_1: OffsetRange(0, 1)}, silence_s=0.0))
     assert not consumer.assigned
