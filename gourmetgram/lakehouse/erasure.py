@@ -9,13 +9,13 @@ the maintenance: a job that reads an old snapshot at this moment fails and is re
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyiceberg.catalog import Catalog
-from pyiceberg.manifest import DataFile, ManifestFile
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.snapshots import ancestors_of
@@ -23,6 +23,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from gourmetgram.lakehouse.commits import append_files, replace_files
 from gourmetgram.lakehouse.files import DataFileWriter
+from gourmetgram.lakehouse.leftovers import files_of
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.ownership import folder_files
 from gourmetgram.lakehouse.progress import INGESTED_AT, own_properties, summary_of
@@ -199,7 +200,7 @@ def _is_in(column: pa.Array | pa.ChunkedArray, ids: frozenset[str]) -> pa.Array 
 
 def _purge(table: Table, ids: ErasedIds) -> tuple[tuple[str, ...], int]:
     """Expire all but the newest snapshot, and delete their files; returns the removed tags and the number of files."""
-    before = _files_of(table)
+    before = files_of(table, table.metadata.snapshots)
     tags = tuple(sorted(name for name in table.metadata.refs if name != MAIN_BRANCH))
     for name in tags:
         with table.manage_snapshots() as change:
@@ -214,7 +215,7 @@ def _purge(table: Table, ids: ErasedIds) -> tuple[tuple[str, ...], int]:
         # PyIceberg's error when a maintenance has just expired one of them.
         raise ChangedMeanwhileError(f"snapshots were not expired: {error}") from error
     table.refresh()
-    referenced = _files_of(table)
+    referenced = files_of(table, table.metadata.snapshots)
     # Leftovers of merges and of dead runs wait for the maintenance. Those with an id cannot wait. Such a file is of no
     # run that may still commit, because each erasure commits.
     strays = {path for path in folder_files(table).keys() - referenced - before if _file_holds(table, path, ids)}
@@ -222,22 +223,6 @@ def _purge(table: Table, ids: ErasedIds) -> tuple[tuple[str, ...], int]:
     for path in gone:
         _delete(table, path)
     return tags, len(gone)
-
-
-def _files_of(table: Table) -> set[str]:
-    """Lists of manifests, manifests and data files of all snapshots."""
-    manifests: dict[str, ManifestFile] = {}
-    paths = set()
-    for snapshot in table.metadata.snapshots:
-        paths.add(snapshot.manifest_list)
-        manifests |= {manifest.manifest_path: manifest for manifest in snapshot.manifests(table.io)}
-    return paths | manifests.keys() | set(_data_files(table, manifests))
-
-
-def _data_files(table: Table, manifests: Mapping[str, ManifestFile]) -> Iterator[str]:
-    for manifest in manifests.values():
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-            yield entry.data_file.file_path
 
 
 def _file_holds(table: Table, path: str, ids: ErasedIds) -> bool:

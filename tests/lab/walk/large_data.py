@@ -13,7 +13,7 @@ from tests.lab.book import Typed, page
 from tests.lab.commands import check, run
 from tests.lab.expectations import NotSeenError, expect, until
 from tests.lab.kernels import JupyterServer, Kernel, KernelDiedError, source
-from tests.lab.lab import Lab
+from tests.lab.lab import PROJECT, Lab
 from tests.lab.places import CHECKOUT, OUTPUT
 from tests.lab.steps import LabStep
 
@@ -62,8 +62,10 @@ def _large(lab: Lab) -> str:
 
 def _server(lab: Lab) -> str:
     """Start the notebook's server with the limit, in the background, and read its address."""
+    # The rehearsal's volumes have its own project in their names.
+    command = _SERVER.here.replace("gourmetgram_model_keys", f"{PROJECT}_model_keys")
     with _LOG.open("w") as log:
-        subprocess.Popen(["bash", "-c", f"exec {_SERVER.here}"], cwd=CHECKOUT, stdout=log, stderr=log)
+        subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=CHECKOUT, stdout=log, stderr=log)
 
     def probe() -> re.Match[str]:
         found = re.search(r"(http://127\.0\.0\.1:8888)/tree\?token=(\w+)", _LOG.read_text())
