@@ -165,7 +165,8 @@ def test_a_dag_is_scheduled_as_the_contract_says(
 def test_the_connections_are_made_at_the_start(airflow: AirflowPlatform) -> None:
     postgres = airflow.get("connections/gourmetgram_postgres")
     stack = airflow.stack
-    assert (postgres["conn_type"], postgres["schema"], postgres["login"]) == ("postgres", "gourmetgram", "gourmetgram_batch")
+    found = (postgres["conn_type"], postgres["schema"], postgres["login"])
+    assert found == ("postgres", "gourmetgram", "gourmetgram_batch")
     assert postgres["port"] == stack.ports.postgres
     minio = airflow.get("connections/gourmetgram_minio")
     assert minio["conn_type"] == "aws"

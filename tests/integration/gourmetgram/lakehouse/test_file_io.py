@@ -74,7 +74,7 @@ def test_no_file_of_a_commit_is_uploaded_in_parts(lakehouse: LakehousePlatform, 
     warehouse = urlparse(lakehouse.sources.iceberg.warehouse)
     bucket = Bucket(stack.environment(), warehouse.netloc)
     found = bucket.locations(warehouse.path.lstrip("/"))
-    assert {location.rpartition(".")[2] for location in found} == {"parquet", "avro", "json"}
+    assert {location.rpartition(".")[2] for location in found} == {"parquet", "avro", "json", "owner"}
     assert [location for location in found if bucket.is_in_parts(location)] == []
     bucket.client.close()
 

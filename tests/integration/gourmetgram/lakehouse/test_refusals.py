@@ -55,7 +55,8 @@ def test_poison_messages_in_the_range_are_skipped_and_counted(lakehouse: Lakehou
 
 def test_unusual_but_valid_messages_are_stored_by_the_rules(lakehouse: LakehousePlatform) -> None:
     image, event_id, user = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-    simulated = {"event_type": "view", "image_id": str(image).upper(), "user_id": "sim-user-7", "timestamp": 1.5e9}
+    seconds = (lakehouse.now - timedelta(days=3)).timestamp()
+    simulated = {"event_type": "view", "image_id": str(image).upper(), "user_id": "sim-user-7", "timestamp": seconds}
     odd = {
         "event_type": "comment",
         "event_id": str(event_id).upper(),
@@ -72,7 +73,7 @@ def test_unusual_but_valid_messages_are_stored_by_the_rules(lakehouse: Lakehouse
     with lakehouse.catalog() as catalog:
         rows = {row["event_type"]: row for row in catalog.load_table(EVENTS).scan().to_arrow().to_pylist()}
     view, comment, flag = rows["view"], rows["comment"], rows["flag"]
-    assert (view["user_id"], view["event_time"]) == ("sim-user-7", datetime.fromtimestamp(1.5e9, UTC))
+    assert (view["user_id"], view["event_time"]) == ("sim-user-7", datetime.fromtimestamp(seconds, UTC))
     name = f"gourmetgram:{view['topic']}/{view['partition']}/{view['offset']}"
     assert view["event_id"] == str(uuid.uuid5(uuid.NAMESPACE_URL, name))
     assert (comment["event_id"], comment["user_id"], comment["comment_id"]) == (str(event_id), str(user), "7")

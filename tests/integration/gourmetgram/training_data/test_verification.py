@@ -21,7 +21,7 @@ SCRIPT = PROJECT_ROOT / "airflow" / "dags" / "verify_pipeline.py"
 
 def run(pipeline: TrainingPipeline, **changes: str) -> subprocess.CompletedProcess[str]:
     settings = pipeline.platform.sources.iceberg.model_dump()
-    variables = {name.upper(): value for name, value in settings.items()} | changes
+    variables = {name.upper(): str(value) for name, value in settings.items()} | changes
     return subprocess.run(
         [sys.executable, str(SCRIPT)],
         env={**process_environment(), **variables},

@@ -188,7 +188,7 @@ def test_no_store_file_or_snapshot_holds_anything_of_an_erased_person(
 
     assert found(person, search()) == {}
     assert (result.erasures, result.users, result.images) == (1, 1, 1)
-    assert result.tables[EVENTS].tags == ("kept-for-a-model",)
+    assert "kept-for-a-model" in result.tables[EVENTS].tags
     assert result.models == [
         "published version 1",
         "published version 2" + PERHAPS,
