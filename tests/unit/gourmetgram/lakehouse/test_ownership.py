@@ -191,6 +191,5 @@ def test_a_ledger_of_an_earlier_version_is_read(lake: Catalog) -> None:
 def test_a_refusal_is_said_once_a_maintenance(lake: Catalog, caplog: pytest.LogCaptureFixture) -> None:
     fill(lake)
     drop_and_create(lake)
-    caplog.set_level(logging.ERROR)
     maintain(append_events(lake), EAGER, clean=True)
-    assert len(caplog.records) == 1
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
