@@ -4,7 +4,7 @@ import logging
 
 from pyiceberg.catalog import Catalog
 
-from gourmetgram.errors import PlatformError
+from gourmetgram.errors import PermanentError, PlatformError
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import ObjectStoreSettings
@@ -34,12 +34,17 @@ def snapshots_of_models(objects: ObjectStoreSettings, store: ModelStoreSettings)
     """Snapshot of moderation.training_data by version, for all published models that name one.
 
     Raises:
-        PermanentError: the metadata of a version is no JSON object.
+        PermanentError: the metadata of a version is no JSON object, or is not authentic.
         TransientError: the object store is away.
     """
     publisher = ModelPublisher(objects, store)
     try:
-        named = {model.version: str(model.metadata.get("snapshot_id", "")) for model in publisher.versions()}
+        models = publisher.versions()
     finally:
         publisher.close()
+    for model in models:
+        if model.problem:
+            # Its snapshot is not known, and must not expire as that of no model.
+            raise PermanentError(f"version {model.version} of the model: {model.problem}")
+    named = {model.version: str(model.metadata.get("snapshot_id", "")) for model in models}
     return {version: int(snapshot_id) for version, snapshot_id in named.items() if snapshot_id.isdecimal()}

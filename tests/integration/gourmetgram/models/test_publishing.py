@@ -13,6 +13,7 @@ from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram.models.repository import MissingObjectError
+from gourmetgram.models.retention import snapshots_of_models
 from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import ObjectStoreSettings
 from tests.support.models import artifacts
@@ -226,3 +227,14 @@ def test_a_change_is_later_than_the_one_before_whatever_the_clock_says(publisher
     late = {**publisher.read_metadata(), "updated_at": "2999-01-01T00:00:00.000000Z"}
     publisher._write_metadata("metadata.json", late)
     assert publisher.publish(package(2)).metadata["updated_at"] == "2999-01-01T00:00:00.000001Z"
+
+
+def test_no_snapshot_is_free_while_a_model_is_not_authentic(
+    publisher: ModelPublisher, lake_environment: dict[str, str]
+) -> None:
+    objects = ObjectStoreSettings.load(lake_environment)
+    publisher.publish(package(1, snapshot_id="17"))
+    assert snapshots_of_models(objects, publisher._models) == {1: 17}
+    without_signature(publisher, "versions/1/metadata.json")
+    with pytest.raises(PermanentError, match=r"version 1 of the model: .* has no signature"):
+        snapshots_of_models(objects, publisher._models)
