@@ -4,8 +4,9 @@ Writes each finished step to standard output, e.g. `events: committed`, so that 
 """
 
 import sys
+from collections.abc import Callable
 
-from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
+from gourmetgram.lakehouse.aggregation import AggregationResult, Sources, aggregate_events
 from gourmetgram.lakehouse.schemas import WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
 from tests.support.steps import Step, watched_steps
@@ -21,14 +22,24 @@ def teller(task: str) -> Step:
     return tell
 
 
-def main() -> None:
-    """All tasks that write tables."""
-    sources = Sources.load()
-    with watched_steps(teller("events")):
-        aggregate_events(sources)
+def aggregate(sources: Sources, tell: Callable[[str], Step] = lambda _task: lambda _step: None) -> AggregationResult:
+    """All tasks of redpanda_event_aggregation that write tables.
+
+    Args:
+        sources: servers of the aggregation.
+        tell: gives the hook for a task's steps.
+    """
+    with watched_steps(tell("events")):
+        result = aggregate_events(sources)
     for kind in WINDOWED_KINDS:
-        with watched_steps(teller(kind)):
+        with watched_steps(tell(kind)):
             write_windows(sources.iceberg, kind)
+    return result
+
+
+def main() -> None:
+    """Run the tasks on the platform of the environment."""
+    aggregate(Sources.load(), teller)
 
 
 if __name__ == "__main__":

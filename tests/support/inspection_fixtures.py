@@ -12,8 +12,14 @@ import redis as redis_library
 from sqlalchemy import Engine, create_engine
 
 from gourmetgram.clients import s3
+from gourmetgram.lakehouse.aggregation import Sources
+from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.settings import KafkaSettings, ObjectStoreSettings
 from gourmetgram.topics import ensure_topics
+from gourmetgram.training_data.extract import extract
+from gourmetgram.training_data.lake import Lake
+from gourmetgram.training_data.load import load
+from gourmetgram.training_data.transform import transform
 from gourmetgram_tools.inspection.audit import load_stores
 from gourmetgram_tools.inspection.lakehouse import LakeReading
 from gourmetgram_tools.inspection.platform import Platform
@@ -21,6 +27,7 @@ from gourmetgram_tools.inspection.quiescence import look
 from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 from gourmetgram_tools.local.stack import Stack
 from tests.conftest import UniqueName
+from tests.support.aggregate_once import aggregate
 from tests.support.databases import create_database, drop_database
 from tests.support.small_platform import SmallPlatform, lively_image
 
@@ -48,6 +55,21 @@ class Scene:
     @property
     def engine(self) -> Engine:
         return self.small.engine
+
+
+def aggregate_scene(scene: Scene) -> None:
+    """All tasks of redpanda_event_aggregation that write tables."""
+    platform = scene.platform
+    aggregate(Sources(platform.iceberg, platform.kafka, platform.postgres))
+
+
+def train_scene(scene: Scene) -> None:
+    """The tasks of moderation_training."""
+    lake = Lake(scene.platform.iceberg)
+    extract(scene.platform.postgres.database_url, lake)
+    with open_catalog(scene.platform.iceberg) as catalog:
+        transform(lake, catalog)
+        load(lake, catalog)
 
 
 def _bucket(environment: dict[str, str], name: str) -> None:

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gourmetgram_tools.cli.target import platform_of
+from gourmetgram_tools.inspection.audit import AuditResult, audit
 from gourmetgram_tools.local.stack import Stack
+
+
+def assert_no_difference(stack: Stack) -> AuditResult:
+    """Audit a stack whose services run; no check may find a difference."""
+    result = audit(platform_of(stack), deadline_s=120.0)
+    assert [check for check in result.checks if not check.ok] == []
+    return result
 
 
 @contextmanager

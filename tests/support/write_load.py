@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import httpx
 
 from tests.support.api import picture
+from tests.support.waiting import wait_until
 
 _AGAIN: Final = (0, 409, 503)
 """No answer, a request with the same key that has not ended yet, and a store that is away."""
@@ -99,6 +100,11 @@ class WriteLoad:
             if status:
                 self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         return status
+
+    def wait_for_more(self, number: int) -> None:
+        """Wait until so many more requests are accepted."""
+        goal = self.accepted + number
+        wait_until(lambda: self.accepted >= goal, 90.0, f"{number} more accepted requests, {self.answers}")
 
     def note(self, answer: httpx.Response) -> None:
         """Called with each answer, by the thread that got it; for subclasses."""

@@ -15,18 +15,16 @@ from typer.testing import CliRunner
 
 from gourmetgram.clients import s3
 from gourmetgram.errors import PermanentError
-from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
-from gourmetgram.lakehouse.schemas import WINDOWED_KINDS
-from gourmetgram.lakehouse.windows import write_windows
+from gourmetgram.lakehouse.aggregation import Sources
 from gourmetgram.moments import parse_utc
 from gourmetgram_tools.backup.folder import BackupFolder, BackupManifest
 from gourmetgram_tools.backup.restoring import restore_backup
 from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.cli.target import platform_of
-from gourmetgram_tools.inspection.audit import AuditResult, audit
 from gourmetgram_tools.local.progress import LogProgress
 from gourmetgram_tools.local.stack import Stack
-from tests.support.own_stack import own_stack
+from tests.support.aggregate_once import aggregate
+from tests.support.own_stack import assert_no_difference, own_stack
 from tests.support.waiting import wait_until
 from tests.support.write_load import WriteLoad
 
@@ -86,19 +84,19 @@ def saved_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     with own_stack("platform-backup") as stack:
         stack.up(SERVICES)
         with RememberingLoad(_url(stack)) as load:
-            _more_writes(load, 300)
-            aggregated = _aggregate(stack)
+            load.wait_for_more(300)
+            aggregated = aggregate(Sources.load(stack.environment())).records
             platform = platform_of(stack)
             client = s3.connect(platform.objects, s3.JOB)
             client.put_object(Bucket=platform.models.model_bucket, Key=MODEL, Body=b"{}", ContentType="text/json")
             stack.stop("stream_consumer")
-            _more_writes(load, 300)
+            load.wait_for_more(300)
             stack.kill("risk_scoring_service")
             stack.start("stream_consumer", wait=False)
-            _more_writes(load, 20)
+            load.wait_for_more(20)
             _kill_a_backup(stack, killed)
             said = _run("backup", str(folder), "--stack", stack.name)
-            _more_writes(load, 100)
+            load.wait_for_more(100)
         assert set(load.answers) == {200}
         stack.wipe()
         stack.up(services=())
@@ -111,8 +109,8 @@ def saved_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
         yield Saved(stack, folder, killed, manifest, load.acknowledged, aggregated)
 
 
-def test_after_a_restore_the_audit_finds_no_difference(saved: Saved) -> None:
-    assert _no_difference(saved.stack).events > 500
+def test_after_a_restore_the_audit_findsassert_no_difference(saved: Saved) -> None:
+    assert assert_no_difference(saved.stack).events > 500
 
 
 def test_each_write_that_was_acknowledged_before_the_point_is_there_after_the_restore(saved: Saved) -> None:
@@ -141,10 +139,10 @@ def test_objects_keep_content_and_type(saved: Saved) -> None:
 def test_after_a_restore_the_platform_goes_on(saved: Saved) -> None:
     assert saved.aggregated > 0
     with WriteLoad(_url(saved.stack)) as load:
-        _more_writes(load, 200)
+        load.wait_for_more(200)
     assert set(load.answers) == {200}
-    assert _aggregate(saved.stack) > 0
-    _no_difference(saved.stack)
+    assert aggregate(Sources.load(saved.stack.environment())).records > 0
+    assert_no_difference(saved.stack)
 
 
 def test_stores_in_use_are_not_overwritten(saved: Saved) -> None:
@@ -176,23 +174,3 @@ def _run(*words: str) -> str:
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
-
-
-def _aggregate(stack: Stack) -> int:
-    """Run the tasks of the aggregation, and return the number of new rows."""
-    sources = Sources.load(stack.environment())
-    rows = aggregate_events(sources).records
-    for kind in WINDOWED_KINDS:
-        write_windows(sources.iceberg, kind)
-    return rows
-
-
-def _more_writes(load: WriteLoad, number: int) -> None:
-    goal = load.accepted + number
-    wait_until(lambda: load.accepted >= goal, 90.0, f"{number} more accepted requests, {load.answers}")
-
-
-def _no_difference(stack: Stack) -> AuditResult:
-    result = audit(platform_of(stack), deadline_s=120.0)
-    assert [check for check in result.checks if not check.ok] == []
-    return result

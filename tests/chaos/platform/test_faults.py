@@ -7,12 +7,10 @@ import asyncpg
 import httpx
 import pytest
 
-from gourmetgram_tools.cli.target import platform_of
-from gourmetgram_tools.inspection.audit import AuditResult, audit
 from gourmetgram_tools.local.stack import Stack
 from tests.support.api import Api, picture
-from tests.support.own_stack import own_stack
-from tests.support.waiting import wait_until, wait_until_async
+from tests.support.own_stack import assert_no_difference, own_stack
+from tests.support.waiting import wait_until_async
 from tests.support.write_load import WriteLoad
 
 pytestmark = [pytest.mark.chaos, pytest.mark.servers, pytest.mark.timeout(600)]
@@ -29,64 +27,53 @@ def whole_fixture() -> Iterator[Stack]:
         yield stack
 
 
-def _more_writes(load: WriteLoad, number: int) -> None:
-    goal = load.accepted + number
-    wait_until(lambda: load.accepted >= goal, 90.0, f"{number} more accepted requests, {load.answers}")
-
-
-def _no_difference(whole: Stack) -> AuditResult:
-    result = audit(platform_of(whole), deadline_s=120.0)
-    assert [check for check in result.checks if not check.ok] == []
-    return result
-
-
-def test_services_killed_in_turn_leave_no_difference(whole: Stack) -> None:
+def test_services_killed_in_turn_leaveassert_no_difference(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
         for name in ("stream_consumer", "risk_scoring_service", "api_v2", "stream_consumer", "api_v2"):
-            _more_writes(load, 200)
+            load.wait_for_more(200)
             whole.kill(name)
             whole.wait_healthy(name)
-        _more_writes(load, 200)
+        load.wait_for_more(200)
     # 409: the lock of a key outlives its killed process by a moment.
     assert set(load.answers) <= {200, 0, 409, 503}
-    _no_difference(whole)
+    assert_no_difference(whole)
 
 
 def test_without_its_broker_the_api_keeps_answering_and_everything_arrives_once(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
-        _more_writes(load, 100)
+        load.wait_for_more(100)
         whole.stop("kafka")
         before = load.answers.copy()
-        _more_writes(load, 2_000)
+        load.wait_for_more(2_000)
         whole.start("kafka")
-        _more_writes(load, 100)
+        load.wait_for_more(100)
     assert set(load.answers - before) == {200}
     assert load.slowest_s < ANSWERED_WITHIN_S
-    _no_difference(whole)
+    assert_no_difference(whole)
 
 
-def test_redis_killed_stopped_and_started_leaves_no_difference(whole: Stack) -> None:
+def test_redis_killed_stopped_and_started_leavesassert_no_difference(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
-        _more_writes(load, 200)
+        load.wait_for_more(200)
         whole.kill("redis")
-        _more_writes(load, 200)
+        load.wait_for_more(200)
         whole.stop("redis")
-        _more_writes(load, 200)
+        load.wait_for_more(200)
         whole.start("redis")
-        _more_writes(load, 200)
+        load.wait_for_more(200)
     assert set(load.answers) == {200}
-    _no_difference(whole)
+    assert_no_difference(whole)
 
 
-def test_a_restarted_database_leaves_no_difference(whole: Stack) -> None:
+def test_a_restarted_database_leavesassert_no_difference(whole: Stack) -> None:
     with WriteLoad(f"http://127.0.0.1:{whole.ports.api}") as load:
-        _more_writes(load, 200)
+        load.wait_for_more(200)
         whole.restart("postgres")
-        _more_writes(load, 200)
+        load.wait_for_more(200)
         whole.kill("postgres")
-        _more_writes(load, 200)
+        load.wait_for_more(200)
     assert set(load.answers) <= {200, 409, 503}
-    _no_difference(whole)
+    assert_no_difference(whole)
 
 
 async def test_an_api_killed_between_a_picture_and_its_row_leaves_no_orphan(whole: Stack) -> None:
@@ -127,5 +114,5 @@ async def test_an_api_killed_between_a_picture_and_its_row_leaves_no_orphan(whol
             assert (await api.upload(user_id, picture())).status_code == 200
     finally:
         await database.close()
-    result = await asyncio.to_thread(_no_difference, whole)
+    result = await asyncio.to_thread(assert_no_difference, whole)
     assert "pictures without a row that an API will sweep" not in {note.name for note in result.notes}

@@ -14,10 +14,9 @@ import redis as redis_library
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.events import Record, dead_letter
 from gourmetgram.kafka.publish import OutgoingMessage
-from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.catalog import open_catalog
-from gourmetgram.lakehouse.schemas import EVENTS, WINDOWED_KINDS
-from gourmetgram.lakehouse.windows import write_windows
+from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.models.signing import signed
 from gourmetgram.training_data.extract import extract
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.load import load
@@ -32,8 +31,10 @@ from gourmetgram_tools.local.stack import Stack
 from tests.support.byte_search import Content, everything, places_with
 from tests.support.inspection_fixtures import (
     Scene,
+    aggregate_scene,
     scene_fixture,  # noqa: F401
     small_platform_fixture,  # noqa: F401
+    train_scene,
 )
 from tests.support.publishing import publish_all
 from tests.support.small_platform import lively_image
@@ -54,23 +55,8 @@ class Person:
     names: dict[str, str] = field(default_factory=dict)
 
 
-def aggregate(scene: Scene) -> None:
-    platform = scene.platform
-    aggregate_events(Sources(platform.iceberg, platform.kafka, platform.postgres))
-    for kind in WINDOWED_KINDS:
-        write_windows(platform.iceberg, kind)
-
-
-def train(scene: Scene) -> None:
-    lake = Lake(scene.platform.iceberg)
-    extract(scene.platform.postgres.database_url, lake)
-    with open_catalog(scene.platform.iceberg) as catalog:
-        transform(lake, catalog)
-        load(lake, catalog)
-
-
 def live(scene: Scene) -> Person:
-    """What the person leaves in every store."""
+    """Let a person leave something in every store."""
     small, word = scene.small, uuid.uuid4().hex
     user_id, other = small.user(), small.user()
     small.sql("UPDATE users SET username = :name WHERE id = :id", name=f"paula-{word}", id=user_id)
@@ -158,12 +144,12 @@ def differences(scene: Scene) -> list[str]:
 def person_fixture(scene: Scene) -> Person:
     """A person in every store, after two runs of both DAGs."""
     person = live(scene)
-    aggregate(scene)
-    train(scene)
+    aggregate_scene(scene)
+    train_scene(scene)
     scene.small.view(scene.image_id)
     scene.small.settle()
-    aggregate(scene)
-    train(scene)
+    aggregate_scene(scene)
+    train_scene(scene)
     assert differences(scene) == []
     return person
 
@@ -263,7 +249,7 @@ def test_an_erased_image_leaves_its_uploader_and_a_runs_old_extract_cannot_bring
     kept = {"user", "username", "comment", "comment text", "flag", "reason", "flag on the comment"}
     assert left.keys() == kept
     assert differences(scene) == []
-    train(scene)
+    train_scene(scene)
     assert differences(scene) == []
 
 
@@ -288,7 +274,9 @@ def _publish(scene: Scene, version: int, snapshot: str) -> None:
     """Metadata of a published model, which is all that an erasure reads."""
     models = scene.platform.models
     key = f"{models.model_prefix}versions/{version}/metadata.json"
-    scene.small.s3.put_object(Bucket=models.model_bucket, Key=key, Body=json.dumps({"snapshot_id": snapshot}))
+    address = f"s3://{models.model_bucket}/{key}"
+    document = signed({"snapshot_id": snapshot}, address, models.signing_keys())
+    scene.small.s3.put_object(Bucket=models.model_bucket, Key=key, Body=json.dumps(document))
 
 
 def _processed(scene: Scene) -> dict[str, str]:

@@ -23,11 +23,7 @@ from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
-from gourmetgram.training_data.extract import extract
-from gourmetgram.training_data.lake import Lake
-from gourmetgram.training_data.load import load
 from gourmetgram.training_data.names import TRAINING_TABLE
-from gourmetgram.training_data.transform import transform
 from gourmetgram_tools.cli.trace_view import print_event
 from gourmetgram_tools.inspection.audit import audit
 from gourmetgram_tools.inspection.checks import Check, run_checks
@@ -37,11 +33,13 @@ from gourmetgram_tools.inspection.trace import trace
 from gourmetgram_tools.local.stack import Stack
 from tests.support.inspection_fixtures import (
     Scene,
+    aggregate_scene,
     loaded,
     new_scene,
     new_small_platform,
     scene_fixture,  # noqa: F401
     small_platform_fixture,  # noqa: F401
+    train_scene,
 )
 
 pytestmark = pytest.mark.servers
@@ -49,27 +47,10 @@ pytestmark = pytest.mark.servers
 VIEWS = WINDOW_TABLES["view"]
 
 
-def aggregate(scene: Scene) -> None:
-    """All tasks of redpanda_event_aggregation that write tables."""
-    platform = scene.platform
-    aggregate_events(Sources(platform.iceberg, platform.kafka, platform.postgres))
-    for kind in WINDOWED_KINDS:
-        write_windows(platform.iceberg, kind)
-
-
-def train(scene: Scene) -> None:
-    """The tasks of moderation_training."""
-    lake = Lake(scene.platform.iceberg)
-    extract(scene.platform.postgres.database_url, lake)
-    with open_catalog(scene.platform.iceberg) as catalog:
-        transform(lake, catalog)
-        load(lake, catalog)
-
-
 @pytest.fixture(name="aggregated")
 def aggregated_fixture(scene: Scene) -> Scene:
     """A platform of this test alone, after its first aggregation."""
-    aggregate(scene)
+    aggregate_scene(scene)
     return scene
 
 
@@ -78,8 +59,8 @@ def clean_fixture(stack: Stack, unique_name: Callable[[str], str]) -> Iterator[S
     """One for all tests that take back what they change: tables, by `changed`."""
     with new_small_platform(stack, unique_name) as small:
         scene = new_scene(small)
-        aggregate(scene)
-        train(scene)
+        aggregate_scene(scene)
+        train_scene(scene)
         yield scene
 
 
@@ -146,8 +127,8 @@ def test_a_clean_history_with_copies_and_poison_has_no_difference_after_aggregat
     record = Record(kafka.kafka_topic_views, *poison, 0, b"x")
     letter = json.loads(dead_letter(record, scene.platform.consumer_group, "x"))
     small.publish(kafka.dead_letter_topic, scene.image_id, letter)
-    aggregate(scene)
-    train(scene)
+    aggregate_scene(scene)
+    train_scene(scene)
     # What comes after the frozen offsets is compared by the next run.
     small.comment(scene.image_id, str(small.sql("SELECT id FROM users LIMIT 1")))
     small.settle()
