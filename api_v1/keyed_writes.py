@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from api_v1.background import BackgroundTask
 from api_v1.errors import ApiError, InvalidInputError, answer_to
-from gourmetgram.database.group_commit import COMMIT_RESERVE_S, GroupCommit
+from gourmetgram.database.group_commit import COMMIT_RESERVE_S, GroupCommit, begin, left_s
 from gourmetgram.database.pool import (
     CONNECTION_LOST,
     RETRY_PAUSE_S,
@@ -161,7 +161,7 @@ class KeyedWrites:
 
     async def fetch(self, sql: str, *arguments: object, deadline: float) -> Sequence[DatabaseRow]:
         """Run a statement in the transaction, if there is one already."""
-        records: Sequence[DatabaseRow] = await self._connection.fetch(sql, *arguments, timeout=_left_s(deadline))
+        records: Sequence[DatabaseRow] = await self._connection.fetch(sql, *arguments, timeout=left_s(deadline))
         return records
 
     async def finish(self, response: Response) -> Response:
@@ -175,7 +175,7 @@ class KeyedWrites:
             # Possible only when the lock was lost on the way: the next attempt finds the answer that is stored.
             raise ConnectionError("another request has stored an answer under the same key")
         self.in_doubt = True
-        await self._connection.execute("COMMIT", timeout=_left_s(self._deadline))
+        await self._connection.execute("COMMIT", timeout=left_s(self._deadline))
         self.in_doubt, self._done = False, True
         self._on_commit()
         return response
@@ -184,11 +184,7 @@ class KeyedWrites:
         if self.began:
             return
         self.began = True
-        left_s = _left_s(self._deadline - COMMIT_RESERVE_S)
-        limit_ms = round(left_s * 1000)
-        await self._connection.execute(
-            f"BEGIN; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {limit_ms}", timeout=left_s
-        )
+        await begin(self._connection, left_s(self._deadline - COMMIT_RESERVE_S))
 
 
 class KeyedWriter:
@@ -244,7 +240,7 @@ class KeyedWriter:
 
     async def _attempt(self, key: str, fingerprint: bytes, work: Work, deadline: float) -> Response:
         async with self._locked(key, deadline) as (connection, is_alone):
-            stored = await connection.fetchrow(_STORED, key, KEPT_S, timeout=_left_s(deadline))
+            stored = await connection.fetchrow(_STORED, key, KEPT_S, timeout=left_s(deadline))
             if stored is not None:
                 return _repeated(stored, fingerprint)
             if not is_alone:
@@ -268,7 +264,7 @@ class KeyedWriter:
         """A connection, and whether it holds the key's lock now."""
         async with self._database.connection(deadline) as connection:
             try:
-                is_alone = await connection.fetchval(_LOCK, _lock_number(key), timeout=_left_s(deadline))
+                is_alone = await connection.fetchval(_LOCK, _lock_number(key), timeout=left_s(deadline))
                 yield connection, is_alone
             finally:
                 if not connection.is_closed():
@@ -289,10 +285,6 @@ def header_error(sentence: str) -> InvalidInputError:
 
 def _lock_number(key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{HEADER} {key}".encode()).digest()[:8], "big", signed=True)
-
-
-def _left_s(deadline: float) -> float:
-    return max(0.02, deadline - now())
 
 
 class KeyPruner(BackgroundTask):

@@ -78,6 +78,26 @@ _SECONDS = Histogram("gourmetgram_group_commit_seconds", "Duration of a batch's 
 _FAILED = Counter("gourmetgram_group_commit_failed_batches_total", "Batches rolled back", ["kind"])
 
 
+def left_s(deadline: float) -> float:
+    """Seconds until a time on the event loop's clock, as a time-out: never less than a short moment."""
+    return max(0.02, deadline - now())
+
+
+async def begin(connection: Connection, limit_s: float, lock_wait_s: float | None = None) -> None:
+    """Begin a transaction whose statements end in time.
+
+    Args:
+        connection: connection without a transaction.
+        limit_s: longest time of a statement, seconds.
+        lock_wait_s: longest wait for a lock; None = as long as a statement.
+    """
+    limit_ms = round(limit_s * 1000)
+    lock_ms = min(limit_ms, round((lock_wait_s or limit_s) * 1000))
+    await connection.execute(
+        f"BEGIN; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {lock_ms}", timeout=limit_s
+    )
+
+
 class Job:
     """One request's row, queued or in flight."""
 
@@ -284,28 +304,24 @@ class GroupCommit:
     async def _transaction(self, jobs: Sequence[Job], lock_wait_s: float | None) -> Sequence[DatabaseRow]:
         """Write the jobs in one transaction and return the statement's records once they are committed."""
         deadline = min(job.deadline for job in jobs)
-        begin = now()
+        began = now()
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._database.connect(deadline)
-            self._server_run = await self._connection.fetchval(SERVER_RUN, timeout=max(0.02, deadline - now()))
+            self._server_run = await self._connection.fetchval(SERVER_RUN, timeout=left_s(deadline))
         connection = self._connection
-        left_s = max(0.02, deadline - now() - COMMIT_RESERVE_S)
-        limit_ms = round(left_s * 1000)
-        lock_ms = min(limit_ms, round((lock_wait_s or left_s) * 1000))
-        await connection.execute(
-            f"BEGIN; SET LOCAL statement_timeout = {limit_ms}; SET LOCAL lock_timeout = {lock_ms}", timeout=left_s
-        )
+        limit_s = left_s(deadline - COMMIT_RESERVE_S)
+        await begin(connection, limit_s, lock_wait_s)
         try:
             # PostgreSQL's own time-out should come first: its answer leaves the connection usable.
             records: Sequence[DatabaseRow] = await connection.fetch(
-                self.statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=left_s + COMMIT_RESERVE_S
+                self.statement.sql, *zip(*(job.row for job in jobs), strict=True), timeout=limit_s + COMMIT_RESERVE_S
             )
         except asyncpg.PostgresError:
             await connection.execute("ROLLBACK", timeout=COMMIT_RESERVE_S)
             raise
         await self._commit(connection, jobs, records, deadline)
         self._on_commit()
-        self._seconds.observe(now() - begin)
+        self._seconds.observe(now() - began)
         return records
 
     async def _commit(
@@ -320,7 +336,7 @@ class GroupCommit:
         for job in jobs:
             job.committing = True
         try:
-            await connection.execute("COMMIT", timeout=max(0.02, deadline - now()))
+            await connection.execute("COMMIT", timeout=left_s(deadline))
             return
         except CONNECTION_LOST as error:
             self._disconnect()

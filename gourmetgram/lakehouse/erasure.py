@@ -18,15 +18,15 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
-from pyiceberg.table.snapshots import ancestors_of
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from gourmetgram.lakehouse.commits import append_files, replace_files
 from gourmetgram.lakehouse.files import DataFileWriter
 from gourmetgram.lakehouse.leftovers import files_of
+from gourmetgram.lakehouse.maintenance import carried_summary, expire
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.ownership import folder_files
-from gourmetgram.lakehouse.progress import INGESTED_AT, own_properties, summary_of
+from gourmetgram.lakehouse.progress import INGESTED_AT
 from gourmetgram.lakehouse.reading import read_parquet, stream_files, whole_files
 from gourmetgram.lakehouse.schemas import PROPERTIES, TableDefinition
 from gourmetgram.lakehouse.windows import processed_through
@@ -142,9 +142,8 @@ def _correct_properties(table: Table) -> None:
 
 
 def _carried(table: Table) -> dict[str, str]:
-    """The platform's properties of the newest snapshot that has any; the mark of a window table, too."""
-    own = (own_properties(summary_of(each)) for each in ancestors_of(table.current_snapshot(), table.metadata))
-    summary = next((properties for properties in own if properties), {})
+    """Properties for the next snapshot; the mark of a window table, too, which is known by its snapshot otherwise."""
+    summary = carried_summary(table)
     mark = processed_through(table)
     if INGESTED_AT in summary and mark is not None:
         summary[INGESTED_AT] = utc_text(mark)
@@ -208,12 +207,8 @@ def _purge(table: Table, ids: ErasedIds) -> tuple[tuple[str, ...], int]:
             change.remove_tag(name) if is_tag else change.remove_branch(name)
     current = table.metadata.current_snapshot_id
     old = [each.snapshot_id for each in table.metadata.snapshots if each.snapshot_id != current]
-    try:
-        if old:
-            table.maintenance.expire_snapshots().by_ids(old).commit()
-    except ValueError as error:
-        # PyIceberg's error when a maintenance has just expired one of them.
-        raise ChangedMeanwhileError(f"snapshots were not expired: {error}") from error
+    if old:
+        expire(table, old)
     table.refresh()
     referenced = files_of(table, table.metadata.snapshots)
     # Leftovers of merges and of dead runs wait for the maintenance. Those with an id cannot wait. Such a file is of no

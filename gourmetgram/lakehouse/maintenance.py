@@ -142,7 +142,7 @@ def _too_many_small(table: Table, policy: MaintenancePolicy) -> list[DataFile]:
 
 
 def carried_summary(table: Table) -> dict[str, str]:
-    """Own properties of the newest snapshot; a merge changes no content, so they stay true."""
+    """Own properties of the newest snapshot that has any; a change of files without new events leaves them true."""
     for snapshot in ancestors_of(table.current_snapshot(), table.metadata):
         own = own_properties(summary_of(snapshot))
         if own:
@@ -162,9 +162,17 @@ def _expire(table: Table, policy: MaintenancePolicy) -> int:
     if not old:
         return 0
     note_expired(table, old)
-    try:
-        table.maintenance.expire_snapshots().by_ids([snapshot.snapshot_id for snapshot in old]).commit()
-    except ValueError as error:
-        # PyIceberg's error when another maintenance has just expired one of them.
-        raise ChangedMeanwhileError(f"snapshots were not expired: {error}") from error
+    expire(table, [snapshot.snapshot_id for snapshot in old])
     return len(old)
+
+
+def expire(table: Table, snapshot_ids: list[int]) -> None:
+    """Remove snapshots from a table's metadata; their files stay in the bucket.
+
+    Raises:
+        ChangedMeanwhileError: another maintenance has just expired one of them.
+    """
+    try:
+        table.maintenance.expire_snapshots().by_ids(snapshot_ids).commit()
+    except ValueError as error:
+        raise ChangedMeanwhileError(f"snapshots were not expired: {error}") from error

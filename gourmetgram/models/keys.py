@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram.errors import PermanentError
+from gourmetgram.files import replace_file
 
 SHORTEST: Final = 32
 """Fewest characters of a key."""
@@ -60,13 +61,7 @@ def _new() -> str:
 
 
 def _write(file: Path, keys: tuple[str, ...], mode: int) -> None:
-    """Replace the file at one moment; until then, only its owner can read the new one."""
-    fresh = file.with_name(f"{file.name}.new")
     try:
-        fresh.unlink(missing_ok=True)
-        fresh.touch(0o600)
-        fresh.write_text("".join(f"{key}\n" for key in keys), encoding="utf-8")
-        fresh.chmod(mode)
-        fresh.replace(file)
+        replace_file(file, "".join(f"{key}\n" for key in keys), mode)
     except OSError as error:
         raise PermanentError(f"The signing keys in {file} cannot be written: {error}.") from error

@@ -13,7 +13,7 @@ from gourmetgram_tools.cli.target import StackOption, Target, TargetOption, sele
 
 if TYPE_CHECKING:
     from gourmetgram_tools.erasure.erasing import ErasureResult
-    from gourmetgram_tools.erasure.rows import Subject
+    from gourmetgram_tools.erasure.rows import Subject, SubjectType
     from gourmetgram_tools.inspection.platform import Platform
 
 erase = typer.Typer(help="Erase persons and images from every store (docs/governance.md).", no_args_is_help=True)
@@ -97,10 +97,10 @@ def _run(
         _print(result)
 
 
-def _subjects(kind: str, ids: list[str]) -> "list[Subject]":
+def _subjects(kind: "SubjectType", ids: list[str]) -> "list[Subject]":
     from gourmetgram_tools.erasure.rows import Subject
 
-    return [Subject("user" if kind == "user" else "image", each) for each in ids]
+    return [Subject(kind, each) for each in ids]
 
 
 def _ineligible(platform: "Platform") -> "list[Subject]":
