@@ -9,8 +9,8 @@ from gourmetgram.database.pool import CONNECTION_LOST, Connection, describe
 
 log = logging.getLogger(__name__)
 
-# One statement looks at a slice of the primary key, oldest rows first, and deletes its published rows. `youngest` tells
-# whether the slice reached rows that are too young, or the end.
+# One statement looks at a slice of the primary key, oldest rows first, and deletes its published rows. `reached_young`
+# tells whether the slice has rows that are too young.
 _PRUNE: Final = """
 WITH slice AS (
     SELECT sequence, published_at FROM event_outbox WHERE sequence > $1 ORDER BY sequence LIMIT $2

@@ -101,7 +101,7 @@ class Proxy:
         self._passes.clear()
 
     def heal(self) -> None:
-        """End every fault. What was held arrives; broken connections stay broken."""
+        """End every fault. Held data arrives; broken connections stay broken."""
         self._refuses = False
         self.delay_s = 0.0
         self._triggers.clear()

@@ -68,7 +68,7 @@ async def _difference(api: Api, before: dict[str, int]) -> dict[str, int]:
 
 
 def _once(kind: str, version: int) -> dict[str, int]:
-    """What one request of a kind leaves behind."""
+    """Traces of one request of a kind."""
     left = {
         "users": {"users": 1},
         "upload": {"images": 1, "objects": 1, "events": 1},

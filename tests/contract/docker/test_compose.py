@@ -556,7 +556,7 @@ def test_no_key_has_a_published_default() -> None:
     typed = ("POSTGRES_PASSWORD", "MINIO_ROOT_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "NIMTABLE_PASSWORD")
     secret = {name for name in example_variables() if re.search(r"(SECRET|_KEY|TOKEN|PASSWORD)$", name)}
     assert secret >= {*PASSWORDS, "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET"}
-    # Logins of services are not typed: a volume of an earlier version must find them, so they are no random ones.
+    # Compose has no other value for the services' own logins when there is no .env.
     logins = {name.upper() for name in RoleSettings.model_fields}
     assert {name for name in secret if example_variables()[name]} == {*typed, *logins, "NIMTABLE_DB_PASSWORD"}
 

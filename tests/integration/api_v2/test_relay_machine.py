@@ -108,7 +108,7 @@ class RelayMachine(RuleBasedStateMachine):
             await transaction.start()
             rows = await connection.fetch(_INSERT, [uuid.uuid4() for _ in range(number)], key)
             events = [(row["sequence"], key) for row in rows]
-            # What was committed before these were written comes before them.
+            # Events that were committed before these were written come before them.
             last = {known: sequence for batch in self.committed for sequence, known in batch}
             if key in last:
                 self.before.append((last[key], events[0][0]))

@@ -49,7 +49,7 @@ def scope_of(method: str, content_type: str = "application/json") -> Scope:
 
 
 async def answer_of(app: ASGIApp, scope: Scope, begun: asyncio.Event) -> list[Message]:
-    """What a client gets from a request that is cancelled."""
+    """Messages to the client of a request that is cancelled."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -35,7 +35,7 @@ class Echo:
 
 @pytest.fixture
 def echo() -> Echo:
-    """What the server behind the proxy got."""
+    """Bytes that the server behind the proxy got."""
     return Echo()
 
 
