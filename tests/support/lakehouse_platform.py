@@ -269,6 +269,7 @@ def lakehouse(
         pyiceberg_catalog__gourmetgram__s3__access_key_id=variables["AWS_ACCESS_KEY_ID"],
         pyiceberg_catalog__gourmetgram__s3__secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
         pyiceberg_catalog__gourmetgram__warehouse=f"s3://gourmetgram-datalake/{name}/warehouse",
+        lake_retention_days=36_500,  # some tests have events of fixed days
     )
     servers = {"KAFKA_BOOTSTRAP_SERVERS": variables["KAFKA_BOOTSTRAP_SERVERS"]}
     kafka = KafkaSettings.load({**servers, **make_topics(*EVENT_TOPICS)})
