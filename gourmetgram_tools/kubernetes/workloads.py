@@ -1,7 +1,7 @@
 """Services of the compose file that run on Kubernetes, with the facts that Compose does not know.
 
 Left out: `api_v1` (`api_v2` does the same and more), Jupyter, the made-up traffic with its data set, and the pages of
-other publishers. Those pages ask for no login, or show one database to everybody who has its password.
+other publishers. Most of those pages ask for no login.
 """
 
 from collections.abc import Mapping
