@@ -31,7 +31,7 @@ MLFLOW := .venv-mlflow
 install = set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(1)/bin/python --no-deps -r $(2) 2>&1 \
 	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(2)
 
-.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom fuzz
+.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom fuzz kubernetes
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -110,6 +110,10 @@ rehearse-quick: setup ## the same for stages 2 to 4, without Airflow and Jupyter
 
 pictures: setup ## draw the pictures of images/ again (needs Chromium; the first time, D2 is compiled for some minutes)
 	@$(BIN)/python -m images.draw $(ARGS)
+
+kubernetes: setup ## apply the Kubernetes manifests to a real API server (the first time, it is compiled for about ten minutes)
+	@$(BIN)/python -m tests.support.kubernetes.programs
+	@$(BIN)/pytest -n 0 tests/integration/gourmetgram_tools/kubernetes $(ARGS)
 
 sbom: setup ## list all pinned packages with their hashes as CycloneDX documents in build/sbom
 	@test -x build/sbom/venv/bin/python || $(PYTHON) -m venv build/sbom/venv

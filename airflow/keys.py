@@ -56,7 +56,7 @@ def end_rotation(folder: Path) -> None:
 
 def texts(folder: Path) -> list[str]:
     """All keys, for the fingerprint of the set-up."""
-    return [_read(path) for path in sorted(folder.iterdir())]
+    return [_read(path) for path in sorted(folder.iterdir()) if path.is_file()]
 
 
 def _given(variables: Mapping[str, str], name: str) -> str:

@@ -19,6 +19,7 @@ from gourmetgram_tools.cli.doctor import doctor
 from gourmetgram_tools.cli.drift import drift
 from gourmetgram_tools.cli.erase import erase
 from gourmetgram_tools.cli.generate_passwords import generate_passwords
+from gourmetgram_tools.cli.kubernetes import kubernetes
 from gourmetgram_tools.cli.lake import lake
 from gourmetgram_tools.cli.migrate import migrate
 from gourmetgram_tools.cli.models import models, train
@@ -87,6 +88,7 @@ app.add_typer(models, name="models")
 app.add_typer(outbox, name="outbox")
 app.add_typer(lake, name="lake")
 app.add_typer(erase, name="erase")
+app.add_typer(kubernetes, name="kubernetes")
 app.command()(compare)
 app.command()(skew)
 app.command()(drift)

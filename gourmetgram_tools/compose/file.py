@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 
 import yaml
 
-_VARIABLE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
+VARIABLE: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}")
+"""Variable in a value, with its default."""
 _OWN: Final = "gourmetgram-"
 """Beginning of the names of images that are built from this repository."""
 
@@ -45,7 +46,7 @@ def services_of(compose_file: Path, variables: Mapping[str, str] | None = None) 
 
 def document_of(compose_file: Path, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read the whole file, with variables filled in as in `services_of`."""
-    return cast(dict[str, Any], _filled(_raw(compose_file), variables or {}))
+    return cast(dict[str, Any], _filled(unfilled(compose_file), variables or {}))
 
 
 def foreign_images(compose_file: Path, variables: Mapping[str, str] | None = None) -> list[ForeignImage]:
@@ -56,16 +57,22 @@ def foreign_images(compose_file: Path, variables: Mapping[str, str] | None = Non
         yaml.YAMLError: it is no YAML.
     """
     found: dict[tuple[str, str], list[str]] = {}
-    for service, content in _raw(compose_file)["services"].items():
+    for service, content in unfilled(compose_file)["services"].items():
         for text in _images_in(content):
             name = _filled_text(text, variables or {})
             if not name.startswith(_OWN):
-                match = _VARIABLE.search(text)
+                match = VARIABLE.search(text)
                 found.setdefault((name, match[1] if match else ""), []).append(service)
     return [ForeignImage(name, variable, tuple(services)) for (name, variable), services in sorted(found.items())]
 
 
-def _raw(compose_file: Path) -> dict[str, Any]:
+def unfilled(compose_file: Path) -> dict[str, Any]:
+    """Read the whole file, with its variables as they stand.
+
+    Raises:
+        OSError: the file cannot be read.
+        yaml.YAMLError: it is no YAML.
+    """
     document: dict[str, Any] = yaml.safe_load(compose_file.read_text(encoding="utf-8"))
     return document
 
@@ -87,4 +94,4 @@ def _filled(value: object, variables: Mapping[str, str]) -> object:
 
 def _filled_text(text: str, variables: Mapping[str, str]) -> str:
     # Like Compose: with `:-`, an empty variable counts as unset.
-    return _VARIABLE.sub(lambda match: variables.get(match[1]) or match[2] or "", text).replace("$$", "$")
+    return VARIABLE.sub(lambda match: variables.get(match[1]) or match[2] or "", text).replace("$$", "$")

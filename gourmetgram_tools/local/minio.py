@@ -1,17 +1,15 @@
 """MinIO: the system's own or, when there is none, a build of its Go module, made once."""
 
 import shutil
-import subprocess
 import urllib.error
 import urllib.request
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from gourmetgram import buckets
 from gourmetgram.errors import PlatformError
 from gourmetgram.models import keys
-from gourmetgram.settings import ObjectStoreSettings, process_environment
+from gourmetgram.settings import ObjectStoreSettings
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
@@ -128,58 +126,29 @@ def build(target: Path, workshop: Path, report: StepReport) -> None:
     Raises:
         StackError: the build failed; the text holds the compiler's last lines.
     """
-    workshop.mkdir(parents=True, exist_ok=True)
-    go, variables = toolchain.find_go()
-    command = [str(go), "install", "-v", "-ldflags", "-s -w", _MODULE]
-    last_lines: deque[str] = deque(maxlen=15)
-    with subprocess.Popen(
-        command,
-        env=_build_environment(workshop) | variables,
-        cwd=workshop,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            _watch(process.stderr or (), last_lines, report)
-        except BaseException:  # Ctrl-C, too, must not leave a compiler behind
-            process.terminate()
-            raise
-    if process.returncode != 0:
-        raise StackError("MinIO could not be built:\n" + "\n".join(last_lines))
+    programs = toolchain.go_install(workshop, _MODULE, line=_Progress(report))
     target.parent.mkdir(parents=True, exist_ok=True)
-    (workshop / "bin" / "minio").replace(target)
+    (programs / "minio").replace(target)
     shutil.rmtree(workshop)
 
 
-def _build_environment(workshop: Path) -> dict[str, str]:
-    """Variables of a build that writes only into the workshop and ignores the user's Go settings."""
-    return {
-        **process_environment(),
-        "GOPATH": str(workshop / "path"),
-        "GOBIN": str(workshop / "bin"),
-        "GOCACHE": str(workshop / "compiled"),
-        "GOMODCACHE": str(workshop / "modules"),
-        "GOFLAGS": "-modcacherw -trimpath",
-        "GOTOOLCHAIN": "local",
-        "CGO_ENABLED": "0",
-    }
+class _Progress:
+    """Counts the lines of `go install -v`: one for each downloaded module and each compiled package."""
 
+    def __init__(self, report: StepReport) -> None:
+        self._report = report
+        self._downloaded = self._compiled = 0
 
-def _watch(lines: Iterable[str], last_lines: deque[str], report: StepReport) -> None:
-    """Count the lines of `go install -v`: one for each downloaded module and each compiled package."""
-    downloaded = compiled = 0
-    for line in lines:
-        last_lines.append(line.rstrip())
+    def __call__(self, line: str) -> None:
         if line.startswith("go: downloading"):
-            downloaded += 1
-            progress = f"{downloaded} modules downloaded"
+            self._downloaded += 1
+            progress = f"{self._downloaded} modules downloaded"
         elif not line.startswith("go:"):
-            compiled += 1
-            progress = f"{compiled} of about {max(compiled, _PACKAGES_TO_COMPILE)} packages compiled"
+            self._compiled += 1
+            progress = f"{self._compiled} of about {max(self._compiled, _PACKAGES_TO_COMPILE)} packages compiled"
         else:
-            continue
-        report(f"building it, the first time only: {progress}")
+            return
+        self._report(f"building it, the first time only: {progress}")
 
 
 def answers(url: str, timeout_s: float = 2.0) -> bool:

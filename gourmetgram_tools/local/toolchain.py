@@ -6,7 +6,8 @@ import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +58,58 @@ def find_go() -> tuple[Path, dict[str, str]]:
         return Path(on_path), {}
     root = _wheel_folder("go")
     return root / "bin" / "go", {"GOROOT": str(root)}
+
+
+def go_install(workshop: Path, *words: str, module: Path | None = None, line: Callable[[str], object] = str) -> Path:
+    """Compile programs of Go modules, with nothing of the user's Go settings.
+
+    An interrupted build is resumed: downloaded and compiled files stay in the workshop, until the caller deletes it.
+
+    Args:
+        workshop: folder for all files of the build; the modules are in `modules/`.
+        words: arguments of `go install`: packages with versions, or `tool` for those that a module lists.
+        module: folder with a go.mod, whose go.sum has the digests of all modules; none for packages with versions.
+        line: receives each line of the compiler.
+
+    Returns:
+        Folder with the programs.
+
+    Raises:
+        StackError: there is no Go, or the build failed; the text holds the compiler's last lines.
+    """
+    workshop.mkdir(parents=True, exist_ok=True)
+    go, variables = find_go()
+    last_lines: deque[str] = deque(maxlen=15)
+    with subprocess.Popen(
+        [go, "install", "-v", "-ldflags", "-s -w", *words],
+        env=process_environment() | variables | _go_variables(workshop),
+        cwd=module or workshop,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            for each in process.stderr or ():
+                last_lines.append(each.rstrip())
+                line(each)
+        except BaseException:  # Ctrl-C, too, must not leave a compiler behind
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        raise StackError(f"{' '.join(words)} could not be built:\n" + "\n".join(last_lines))
+    return workshop / "bin"
+
+
+def _go_variables(workshop: Path) -> dict[str, str]:
+    return {
+        "GOPATH": str(workshop / "path"),
+        "GOBIN": str(workshop / "bin"),
+        "GOCACHE": str(workshop / "compiled"),
+        "GOMODCACHE": str(workshop / "modules"),
+        "GOFLAGS": "-modcacherw -trimpath",
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+    }
 
 
 def _is_script(program: Path) -> bool:

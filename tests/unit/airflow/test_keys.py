@@ -56,6 +56,20 @@ def test_two_labs_have_different_keys(keys: ModuleType, tmp_path: Path) -> None:
     assert not one & two
 
 
+def test_keys_of_a_kubernetes_secret_are_read_and_never_written(keys: ModuleType, tmp_path: Path) -> None:
+    # Kubernetes puts the files into a folder of its own, and links to them.
+    files = tmp_path / "..2026"
+    files.mkdir()
+    (tmp_path / "..data").symlink_to(files.name)
+    for name in NAMES:
+        (files / name).write_text(f"given {name}")
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    before = {name: (tmp_path / name).readlink() for name in NAMES}
+    keys.make(tmp_path, {})
+    assert keys.texts(tmp_path) == [f"given {name}" for name in NAMES]
+    assert {name: (tmp_path / name).readlink() for name in NAMES} == before
+
+
 def test_a_published_key_of_an_older_env_file_counts_as_absent(keys: ModuleType, tmp_path: Path) -> None:
     fernet, jwt = sorted(keys.PUBLISHED)
     keys.make(tmp_path, {"AIRFLOW_FERNET_KEY": fernet, "AIRFLOW_JWT_SECRET": jwt})

@@ -58,7 +58,7 @@ NEED_A_PLATFORM = [
     ("erase", "resume"),
 ]
 SHOW_SOMETHING = [("status",), ("logs",), ("logs", "redis"), ("links",), ("env",), ("down",)]
-NOT_RUN_HERE = [("up",), ("demo",), ("doctor",), ("generate-passwords",)]
+NOT_RUN_HERE = [("up",), ("demo",), ("doctor",), ("generate-passwords",), ("kubernetes", "manifests")]
 """Commands that bring a platform up, or need none."""
 
 

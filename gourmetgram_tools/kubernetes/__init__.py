@@ -1,0 +1,1 @@
+"""Kubernetes manifests (Kustomize), made from the compose file and the settings of docker/.env."""
