@@ -56,8 +56,9 @@ def nimtable_form(lab: ComposeSettings) -> list[tuple[str, str]]:
         ("Catalog endpoint (URI)", "jdbc:postgresql://postgres:5432/iceberg_catalog"),
         ("Warehouse", "s3://gourmetgram-datalake/warehouse"),
         ("S3 endpoint", "http://minio:9000"),
-        ("Access key ID", lab.minio_root_user),
-        ("Secret access key", lab.minio_root_password),
+        # Nimtable answers requests without a login, so this user reads tables and nothing else.
+        ("Access key ID", "gourmetgram_nimtable"),
+        ("Secret access key", lab.nimtable_s3_password),
         ("Advanced settings: jdbc.user", lab.postgres_user),
         ("Advanced settings: jdbc.password", lab.postgres_password),
     ]

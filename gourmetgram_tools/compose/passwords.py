@@ -9,6 +9,7 @@ from typing import Final
 from gourmetgram.database.roles import RoleSettings
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.files import replace_file
+from gourmetgram.object_users import ObjectUserSettings
 from gourmetgram.settings import process_environment
 from gourmetgram_tools.compose.settings import ComposeSettings, variables_of
 from gourmetgram_tools.programs import ask
@@ -21,7 +22,7 @@ PASSWORDS: Final = (
     "NIMTABLE_DB_PASSWORD",
     "NIMTABLE_JWT_SECRET",
     "JUPYTER_TOKEN",
-    *(name.upper() for name in RoleSettings.model_fields),
+    *(name.upper() for name in (*RoleSettings.model_fields, *ObjectUserSettings.model_fields)),
 )
 """Secrets that have a variable of docker/.env. Airflow's keys and the key that signs models are made in volumes."""
 

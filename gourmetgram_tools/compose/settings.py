@@ -7,11 +7,12 @@ from typing import Literal, Self
 from dotenv import dotenv_values
 
 from gourmetgram.database.roles import RoleSettings
+from gourmetgram.object_users import ObjectUserSettings
 from gourmetgram.settings import process_environment
 
 
-class ComposeSettings(RoleSettings):
-    """Addresses, logins and passwords of the lab, those of the services in PostgreSQL included."""
+class ComposeSettings(RoleSettings, ObjectUserSettings):
+    """Addresses, logins and passwords of the lab, those of the services in PostgreSQL and MinIO included."""
 
     ui_bind: str = "0.0.0.0"
     """Address of the pages."""

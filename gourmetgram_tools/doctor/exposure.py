@@ -2,11 +2,14 @@
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import psutil
 
+from gourmetgram.database.roles import RoleSettings
+from gourmetgram.object_users import ObjectUserSettings
+from gourmetgram.settings import Settings
 from gourmetgram_tools.compose.passwords import PASSWORDS, is_published
 from gourmetgram_tools.compose.ports import PUBLISHED
 from gourmetgram_tools.compose.settings import ComposeSettings
@@ -21,6 +24,11 @@ _LOGINS: Final = {
     "NIMTABLE_DB_PASSWORD": ("adminer", "postgres"),
 }
 """Containers whose ports ask for each password. Keys are missing here: a start replaces each published one."""
+_LOGINS_OF_SERVICES: Final[Mapping[str, tuple[type[Settings], tuple[str, ...]]]] = {
+    "Logins in PostgreSQL": (RoleSettings, _LOGINS["POSTGRES_PASSWORD"]),
+    "Logins in MinIO": (ObjectUserSettings, _LOGINS["MINIO_ROOT_PASSWORD"]),
+}
+"""Settings with the passwords of the services' own logins, and the containers whose ports ask for them."""
 _WITHOUT_LOGIN: Final = ("api-v2", "redpanda-console", "redisinsight", "nimtable-web")
 """Pages that ask for no password, or answer some requests without one."""
 _SERVERS_WITHOUT_LOGIN: Final = ("redis", "redpanda", "nimtable", "mlflow")
@@ -44,7 +52,7 @@ def check_exposure(lab: ComposeSettings, addresses: Sequence[str]) -> list[Findi
     pages, servers = reachable(lab.ui_bind, addresses), reachable(lab.data_bind, addresses)
     if not pages and not servers:
         return [ok(_CHECK, f"Pages listen on {lab.ui_bind}: no other machine reaches them.")]
-    findings = [_mismatch(lab), *(_published(name, lab, pages, servers) for name in _LOGINS)]
+    findings = [_mismatch(lab), *_published_passwords(lab, pages, servers)]
     if servers:
         findings.append(_open_servers(lab, servers))
     if pages:
@@ -86,22 +94,37 @@ def machine_addresses() -> list[str]:
     return [str(address) for address in sorted(usable, key=lambda address: (address.version, int(address)))]
 
 
-def _published(name: str, lab: ComposeSettings, pages: Sequence[str], servers: Sequence[str]) -> Finding | None:
-    """Finding for a published password with an open port; None when it is an own one, or has no open port."""
-    if not is_published(name, getattr(lab, name.lower())):
-        return None
-    places = [
-        f"{container} {address}:{port.number}"
+def _published_passwords(
+    lab: ComposeSettings, pages: Sequence[str], servers: Sequence[str]
+) -> Iterator[Finding | None]:
+    for name, containers in _LOGINS.items():
+        if is_published(name, getattr(lab, name.lower())):
+            yield _published(name, "Its value is", _open_ports(containers, pages, servers))
+    for check, (settings, containers) in _LOGINS_OF_SERVICES.items():
+        names = [name.upper() for name in settings.model_fields if is_published(name.upper(), getattr(lab, name))]
+        if names:
+            subject = f"The values of {', '.join(names)} are"
+            yield _published(check, subject, _open_ports(containers, pages, servers))
+
+
+def _open_ports(containers: Sequence[str], pages: Sequence[str], servers: Sequence[str]) -> dict[str, str]:
+    """Addresses of the machine under which the containers' open ports are reached, by container and port."""
+    return {
+        f"{container} {address}:{port.number}": address
         for port in PUBLISHED
         for container in port.containers
-        if container in _LOGINS[name]
+        if container in containers
         for address in (pages if port.is_page else servers)
-    ]
+    }
+
+
+def _published(check: str, subject: str, places: Mapping[str, str]) -> Finding | None:
+    """Finding for published passwords behind open ports; None without such a port."""
     if not places:
         return None
     return problem(
-        name,
-        f"Its value is published, and other machines reach {', '.join(places)}{_how_far(pages or servers)}.",
+        check,
+        f"{subject} published, and other machines reach {', '.join(places)}{_how_far(places.values())}.",
         f"{_TUNNEL}; or run `gourmetgram generate-passwords` before the first start.",
     )
 

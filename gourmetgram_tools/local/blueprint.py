@@ -6,6 +6,7 @@ from typing import Final
 
 from gourmetgram import buckets
 from gourmetgram.database.roles import Role
+from gourmetgram.object_users import ObjectUser, ObjectUserSettings
 from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.local import minio
 from gourmetgram_tools.local.airflow import AIRFLOW, Airflow
@@ -35,6 +36,16 @@ _ROLES: Final[Mapping[str, Role]] = {
     JUPYTER: "gourmetgram_batch",
 }
 """Roles in the application's database."""
+_OBJECT_USERS: Final[Mapping[str, ObjectUser]] = {
+    "api_v1": "gourmetgram_api",
+    "api_v2": "gourmetgram_api",
+    "risk_scoring_service": "gourmetgram_scorer",
+    "data_generator": "gourmetgram_generator",
+    "airflow": "gourmetgram_batch",
+    JUPYTER: "gourmetgram_jupyter",
+    MLFLOW: "gourmetgram_mlflow",
+}
+"""Users of the object store. Other services do not use it."""
 _LAKEHOUSE: Final = ("airflow", JUPYTER)
 """Programs with the role of the Iceberg catalog."""
 
@@ -77,7 +88,7 @@ class Blueprint:
             self._plan.ports.mlflow,
             database_url=_sqlalchemy(self.postgres.role_url("gourmetgram_mlflow", "mlflow")),
             artifacts=f"s3://{buckets.DATALAKE}/{ARTIFACTS}",
-            environment=self.environment(None),
+            environment=self.environment(MLFLOW),
         )
 
     def _service(self, name: str) -> Service:
@@ -104,9 +115,13 @@ class Blueprint:
         return service_environment(service, addresses, health_port, self._layout.overrides_file)
 
     def _logins(self, service: str | None) -> dict[str, str]:
-        """Logins of a service that has a role of its own; other programs, such as commands, have the owner's."""
-        found = {}
-        if role := _ROLES.get(service or ""):
+        """Logins of a service's own; other programs, such as commands, have those of the owner."""
+        if service is None:
+            return _object_login(minio.USER, minio.PASSWORD)
+        found: dict[str, str] = {}
+        if user := _OBJECT_USERS.get(service):
+            found |= _object_login(user, ObjectUserSettings().secret_key_of(user))
+        if role := _ROLES.get(service):
             found["DATABASE_URL"] = self.postgres.role_url(role)
         if service in _LAKEHOUSE:
             catalog = self.postgres.role_url("gourmetgram_iceberg", "iceberg_catalog")
@@ -128,8 +143,6 @@ class Blueprint:
             "REDIS_HOST": self.redis.host,
             "REDIS_PORT": str(self._plan.ports.redis),
             "REDIS_DB": "0",
-            "AWS_ACCESS_KEY_ID": minio.USER,
-            "AWS_SECRET_ACCESS_KEY": minio.PASSWORD,
             "AWS_REGION": "us-east-1",
             "S3_ENDPOINT_URL": self.minio.endpoint,
             "S3_BUCKET_NAME": buckets.IMAGES,
@@ -147,11 +160,19 @@ class Blueprint:
             "TYPE": "sql",
             "URI": _sqlalchemy(self.postgres.url("iceberg_catalog")),
             "S3__ENDPOINT": self.minio.endpoint,
-            "S3__ACCESS_KEY_ID": minio.USER,
-            "S3__SECRET_ACCESS_KEY": minio.PASSWORD,
             "WAREHOUSE": f"s3://{buckets.DATALAKE}/warehouse",
         }
         return {f"PYICEBERG_CATALOG__GOURMETGRAM__{name}": value for name, value in variables.items()}
+
+
+def _object_login(user: str, password: str) -> dict[str, str]:
+    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__S3__"
+    return {
+        "AWS_ACCESS_KEY_ID": user,
+        "AWS_SECRET_ACCESS_KEY": password,
+        f"{prefix}ACCESS_KEY_ID": user,
+        f"{prefix}SECRET_ACCESS_KEY": password,
+    }
 
 
 def _sqlalchemy(url: str) -> str:

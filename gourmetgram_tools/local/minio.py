@@ -9,7 +9,8 @@ from pathlib import Path
 from gourmetgram import buckets
 from gourmetgram.errors import PlatformError
 from gourmetgram.models import keys
-from gourmetgram.settings import ObjectStoreSettings
+from gourmetgram.object_users import ObjectPlaces, ObjectUserSettings, ensure_users
+from gourmetgram.settings import ObjectStoreSettings, process_environment
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
@@ -101,14 +102,15 @@ class Minio(Component):
         return answers(f"{self.endpoint}/minio/health/live")
 
     def initialise(self, report: StepReport) -> None:
-        """Create the two buckets, and the key that signs the models in one of them."""
+        """Create the two buckets, the key that signs the models in one of them, and the users of the services."""
+        settings = ObjectStoreSettings(
+            s3_endpoint_url=self.endpoint, aws_access_key_id=USER, aws_secret_access_key=PASSWORD
+        )
         try:
             keys.create(self._signing_keys_file)
-            buckets.create(
-                ObjectStoreSettings(
-                    s3_endpoint_url=self.endpoint, aws_access_key_id=USER, aws_secret_access_key=PASSWORD
-                )
-            )
+            buckets.create(settings)
+            report("users of the services")
+            ensure_users(settings, ObjectUserSettings(), ObjectPlaces())
         except PlatformError as error:
             raise StackError(str(error)) from error
 

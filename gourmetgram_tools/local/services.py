@@ -49,6 +49,7 @@ _DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "risk_scoring_service": {"KAFKA_CONSUMER_GROUP": "gourmetgram-moderation", **_MODEL_STORE},
     "airflow": {},
     "jupyter": _MODEL_STORE,
+    "mlflow": {},
     "data_generator": {
         "GENERATOR_ARRIVAL_RATE": "3000.0",
         "GENERATOR_INITIAL_USERS": "10",

@@ -32,6 +32,7 @@ from gourmetgram.kafka.records import to_record
 from gourmetgram.object_store import ObjectStore
 from gourmetgram.settings import ObjectStoreSettings
 from tests.support.databases import owner_url, role_url
+from tests.support.object_logins import as_object_user
 from tests.support.waiting import wait_until_async
 
 NOBODY: Final = "0b8f6a1e-3c5d-4e7f-9a2b-6d8c0e1f2a3b"
@@ -184,7 +185,8 @@ async def running_api(version: int, environment: Mapping[str, str], *, as_owner:
         as_owner: log in to PostgreSQL as the owner of the tables, for a database in which the API's role has no rights.
     """
     url = environment["DATABASE_URL"]
-    variables = {**environment, "DATABASE_URL": url if as_owner else role_url(url, "gourmetgram_api")}
+    variables = await asyncio.to_thread(as_object_user, environment, "gourmetgram_api")
+    variables["DATABASE_URL"] = url if as_owner else role_url(url, "gourmetgram_api")
     if version == 1:
         names = {name.upper() for name in ApiSettings.model_fields}
         app = create_v1(ApiSettings.load({k: v for k, v in variables.items() if k in names}))
@@ -204,7 +206,8 @@ async def running_api(version: int, environment: Mapping[str, str], *, as_owner:
 async def sweeper_of(environment: Mapping[str, str], age_s: float = ANY_AGE_S) -> AsyncIterator[OrphanSweeper]:
     """A sweeper as one more process would run it; not started."""
     names = {name.upper() for name in ApiSettings.model_fields}
-    settings = ApiSettings.load({name: value for name, value in environment.items() if name in names})
+    variables = await asyncio.to_thread(as_object_user, environment, "gourmetgram_api")
+    settings = ApiSettings.load({name: value for name, value in variables.items() if name in names})
     database = Database(settings, "sweeper-test")
     await database.start()
     try:

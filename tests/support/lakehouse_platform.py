@@ -28,6 +28,7 @@ from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSetting
 from gourmetgram.topics import PARTITIONS, ensure_topics
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database, owner_url, role_url
+from tests.support.object_logins import as_object_user
 from tests.support.publishing import publish_all
 from tests.support.steps import Step, watched_steps
 from tests.support.topic_variables import EVENT_TOPICS
@@ -263,14 +264,13 @@ def lakehouse(
     variables = stack.environment()
     name = unique_name("lakehouse")
     database_url = create_database(stack, name)
-    iceberg = IcebergSettings(
-        pyiceberg_catalog__gourmetgram__uri=database_url.replace("postgresql://", "postgresql+psycopg2://"),
-        pyiceberg_catalog__gourmetgram__s3__endpoint=variables["S3_ENDPOINT_URL"],
-        pyiceberg_catalog__gourmetgram__s3__access_key_id=variables["AWS_ACCESS_KEY_ID"],
-        pyiceberg_catalog__gourmetgram__s3__secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-        pyiceberg_catalog__gourmetgram__warehouse=f"s3://gourmetgram-datalake/{name}/warehouse",
-        lake_retention_days=36_500,  # some tests have events of fixed days
-    )
+    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
+    places = {
+        f"{prefix}URI": database_url.replace("postgresql://", "postgresql+psycopg2://"),
+        f"{prefix}WAREHOUSE": f"s3://gourmetgram-datalake/{name}/warehouse",
+        "LAKE_RETENTION_DAYS": "36500",  # some tests have events of fixed days
+    }
+    iceberg = IcebergSettings.load(as_object_user({**variables, **places}, "gourmetgram_batch"))
     servers = {"KAFKA_BOOTSTRAP_SERVERS": variables["KAFKA_BOOTSTRAP_SERVERS"]}
     kafka = KafkaSettings.load({**servers, **make_topics(*EVENT_TOPICS)})
     yield LakehousePlatform(

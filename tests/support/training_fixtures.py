@@ -12,17 +12,18 @@ from gourmetgram.settings import IcebergSettings, ObjectStoreSettings
 from gourmetgram_tools.local.stack import Stack
 from tests.conftest import UniqueName
 from tests.support.databases import create_database, drop_database
+from tests.support.object_logins import as_object_user
 
 BUCKET = "gourmetgram-datalake"
 
 
 @pytest.fixture
 def lake_environment(stack: Stack, unique_name: UniqueName) -> Iterator[dict[str, str]]:
-    """The variables of a platform whose database, warehouse and models belong to this test."""
+    """The variables of a platform whose database, warehouse and models belong to this test, with the DAGs' user."""
     name = unique_name("training")
     url = create_database(stack, name)
     prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
-    yield {
+    variables = {
         **stack.environment(),
         "DATABASE_URL": url,
         f"{prefix}URI": url.replace("postgresql://", "postgresql+psycopg2://"),
@@ -30,6 +31,7 @@ def lake_environment(stack: Stack, unique_name: UniqueName) -> Iterator[dict[str
         "MODEL_BUCKET": BUCKET,
         "MODEL_PREFIX": f"{name}/models/",
     }
+    yield as_object_user(variables, "gourmetgram_batch")
     drop_database(stack, name)
 
 

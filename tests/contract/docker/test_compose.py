@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from gourmetgram.database import roles
 from gourmetgram.database.roles import RoleSettings
+from gourmetgram.object_users import USERS, ObjectUserSettings
 from gourmetgram.settings import PROJECT_ROOT, Settings
 from gourmetgram_tools.compose.file import foreign_images
 from gourmetgram_tools.compose.pages import nimtable_form
@@ -47,9 +48,9 @@ NEEDS = {
     "api_v2": f"{API} redpanda-init",
     "data_generator": "transform-data",
     "stream_consumer": WORKER,
-    "risk_scoring_service": f"{WORKER} minio model-keys",
+    "risk_scoring_service": f"{WORKER} minio minio-init model-keys",
     "model-keys": "",
-    "airflow-init": "postgres migrate model-keys",
+    "airflow-init": "postgres migrate minio-init model-keys",
     "airflow-webserver": "postgres airflow-init",
     "airflow-dag-processor": "postgres airflow-init",
     "airflow-scheduler": "postgres airflow-init airflow-dag-processor",
@@ -58,7 +59,7 @@ NEEDS = {
     "redisinsight": "redis",
     "nimtable": "postgres",
     "nimtable-web": "nimtable",
-    "jupyter": "postgres minio migrate model-keys",
+    "jupyter": "postgres minio minio-init migrate model-keys",
     "mlflow": "postgres migrate minio-init",
 }
 # Networks of each service; all are bridges, and `servers` alone has no way out.
@@ -144,20 +145,29 @@ LAB_VALUES = {
     "GENERATOR_INITIAL_IMAGES": "20",
     "GENERATOR_BACKFILL_TRUTH_PATH": "/tmp/ground-truth.csv",  # noqa: S108 - in the container
 }
-S3 = {
-    "AWS_ACCESS_KEY_ID": "admin",
-    "AWS_SECRET_ACCESS_KEY": "gourmetgram_minio",
-    "S3_ENDPOINT_URL": "http://minio:9000",
-}
+
+
+def _s3(user: str, password: str | None = None) -> dict[str, str]:
+    """Variables of a client of the object store."""
+    login = {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": password or f"{user}_s3"}
+    return {**login, "S3_ENDPOINT_URL": "http://minio:9000"}
+
+
 ICEBERG = "PYICEBERG_CATALOG__GOURMETGRAM__"
 PYICEBERG = {
     f"{ICEBERG}TYPE": "sql",
     f"{ICEBERG}URI": "postgresql+psycopg2://gourmetgram_iceberg:gourmetgram_iceberg@postgres:5432/iceberg_catalog",
     f"{ICEBERG}S3__ENDPOINT": "http://minio:9000",
-    f"{ICEBERG}S3__ACCESS_KEY_ID": "admin",
-    f"{ICEBERG}S3__SECRET_ACCESS_KEY": "gourmetgram_minio",
     f"{ICEBERG}WAREHOUSE": "s3://gourmetgram-datalake/warehouse",
 }
+
+
+def _pyiceberg(user: str) -> dict[str, str]:
+    """Variables of PyIceberg's catalog, with a user of the object store."""
+    login = {f"{ICEBERG}S3__ACCESS_KEY_ID": user, f"{ICEBERG}S3__SECRET_ACCESS_KEY": f"{user}_s3"}
+    return {**PYICEBERG, **login}
+
+
 MLFLOW_CLIENT = {"MLFLOW_TRACKING_URI": "http://mlflow:5000", "MLFLOW_DISABLE_TELEMETRY": "true"}
 AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -169,7 +179,7 @@ AIRFLOW_SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "4",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "KAFKA_BOOTSTRAP_SERVERS": "redpanda:9092",
-    **PYICEBERG,
+    **_pyiceberg("gourmetgram_batch"),
     **MLFLOW_CLIENT,
 }
 # Variables of images without settings in this repository's packages.
@@ -181,7 +191,7 @@ ENVIRONMENT = {
         "NIMTABLE_DB_PASSWORD": "gourmetgram_nimtable",
     },
     "minio": {"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "gourmetgram_minio"},
-    "minio-init": S3,
+    "minio-init": {**_s3("admin", "gourmetgram_minio"), "MODEL_PREFIX": "models/moderation/"},
     "migrate": {"DATABASE_URL": PG_URL},
     "airflow-init": {**AIRFLOW_SETTINGS, "AIRFLOW_ADMIN_PASSWORD": "gourmetgram_airflow"},
     "airflow-webserver": AIRFLOW_SETTINGS,
@@ -208,8 +218,8 @@ ENVIRONMENT = {
         "ADMIN_PASSWORD": "gourmetgram_nimtable",
     },
     "jupyter": {
-        **PYICEBERG,
-        **S3,
+        **_pyiceberg("gourmetgram_jupyter"),
+        **_s3("gourmetgram_jupyter"),
         **MLFLOW_CLIENT,
         "MODEL_BUCKET": "gourmetgram-datalake",
         "MODEL_PREFIX": "models/moderation/",
@@ -217,7 +227,7 @@ ENVIRONMENT = {
         "JUPYTER_TOKEN": "",
     },
     "mlflow": {
-        **S3,
+        **_s3("gourmetgram_mlflow"),
         "MLFLOW_S3_ENDPOINT_URL": "http://minio:9000",
         "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://gourmetgram_mlflow:gourmetgram_mlflow@postgres:5432/mlflow",
         "MLFLOW_ARTIFACTS_DESTINATION": "s3://gourmetgram-datalake/mlflow/",
@@ -283,7 +293,11 @@ def test_a_python_service_gets_settings_that_it_knows_and_their_defaults_but_for
                     changed[key] = environment[key]
     assert environment.keys() <= known
     role = ROLES[name]
-    expected = {**LAB_VALUES, "DATABASE_URL": f"postgresql://{role}:{role}@postgres:5432/gourmetgram"}
+    expected = {
+        **LAB_VALUES,
+        **_s3(role),
+        "DATABASE_URL": f"postgresql://{role}:{role}@postgres:5432/gourmetgram",
+    }
     assert changed == {key: expected.get(key) for key in changed}
 
 
@@ -557,7 +571,7 @@ def test_no_key_has_a_published_default() -> None:
     secret = {name for name in example_variables() if re.search(r"(SECRET|_KEY|TOKEN|PASSWORD)$", name)}
     assert secret >= {*PASSWORDS, "AIRFLOW_FERNET_KEY", "AIRFLOW_JWT_SECRET"}
     # Compose has no other value for the services' own logins when there is no .env.
-    logins = {name.upper() for name in RoleSettings.model_fields}
+    logins = {name.upper() for name in (*RoleSettings.model_fields, *ObjectUserSettings.model_fields)}
     assert {name for name in secret if example_variables()[name]} == {*typed, *logins, "NIMTABLE_DB_PASSWORD"}
 
 
@@ -641,8 +655,9 @@ def test_nimtable_s_form_leads_to_the_catalog_that_pyiceberg_writes() -> None:
     assert form["Catalog endpoint (URI)"] == f"jdbc:postgresql://{address.host}:{address.port}/{address.database}"
     assert form["Warehouse"] == environment[f"{ICEBERG}WAREHOUSE"]
     assert form["S3 endpoint"] == environment[f"{ICEBERG}S3__ENDPOINT"]
-    assert form["Access key ID"] == environment[f"{ICEBERG}S3__ACCESS_KEY_ID"]
-    assert form["Secret access key"] == environment[f"{ICEBERG}S3__SECRET_ACCESS_KEY"]
+    # Nimtable answers requests without a login, so its own one reads tables only.
+    assert form["Access key ID"] == "gourmetgram_nimtable"
+    assert form["Secret access key"] == ObjectUserSettings().secret_key_of("gourmetgram_nimtable")
     # A person fills in the form, with the login of people.
     owner = make_url(SERVICES["migrate"]["environment"]["DATABASE_URL"])
     assert form["Advanced settings: jdbc.user"] == owner.username
@@ -688,6 +703,31 @@ def test_no_service_has_the_login_of_a_superuser() -> None:
         if any("user:gourmetgram_postgres@" in str(value) for value in service.get("environment", {}).values())
     }
     assert holders == {"migrate"}
+
+
+def test_no_service_has_the_login_of_the_object_store_s_root_user() -> None:
+    holders = {
+        name
+        for name, service in SERVICES.items()
+        if "gourmetgram_minio" in map(str, service.get("environment", {}).values())
+    }
+    assert holders == {"minio", "minio-init"}
+
+
+def test_the_job_gets_the_password_of_each_user_with_which_a_service_reaches_the_object_store() -> None:
+    passwords = {field.upper(): f"own-{field}" for field in ObjectUserSettings.model_fields}
+    services = compose(passwords)["services"]
+    assert {name: services["minio-init"]["environment"][name] for name in passwords} == passwords
+    logins = {
+        (environment[f"{prefix}ACCESS_KEY_ID"], environment[f"{prefix}SECRET_ACCESS_KEY"])
+        for name, service in services.items()
+        for environment in [service.get("environment", {})]
+        for prefix in ("AWS_", f"{ICEBERG}S3__")
+        if name != "minio-init" and f"{prefix}ACCESS_KEY_ID" in environment
+    }
+    own = ObjectUserSettings.load(passwords)
+    # Nimtable's login is typed into its page.
+    assert logins == {(user, own.secret_key_of(user)) for user in USERS if user != "gourmetgram_nimtable"}
 
 
 def test_the_job_gets_the_password_of_each_role_that_a_service_logs_in_with() -> None:

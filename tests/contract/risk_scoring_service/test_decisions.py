@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from gourmetgram.features.definition import FEATURE_NAMES
+from tests.support.object_logins import as_object_user
 from tests.support.scoring import NOON, People, Requests, make_request, running_scorer
 from tests.support.waiting import wait_until
 
@@ -137,12 +138,9 @@ def test_without_a_model_the_rules_step_in_and_say_so(
 ) -> None:
     caplog.set_level(logging.INFO, "risk_scoring_service")
     request = make_request(people.image(), views_5min=110)
-    environment = {
-        **scorer_environment,
-        **s3_environment,
-        "INFERENCE_MODE": "model",
-        "MODEL_BUCKET": s3_environment["S3_BUCKET_NAME"],
-    }
+    models = {"MODEL_BUCKET": s3_environment["S3_BUCKET_NAME"], "MODEL_PREFIX": "models/moderation/"}
+    login = as_object_user({**s3_environment, **models}, "gourmetgram_scorer")
+    environment = {**scorer_environment, **login, "INFERENCE_MODE": "model"}
     with running_scorer(environment):
         requests.send(request)
         row = wait_until(lambda: people.decision(request.request_id))

@@ -19,6 +19,7 @@ from gourmetgram.settings import PROJECT_ROOT, ObjectStoreSettings
 from gourmetgram_tools.local.stack import Stack
 from tests.conftest import UniqueName
 from tests.support.databases import create_database, drop_database, role_url
+from tests.support.object_logins import as_object_user
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.servers
@@ -73,7 +74,7 @@ def _new_database(stack: Stack, unique_name: UniqueName) -> Iterator[str]:
 def _environment(database: str, s3_environment: dict[str, str], folder: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("GENERATOR_")},
-        **s3_environment,
+        **as_object_user(s3_environment, "gourmetgram_generator"),
         "DATABASE_URL": role_url(database, "gourmetgram_generator"),
         "GENERATOR_MODE": "backfill",
         "GENERATOR_BACKFILL_IMAGES": str(IMAGES),

@@ -9,6 +9,7 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram_tools.local.stack import Stack
+from tests.support.object_logins import as_object_user
 from tests.support.training_rows import synthetic_rows, write_rows
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -31,7 +32,7 @@ def test_both_notebooks_end_with_registered_models_of_both_projects(
     notebooks: ModuleType,
 ) -> None:
     snapshot_id = write_rows(catalog, synthetic_rows(images=120))
-    environment = mlflow_stack.environment() | lake_environment
+    environment = as_object_user(mlflow_stack.environment() | lake_environment, "gourmetgram_jupyter")
 
     text = notebooks.printed(notebooks.execute(WORKSPACE / "mlflow_basic.ipynb", tmp_path, environment))
     assert text.count(f"rows of snapshot {snapshot_id}\n") == 2

@@ -13,6 +13,7 @@ from gourmetgram.models.publishing import ModelPublisher, check_package
 from gourmetgram.settings import PROJECT_ROOT
 from gourmetgram.training.large_rows import LargeTablePlan
 from gourmetgram.training.large_table import replace_large_table
+from tests.support.object_logins import as_object_user
 from tests.support.training_rows import synthetic_rows, write_rows
 
 pytestmark = [pytest.mark.servers, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -27,11 +28,21 @@ def notebooks_fixture() -> ModuleType:
     return notebooks
 
 
+@pytest.fixture
+def jupyter_environment(lake_environment: dict[str, str]) -> dict[str, str]:
+    """Variables of the notebooks, with their user of the object store."""
+    return as_object_user(lake_environment, "gourmetgram_jupyter")
+
+
 def test_the_training_notebook_ends_with_a_published_model(
-    catalog: Catalog, publisher: ModelPublisher, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+    catalog: Catalog,
+    publisher: ModelPublisher,
+    jupyter_environment: dict[str, str],
+    tmp_path: Path,
+    notebooks: ModuleType,
 ) -> None:
     snapshot_id = write_rows(catalog, synthetic_rows(images=120))
-    outputs = notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
+    outputs = notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, jupyter_environment)
     text = notebooks.printed(outputs)
     assert f"Training from Iceberg snapshot: {snapshot_id}\n" in text
     assert "96 images; hold out 24" in text
@@ -48,35 +59,39 @@ def test_the_training_notebook_ends_with_a_published_model(
 
 
 def test_the_training_notebook_runs_on_the_table_of_an_hour(
-    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+    catalog: Catalog, jupyter_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
 ) -> None:
     rows = synthetic_rows(images=120)
     for row in rows:
         row["label_observed_until"] = row["anchor_time"] + timedelta(minutes=60)
         row["label_needs_moderation_24h"] = row["label_needs_moderation_24h"] or None
     write_rows(catalog, rows)
-    text = notebooks.printed(notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment))
+    text = notebooks.printed(notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, jupyter_environment))
     assert "100% of them flagged" in text
     assert "flagged within 60 minutes:" in text
     assert "/models/metadata.json" in text
 
 
 def test_the_training_notebook_stops_with_a_sentence_when_the_table_is_empty(
-    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+    catalog: Catalog, jupyter_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
 ) -> None:
     write_rows(catalog, [])
     with pytest.raises(notebooks.CellExecutionError, match=r"has no rows yet\. Let traffic or a backfill"):
-        notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, lake_environment)
+        notebooks.execute(WORKSPACE / "training.ipynb", tmp_path, jupyter_environment)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_demonstration_runs_all_three_scenarios_where_memory_is_enough(
-    catalog: Catalog, lake_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
+    catalog: Catalog, jupyter_environment: dict[str, str], tmp_path: Path, notebooks: ModuleType
 ) -> None:
     write_rows(catalog, synthetic_rows(images=60))
     replace_large_table(catalog, LargeTablePlan(120_000))
     text = notebooks.printed(
-        notebooks.execute(WORKSPACE / "training_large_data_demo.ipynb", tmp_path, lake_environment)
+        notebooks.execute(
+            WORKSPACE / "training_large_data_demo.ipynb",
+            tmp_path,
+            jupyter_environment,
+        )
     )
     assert "LogisticRegression fitted on 180 rows" in text
     assert "120000 rows, memory in use" in text

@@ -25,6 +25,7 @@ from model_training.lifecycle.serving import identity_scaler
 from risk_scoring_service.model_poller import ModelPoller
 from tests.support.boosted_models import fitted, frame, labels
 from tests.support.models import Bucket, artifacts, expected_probability, pickled, train
+from tests.support.object_logins import as_object_user
 from tests.support.scoring import People, Requests, make_request, running_scorer
 from tests.support.waiting import wait_until
 
@@ -38,10 +39,14 @@ def bucket(s3_environment: dict[str, str], unique_name: Callable[[str], str]) ->
     return Bucket(s3_environment, f"models/{unique_name('moderation')}/")
 
 
+def scorer_login(bucket: Bucket) -> ObjectStoreSettings:
+    """Login of the scorer's user, which reads this folder of models only."""
+    return ObjectStoreSettings.load(as_object_user(bucket.variables, "gourmetgram_scorer"))
+
+
 @pytest.fixture
 def poller(bucket: Bucket) -> Iterator[ModelPoller]:
-    settings = ObjectStoreSettings.load(bucket.environment)
-    repository = ModelRepository(settings, bucket.settings)
+    repository = ModelRepository(scorer_login(bucket), bucket.settings)
     yield ModelPoller(repository, 3_600)
     repository.close()
 
@@ -50,7 +55,7 @@ def poller(bucket: Bucket) -> Iterator[ModelPoller]:
 def model_environment(scorer_environment: dict[str, str], bucket: Bucket) -> dict[str, str]:
     return {
         **scorer_environment,
-        **bucket.variables,
+        **as_object_user(bucket.variables, "gourmetgram_scorer"),
         "INFERENCE_MODE": "model",
         "MODEL_CHECK_INTERVAL": "0.1",
     }
@@ -468,7 +473,7 @@ def test_a_model_of_an_older_key_is_served_until_the_key_leaves_the_file(
     file = tmp_path / "keys"
     keys.create(file)
     settings = bucket.settings.model_copy(update={"model_signing_keys": (), "model_signing_keys_file": file})
-    repository = ModelRepository(ObjectStoreSettings.load(bucket.environment), settings)
+    repository = ModelRepository(scorer_login(bucket), settings)
     poller = ModelPoller(repository, 3_600)
     Bucket(bucket.environment, bucket.prefix, keys=keys.read(file)).put(artifacts(version=1))
     keys.rotate(file)

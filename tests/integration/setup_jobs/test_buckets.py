@@ -15,7 +15,11 @@ from tests.conftest import UniqueName
 
 pytestmark = pytest.mark.servers
 
-CREATED = (0, "Both buckets exist: gourmetgram-datalake, gourmetgram-images\n", "")
+CREATED = (
+    0,
+    "Both buckets exist: gourmetgram-datalake, gourmetgram-images\nEach service has its user and its rights.\n",
+    "",
+)
 
 
 def run(stack: Stack, **variables: str) -> tuple[int, str, str]:
@@ -71,6 +75,27 @@ def test_a_wrong_login_ends_it_with_one_line_that_says_what_to_do(stack: Stack, 
         f"The bucket gourmetgram-datalake could not be created: the login is refused ({code}). "
         "Use the user and the password that the object store was started with.\n"
     )
+
+
+def test_a_password_that_the_object_store_refuses_is_named(stack: Stack) -> None:
+    status, output, complaint = run(stack, NIMTABLE_S3_PASSWORD="short")
+    assert (status, output) == (1, "Both buckets exist: gourmetgram-datalake, gourmetgram-images\n")
+    assert complaint.startswith("The user gourmetgram_nimtable of the object store could not be made: ")
+    assert "secret key length" in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_models_in_another_folder_are_readable_by_the_scorer(stack: Stack) -> None:
+    folder = {"MODEL_BUCKET": "gourmetgram-datalake", "MODEL_PREFIX": "elsewhere/moderation/"}
+    try:
+        assert run(stack, **folder) == CREATED
+        scorer = ObjectStoreSettings.load(stack.environment("risk_scoring_service"))
+        client = s3.connect(scorer, s3.JOB)
+        with pytest.raises(client.exceptions.NoSuchKey):
+            client.get_object(Bucket="gourmetgram-datalake", Key="elsewhere/moderation/metadata.json")
+        client.close()
+    finally:
+        assert run(stack) == CREATED
 
 
 def test_an_object_store_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_without_a_target_the_pages_are_those_of_what_runs(
 def test_the_details_of_nimtable_are_its_form_with_the_passwords_of_the_lab(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MINIO_ROOT_PASSWORD", "own_minio")
+    monkeypatch.setenv("NIMTABLE_S3_PASSWORD", "own_minio")
     monkeypatch.setenv("POSTGRES_PASSWORD", "own_postgres")
     code, output, _errors = run("links", "--details", "nimtable", "--target", "compose")
     assert code == 0

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from gourmetgram.database.roles import RoleSettings
+from gourmetgram.object_users import ObjectUserSettings
 from gourmetgram_tools.compose.passwords import PASSWORDS
 from gourmetgram_tools.compose.settings import ComposeSettings
 from gourmetgram_tools.doctor.exposure import check_exposure, machine_addresses, reachable
@@ -17,6 +19,7 @@ TYPED = (
     *("POSTGRES_PASSWORD", "MINIO_ROOT_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "NIMTABLE_PASSWORD"),
     "NIMTABLE_DB_PASSWORD",
 )
+SERVICES = ("Logins in PostgreSQL", "Logins in MinIO")
 
 
 def _problems(lab: ComposeSettings, *addresses: str) -> dict[str, Finding]:
@@ -37,7 +40,7 @@ def test_a_machine_without_a_network_is_well() -> None:
 @pytest.mark.parametrize("address", [PUBLIC, PRIVATE])
 def test_the_lab_s_defaults_are_a_problem_for_each_published_password(address: str) -> None:
     problems = _problems(ComposeSettings(), address)
-    assert list(problems) == list(TYPED)
+    assert list(problems) == [*TYPED, *SERVICES]
     assert f"airflow-webserver {address}:8080" in problems["AIRFLOW_ADMIN_PASSWORD"].seen
     assert f"minio {address}:9001" in problems["MINIO_ROOT_PASSWORD"].seen
     assert f"adminer {address}:5050" in problems["POSTGRES_PASSWORD"].seen
@@ -51,13 +54,28 @@ def test_the_lab_s_defaults_are_a_problem_for_each_published_password(address: s
 @pytest.mark.parametrize("changed", TYPED)
 def test_one_own_password_makes_only_itself_well(changed: str) -> None:
     problems = _problems(ComposeSettings.model_validate({changed.lower(): "own"}), PUBLIC)
-    assert list(problems) == [name for name in TYPED if name != changed]
+    assert list(problems) == [*(name for name in TYPED if name != changed), *SERVICES]
 
 
 @pytest.mark.parametrize("left", TYPED)
 def test_one_published_password_is_enough_for_a_problem(left: str) -> None:
     lab = ComposeSettings.model_validate({name: value for name, value in OWN.items() if name != left.lower()})
     assert list(_problems(lab, PUBLIC)) == [left]
+
+
+@pytest.mark.parametrize(
+    ("left", "check", "container"),
+    [
+        *((name.upper(), "Logins in PostgreSQL", "adminer") for name in RoleSettings.model_fields),
+        *((name.upper(), "Logins in MinIO", "minio") for name in ObjectUserSettings.model_fields),
+    ],
+)
+def test_a_published_password_of_a_service_is_a_problem_of_its_server(left: str, check: str, container: str) -> None:
+    lab = ComposeSettings.model_validate({name: value for name, value in OWN.items() if name != left.lower()})
+    (finding,) = _problems(lab, PUBLIC).values()
+    assert finding.check == check
+    assert f"The values of {left} are published" in finding.seen
+    assert f"{container} {PUBLIC}:" in finding.seen
 
 
 def test_own_passwords_leave_a_warning_about_pages_without_a_login() -> None:

@@ -45,7 +45,9 @@ def test_its_variables_are_those_of_the_lab(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PYICEBERG_CATALOG__GOURMETGRAM__URI", "postgresql+psycopg2://elsewhere/x")
     stack, variables = Stack("mine", tmp_path), program_of(tmp_path).environment
     different = {name for name, value in stack.environment().items() if variables[name] != value}
-    assert different == {"DATABASE_URL", "PYICEBERG_CATALOG__GOURMETGRAM__URI"}  # logins of its own
+    catalog = "PYICEBERG_CATALOG__GOURMETGRAM__"
+    logins = {f"{catalog}URI", f"{catalog}S3__ACCESS_KEY_ID", f"{catalog}S3__SECRET_ACCESS_KEY"}
+    assert different == {"DATABASE_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", *logins}
     assert (variables["MODEL_BUCKET"], variables["MODEL_PREFIX"]) == ("gourmetgram-datalake", "models/moderation/")
     assert variables["LABEL_HORIZON_MINUTES"] == "60"
     assert "elsewhere" not in str(variables)

@@ -13,6 +13,7 @@ from gourmetgram_tools.local.component import Program
 from gourmetgram_tools.local.errors import StackError
 from gourmetgram_tools.local.jupyter import JUPYTER
 from gourmetgram_tools.local.layout import Layout
+from gourmetgram_tools.local.mlflow import MLFLOW
 from gourmetgram_tools.local.services import SERVICES, inherited_environment, is_address, is_switch
 from gourmetgram_tools.local.stack import Stack
 from gourmetgram_tools.local.supervision import render_config
@@ -131,3 +132,23 @@ def test_each_program_logs_in_with_a_role_of_its_own_and_commands_with_the_owner
         JUPYTER: "gourmetgram_batch",
         None: "user",
     }
+
+
+def test_each_program_has_a_user_of_its_own_in_the_object_store_and_commands_have_the_root_user(tmp_path: Path) -> None:
+    stack = Stack("mine", tmp_path)
+    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__S3__"
+    users = {
+        "api_v1": "gourmetgram_api",
+        "api_v2": "gourmetgram_api",
+        "risk_scoring_service": "gourmetgram_scorer",
+        "data_generator": "gourmetgram_generator",
+        "airflow": "gourmetgram_batch",
+        JUPYTER: "gourmetgram_jupyter",
+        MLFLOW: "gourmetgram_mlflow",
+        None: "admin",
+    }
+    for name, user in users.items():
+        environment = stack.environment(name)
+        assert environment["AWS_ACCESS_KEY_ID"] == environment[f"{prefix}ACCESS_KEY_ID"] == user
+        assert environment["AWS_SECRET_ACCESS_KEY"] == environment[f"{prefix}SECRET_ACCESS_KEY"]
+    assert not [key for key in stack.environment("stream_consumer") if "ACCESS_KEY" in key]
