@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gourmetgram.errors import SettingsError
 
@@ -64,6 +65,8 @@ LogLevel = Annotated[str, AfterValidator(_known_log_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Secret = Annotated[str, Field(repr=False)]
+"""A value that `repr` and `str` of its settings leave out: a password, or an address that contains one."""
 
 
 class LogSettings(Settings):
@@ -75,8 +78,14 @@ class LogSettings(Settings):
 class PostgresSettings(Settings):
     """The application database."""
 
-    database_url: str = "postgresql://user:gourmetgram_postgres@localhost:5432/gourmetgram"
+    database_url: Secret = "postgresql://user:gourmetgram_postgres@localhost:5432/gourmetgram"
     """libpq URL, without a driver name."""
+
+    @property
+    def address(self) -> str:
+        """Host, port and name of the database, for display."""
+        parts = urlsplit(self.database_url)
+        return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
 
     def url(self, driver: str) -> str:
         """Return the SQLAlchemy URL for a driver, e.g. `psycopg2` or `asyncpg`."""
@@ -93,6 +102,23 @@ class KafkaSettings(Settings):
     kafka_topic_flags: str = "gourmetgram.flags"
     moderation_topic: str = "gourmetgram.moderation_requests"
     dead_letter_topic: str = "gourmetgram.dead_letter"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: Secret = ""
+    kafka_ssl_ca_location: str = ""
+    """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
+
+    @model_validator(mode="after")
+    def _login_is_complete(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs KAFKA_SASL_USERNAME and "
+                "KAFKA_SASL_PASSWORD"
+            )
+        return self
 
     @property
     def event_topics(self) -> tuple[str, str, str, str]:
@@ -116,13 +142,19 @@ class RedisSettings(Settings):
     redis_host: str = "localhost"
     redis_port: Port = 6379
     redis_db: Annotated[int, Field(ge=0)] = 0
+    redis_username: str = ""
+    """User of an access control list; empty = the user `default`."""
+    redis_password: Secret = ""
+    redis_tls: bool = False
+    redis_ca_location: str = ""
+    """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
 
 
 class ObjectStoreSettings(Settings):
     """The S3-compatible object store."""
 
     aws_access_key_id: str = "admin"
-    aws_secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
+    aws_secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
     aws_region: str = "us-east-1"
     """Set here, so that no client asks for it over the network."""
     s3_endpoint_url: str = "http://localhost:9000"
@@ -133,12 +165,12 @@ class IcebergSettings(Settings):
     """The Iceberg catalog `gourmetgram` and its warehouse: PyIceberg's own variables, and the region."""
 
     pyiceberg_catalog__gourmetgram__type: Literal["sql"] = "sql"
-    pyiceberg_catalog__gourmetgram__uri: str = (
+    pyiceberg_catalog__gourmetgram__uri: Secret = (
         "postgresql+psycopg2://user:gourmetgram_postgres@localhost:5432/iceberg_catalog"
     )
     pyiceberg_catalog__gourmetgram__s3__endpoint: str = "http://localhost:9000"
     pyiceberg_catalog__gourmetgram__s3__access_key_id: str = "admin"
-    pyiceberg_catalog__gourmetgram__s3__secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - teaching password
+    pyiceberg_catalog__gourmetgram__s3__secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - teaching password
     pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
     aws_region: str = "us-east-1"
     """Set here, so that no client asks for it over the network (about 7 s per table)."""
