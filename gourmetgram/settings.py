@@ -150,18 +150,35 @@ class RedisSettings(Settings):
     """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
 
 
-class ObjectStoreSettings(Settings):
+class S3AccessSettings(Settings):
+    """Access to an S3-compatible object store, for files and for tables."""
+
+    aws_region: str = "us-east-1"
+    """Set here, so that no client asks for it over the network (about 7 s per table)."""
+    aws_ca_bundle: str = ""
+    """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
+    s3_addressing_style: Literal["path", "virtual"] = "path"
+    """Bucket in the path of a URL or in its host name. MinIO has one host name for all buckets."""
+    s3_credentials: Literal["keys", "chain"] = "keys"
+    """`keys`: the static keys of the settings. `chain`: the default chain of AWS's libraries: session tokens, a web
+    identity's role, the role of a container or of a machine; the static keys of the settings do not count then."""
+
+    @property
+    def uses_keys(self) -> bool:
+        """True when the login is the static keys of the settings."""
+        return self.s3_credentials == "keys"
+
+
+class ObjectStoreSettings(S3AccessSettings):
     """The S3-compatible object store."""
 
     aws_access_key_id: str = "admin"
     aws_secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
-    aws_region: str = "us-east-1"
-    """Set here, so that no client asks for it over the network."""
     s3_endpoint_url: str = "http://localhost:9000"
     s3_bucket_name: str = "gourmetgram-images"
 
 
-class IcebergSettings(Settings):
+class IcebergSettings(S3AccessSettings):
     """The Iceberg catalog `gourmetgram` and its warehouse: PyIceberg's own variables, and the region."""
 
     pyiceberg_catalog__gourmetgram__type: Literal["sql"] = "sql"
@@ -172,8 +189,6 @@ class IcebergSettings(Settings):
     pyiceberg_catalog__gourmetgram__s3__access_key_id: str = "admin"
     pyiceberg_catalog__gourmetgram__s3__secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - teaching password
     pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
-    aws_region: str = "us-east-1"
-    """Set here, so that no client asks for it over the network (about 7 s per table)."""
     lake_retention_days: Annotated[int, Field(ge=31)] = 400
     """Age at which a day leaves `events` and the window tables, days. More than the 30 days of the topics."""
 
@@ -209,7 +224,7 @@ class IcebergSettings(Settings):
             s3_endpoint_url=self.s3_endpoint,
             aws_access_key_id=self.s3_access_key_id,
             aws_secret_access_key=self.s3_secret_access_key,
-            aws_region=self.aws_region,
+            **{name: getattr(self, name) for name in S3AccessSettings.model_fields},
         )
 
     @property

@@ -9,6 +9,7 @@ from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.settings import LocalSettings
 from tests.support.secured.certificates import Certificates
 from tests.support.secured.kafka import SecuredKafka
+from tests.support.secured.minio import SecuredMinio
 from tests.support.secured.postgres import SecuredPostgres
 from tests.support.secured.redis import SecuredRedis
 from tests.support.secured.running import running
@@ -50,4 +51,13 @@ def secured_postgres(secured_folder: Path, certificates: Certificates) -> Iterat
     layout = Layout("secured-postgres", secured_folder)
     server = SecuredPostgres(layout, certificates.server, certificates.authority)
     with server.removed_at_the_end(), running(server, secured_folder / "postgres.log"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def secured_minio(secured_folder: Path, certificates: Certificates) -> Iterator[SecuredMinio]:
+    """A running MinIO that speaks https."""
+    layout = Layout("secured-minio", secured_folder)
+    server = SecuredMinio(layout, LocalSettings.load().cache, certificates.server, certificates.authority)
+    with running(server, secured_folder / "minio.log"):
         yield server
