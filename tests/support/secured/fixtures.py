@@ -10,6 +10,7 @@ from gourmetgram_tools.local.settings import LocalSettings
 from tests.support.secured.certificates import Certificates
 from tests.support.secured.kafka import SecuredKafka
 from tests.support.secured.minio import SecuredMinio
+from tests.support.secured.platform import SecuredPlatform
 from tests.support.secured.postgres import SecuredPostgres
 from tests.support.secured.redis import SecuredRedis
 from tests.support.secured.running import running
@@ -61,3 +62,16 @@ def secured_minio(secured_folder: Path, certificates: Certificates) -> Iterator[
     server = SecuredMinio(layout, LocalSettings.load().cache, certificates.server, certificates.authority)
     with running(server, secured_folder / "minio.log"):
         yield server
+
+
+@pytest.fixture(scope="session")
+def secured_platform(
+    secured_kafka: SecuredKafka,
+    secured_redis: SecuredRedis,
+    secured_postgres: SecuredPostgres,
+    secured_minio: SecuredMinio,
+    certificates: Certificates,
+    secured_folder: Path,
+) -> SecuredPlatform:
+    """Addresses of all secured servers at once."""
+    return SecuredPlatform(secured_kafka, secured_redis, secured_postgres, secured_minio, certificates, secured_folder)
