@@ -24,12 +24,15 @@ def connections(variables: Mapping[str, str]) -> dict[str, object]:
     Raises:
         KeyError: a variable is missing.
     """
+    by_role = variables.get("S3_CREDENTIALS") == "chain"
+    login = (
+        {} if by_role else {"login": variables[_S3 + "ACCESS_KEY_ID"], "password": variables[_S3 + "SECRET_ACCESS_KEY"]}
+    )
     return {
         "gourmetgram_postgres": variables["DATABASE_URL"],
         "gourmetgram_minio": {
             "conn_type": "aws",
-            "login": variables[_S3 + "ACCESS_KEY_ID"],
-            "password": variables[_S3 + "SECRET_ACCESS_KEY"],
+            **login,
             "extra": {"endpoint_url": variables[_S3 + "ENDPOINT"]},
         },
     }

@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import obstore
 from obstore.exceptions import BaseError
@@ -49,17 +51,22 @@ class ObjectStore:
 
     def __init__(self, settings: ObjectStoreSettings) -> None:
         self._base_url = f"{settings.s3_endpoint_url.rstrip('/')}/{settings.s3_bucket_name}"
+        keys: dict[str, Any] = (
+            {"access_key_id": settings.aws_access_key_id, "secret_access_key": settings.aws_secret_access_key}
+            if settings.uses_keys
+            else {}
+        )
         self._store = S3Store(
             settings.s3_bucket_name,
-            endpoint=settings.s3_endpoint_url,
-            access_key_id=settings.aws_access_key_id,
-            secret_access_key=settings.aws_secret_access_key,
+            endpoint=_endpoint(settings),
+            **keys,
             region=settings.aws_region,
-            virtual_hosted_style_request=False,
+            virtual_hosted_style_request=settings.s3_addressing_style == "virtual",
             client_options={
                 "allow_http": True,
                 "connect_timeout": timedelta(seconds=1),
                 "timeout": timedelta(seconds=WAIT_S),
+                **({"root_certificate": Path(settings.aws_ca_bundle).read_bytes()} if settings.aws_ca_bundle else {}),
             },
             # A kept connection that a restarted server has closed costs one retry.
             retry_config={
@@ -159,6 +166,15 @@ class ObjectStore:
                 pause_s = min(2 * pause_s, _REMOVE_RETRY_MAX_S)
             else:
                 return
+
+
+def _endpoint(settings: ObjectStoreSettings) -> str:
+    """Address of the store; with the bucket's name in it where obstore expects that."""
+    address = settings.s3_endpoint_url.rstrip("/")
+    if settings.s3_addressing_style == "path":
+        return address
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=f"{settings.s3_bucket_name}.{parts.netloc}"))
 
 
 async def _in_time(call: Awaitable[T]) -> T:

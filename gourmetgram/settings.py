@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gourmetgram.errors import SettingsError
 
@@ -64,6 +65,8 @@ LogLevel = Annotated[str, AfterValidator(_known_log_level)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Secret = Annotated[str, Field(repr=False)]
+"""A value that `repr` and `str` of its settings leave out: a password, or an address that contains one."""
 
 
 class LogSettings(Settings):
@@ -75,8 +78,14 @@ class LogSettings(Settings):
 class PostgresSettings(Settings):
     """The application database."""
 
-    database_url: str = "postgresql://user:gourmetgram_postgres@localhost:5432/gourmetgram"
+    database_url: Secret = "postgresql://user:gourmetgram_postgres@localhost:5432/gourmetgram"
     """libpq URL, without a driver name."""
+
+    @property
+    def address(self) -> str:
+        """Host, port and name of the database, for display."""
+        parts = urlsplit(self.database_url)
+        return f"{parts.hostname}:{parts.port or 5432}{parts.path}"
 
     def url(self, driver: str) -> str:
         """Return the SQLAlchemy URL for a driver, e.g. `psycopg2` or `asyncpg`."""
@@ -93,6 +102,23 @@ class KafkaSettings(Settings):
     kafka_topic_flags: str = "gourmetgram.flags"
     moderation_topic: str = "gourmetgram.moderation_requests"
     dead_letter_topic: str = "gourmetgram.dead_letter"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: Secret = ""
+    kafka_ssl_ca_location: str = ""
+    """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
+
+    @model_validator(mode="after")
+    def _login_is_complete(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs KAFKA_SASL_USERNAME and "
+                "KAFKA_SASL_PASSWORD"
+            )
+        return self
 
     @property
     def event_topics(self) -> tuple[str, str, str, str]:
@@ -116,32 +142,53 @@ class RedisSettings(Settings):
     redis_host: str = "localhost"
     redis_port: Port = 6379
     redis_db: Annotated[int, Field(ge=0)] = 0
+    redis_username: str = ""
+    """User of an access control list; empty = the user `default`."""
+    redis_password: Secret = ""
+    redis_tls: bool = False
+    redis_ca_location: str = ""
+    """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
 
 
-class ObjectStoreSettings(Settings):
+class S3AccessSettings(Settings):
+    """Access to an S3-compatible object store, for files and for tables."""
+
+    aws_region: str = "us-east-1"
+    """Set here, so that no client asks for it over the network (about 7 s per table)."""
+    aws_ca_bundle: str = ""
+    """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
+    s3_addressing_style: Literal["path", "virtual"] = "path"
+    """Bucket in the path of a URL or in its host name. MinIO has one host name for all buckets."""
+    s3_credentials: Literal["keys", "chain"] = "keys"
+    """`keys`: the static keys of the settings. `chain`: the default chain of AWS's libraries: session tokens, a web
+    identity's role, the role of a container or of a machine; the static keys of the settings do not count then."""
+
+    @property
+    def uses_keys(self) -> bool:
+        """True when the login is the static keys of the settings."""
+        return self.s3_credentials == "keys"
+
+
+class ObjectStoreSettings(S3AccessSettings):
     """The S3-compatible object store."""
 
     aws_access_key_id: str = "admin"
-    aws_secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
-    aws_region: str = "us-east-1"
-    """Set here, so that no client asks for it over the network."""
+    aws_secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - the lab's published teaching password
     s3_endpoint_url: str = "http://localhost:9000"
     s3_bucket_name: str = "gourmetgram-images"
 
 
-class IcebergSettings(Settings):
+class IcebergSettings(S3AccessSettings):
     """The Iceberg catalog `gourmetgram` and its warehouse: PyIceberg's own variables, and the region."""
 
     pyiceberg_catalog__gourmetgram__type: Literal["sql"] = "sql"
-    pyiceberg_catalog__gourmetgram__uri: str = (
+    pyiceberg_catalog__gourmetgram__uri: Secret = (
         "postgresql+psycopg2://user:gourmetgram_postgres@localhost:5432/iceberg_catalog"
     )
     pyiceberg_catalog__gourmetgram__s3__endpoint: str = "http://localhost:9000"
     pyiceberg_catalog__gourmetgram__s3__access_key_id: str = "admin"
-    pyiceberg_catalog__gourmetgram__s3__secret_access_key: str = "gourmetgram_minio"  # noqa: S105 - teaching password
+    pyiceberg_catalog__gourmetgram__s3__secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - teaching password
     pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
-    aws_region: str = "us-east-1"
-    """Set here, so that no client asks for it over the network (about 7 s per table)."""
     lake_retention_days: Annotated[int, Field(ge=31)] = 400
     """Age at which a day leaves `events` and the window tables, days. More than the 30 days of the topics."""
 
@@ -177,7 +224,7 @@ class IcebergSettings(Settings):
             s3_endpoint_url=self.s3_endpoint,
             aws_access_key_id=self.s3_access_key_id,
             aws_secret_access_key=self.s3_secret_access_key,
-            aws_region=self.aws_region,
+            **{name: getattr(self, name) for name in S3AccessSettings.model_fields},
         )
 
     @property

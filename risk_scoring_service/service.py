@@ -108,7 +108,7 @@ class ScoringService:
             settings.redis_host,
             settings.redis_port,
             settings.redis_db,
-            settings.database_url.rpartition("@")[2],
+            settings.address,
         )
 
     def _model(self) -> RiskModel | None:

@@ -3,11 +3,15 @@
 
 The script needs no code of this repository:  pip install kafka-python psycopg2-binary
 
+The platform's own variables describe a broker with TLS or a login: KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM,
+KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SSL_CA_LOCATION.
+
 The counter `images.views` does not move, because no view went through the API.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 import uuid
@@ -103,7 +107,9 @@ def choose_image(database_url: str) -> str | None:
 
 def publish(bootstrap: str, image_id: str) -> None:
     """Publish the views, the oldest first, and wait until the broker has confirmed all of them."""
-    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", max_block_ms=10_000, bootstrap_timeout_ms=10_000)
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, acks="all", max_block_ms=10_000, bootstrap_timeout_ms=10_000, **security()
+    )
     try:
         now = time.time()
         sent = []
@@ -119,6 +125,17 @@ def publish(bootstrap: str, image_id: str) -> None:
             future.get(timeout=30)
     finally:
         producer.close(timeout=10)
+
+
+def security() -> dict[str, str | None]:
+    """Options for TLS and for the login."""
+    return {
+        "security_protocol": os.environ.get("KAFKA_SECURITY_PROTOCOL") or "PLAINTEXT",
+        "sasl_mechanism": os.environ.get("KAFKA_SASL_MECHANISM") or "PLAIN",
+        "sasl_plain_username": os.environ.get("KAFKA_SASL_USERNAME"),
+        "sasl_plain_password": os.environ.get("KAFKA_SASL_PASSWORD"),
+        "ssl_cafile": os.environ.get("KAFKA_SSL_CA_LOCATION") or None,
+    }
 
 
 def first_line(error: Exception) -> str:

@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from gourmetgram.kafka.dead_letters import RejectedRecord
 from gourmetgram.kafka.partitions import Partition
@@ -85,7 +84,6 @@ class ConsumerReport:
     def banner(self) -> None:
         """Log the settings, without passwords."""
         settings = self._settings
-        database = urlsplit(settings.database_url)
         lines = (
             _RULE,
             "GourmetGram stream consumer",
@@ -93,7 +91,7 @@ class ConsumerReport:
             f"Topics: {', '.join(settings.topics)}",
             f"Requests to: {settings.moderation_topic}, bad messages to: {settings.dead_letter_topic}",
             f"Redis: {settings.redis_host}:{settings.redis_port}/{settings.redis_db}",
-            f"PostgreSQL: {database.hostname}:{database.port or 5432}{database.path}",
+            f"PostgreSQL: {settings.address}",
             f"viral: {settings.viral_threshold_views_5min} views in 5 minutes, "
             f"suspicious: {settings.suspicious_threshold_comments_1min} comments in 1 minute, "
             f"flagged: {settings.flagged_threshold_flags_5min} flags in 5 minutes, "

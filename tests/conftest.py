@@ -33,6 +33,7 @@ pytest_plugins = [
     "tests.support.local_lake",
     "tests.support.schemas",
     "tests.support.scoring_fixtures",
+    "tests.support.secured.fixtures",
     "tests.support.training_fixtures",
 ]
 

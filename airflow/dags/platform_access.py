@@ -31,13 +31,10 @@ def data_lake() -> IcebergSettings:
     """Catalog and warehouse of PyIceberg's variables, with the login of connection `gourmetgram_minio`."""
     connection = Connection.get("gourmetgram_minio")
     prefix = "pyiceberg_catalog__gourmetgram__s3__"
-    return IcebergSettings.load().model_copy(
-        update={
-            f"{prefix}endpoint": connection.extra_dejson["endpoint_url"],
-            f"{prefix}access_key_id": connection.login,
-            f"{prefix}secret_access_key": connection.password,
-        }
-    )
+    endpoint = {f"{prefix}endpoint": connection.extra_dejson["endpoint_url"]}
+    # A role of the machine or of the container needs no login.
+    keys = {f"{prefix}access_key_id": connection.login, f"{prefix}secret_access_key": connection.password}
+    return IcebergSettings.load().model_copy(update=endpoint | keys if connection.login else endpoint)
 
 
 def retraining_stores() -> "Stores":

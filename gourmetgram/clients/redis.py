@@ -34,7 +34,7 @@ def connect(settings: RedisSettings, deadlines: RedisDeadlines, *, decode_respon
     """Build a client; it connects with the first command. Close it with `close()`.
 
     Args:
-        settings: address and number of the database.
+        settings: address, login and number of the database.
         deadlines: `WORKER` or `TOOL`.
         decode_responses: return texts instead of bytes.
     """
@@ -42,6 +42,10 @@ def connect(settings: RedisSettings, deadlines: RedisDeadlines, *, decode_respon
         host=settings.redis_host,
         port=settings.redis_port,
         db=settings.redis_db,
+        username=settings.redis_username or None,
+        password=settings.redis_password or None,
+        ssl=settings.redis_tls,
+        ssl_ca_certs=settings.redis_ca_location or None,
         decode_responses=decode_responses,
         socket_connect_timeout=deadlines.connect_s,
         socket_timeout=deadlines.answer_s,

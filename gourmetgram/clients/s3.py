@@ -42,14 +42,15 @@ def connect(settings: ObjectStoreSettings, deadlines: S3Deadlines) -> Any:  # no
     return boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key,
+        # Without keys, boto3 asks its chain of providers.
+        aws_access_key_id=settings.aws_access_key_id if settings.uses_keys else None,
+        aws_secret_access_key=settings.aws_secret_access_key if settings.uses_keys else None,
+        verify=settings.aws_ca_bundle or None,
         region_name=settings.aws_region,
         config=Config(
             connect_timeout=deadlines.connect_s,
             read_timeout=deadlines.read_s,
             retries={"total_max_attempts": deadlines.attempts},
-            # MinIO has one host name for all buckets.
-            s3={"addressing_style": "path"},
+            s3={"addressing_style": settings.s3_addressing_style},
         ),
     )

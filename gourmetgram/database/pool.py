@@ -5,13 +5,15 @@ asyncpg without an ORM doubles the requests per second, measured on one machine 
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from gourmetgram.errors import TransientError
+from gourmetgram.errors import SettingsError, TransientError
 from gourmetgram.settings import PostgresSettings
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,39 @@ DatabaseRow: TypeAlias = Any
 """An asyncpg record: columns by name."""
 
 T = TypeVar("T")
+
+
+_LIBPQ_ALONE: Final = frozenset(
+    (
+        *("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval"),
+        *("keepalives_count", "client_encoding", "fallback_application_name", "sslcompression", "sslsni"),
+        *("gssencmode", "channel_binding"),
+    )
+)
+"""Parameters of a URL that asyncpg would send to the server, which refuses them; this module has its own deadlines."""
+_PROTECTIONS: Final = ("gssencmode=require", "channel_binding=require")
+"""Protections by libpq that asyncpg cannot give."""
+
+
+def asyncpg_address(url: str) -> dict[str, Any]:
+    """Arguments of asyncpg for a libpq URL: some of its parameters are libpq's own.
+
+    Raises:
+        SettingsError: the URL asks for a protection that asyncpg cannot give.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    refused = [f"{name}={value}" for name, value in query if f"{name}={value}" in _PROTECTIONS]
+    if refused:
+        raise SettingsError(
+            f"DATABASE_URL: the APIs cannot keep {', '.join(refused)}. Use sslmode=verify-full, which proves the "
+            "server's identity, and leave the parameter out."
+        )
+    kept = [(name, value) for name, value in query if name not in _LIBPQ_ALONE]
+    # libpq's word for the authorities of the operating system; asyncpg would look for a file of that name.
+    system = ("sslrootcert", "system")
+    context = {"ssl": ssl.create_default_context()} if system in kept else {}
+    return {"dsn": urlunsplit(parts._replace(query=urlencode([p for p in kept if p != system]))), **context}
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -76,7 +111,7 @@ class Database:
         self._pool_size = pool_size
         self._pool: Any = None
         self._options: dict[str, Any] = {
-            "dsn": settings.database_url,
+            **asyncpg_address(settings.database_url),
             "connection_class": _Connection,
             "server_settings": {
                 "application_name": application_name,
@@ -155,7 +190,8 @@ class Database:
                 async with self.connection(until) as connection:
                     return await call(connection, max(0.01, until - now()))
             except CONNECTION_LOST as error:
-                if now() + RETRY_PAUSE_S >= until:
+                # A certificate is as wrong at the next attempt, which would hide it behind a time-out.
+                if isinstance(error, ssl.SSLCertVerificationError) or now() + RETRY_PAUSE_S >= until:
                     raise TransientError(f"the database is not available: {describe(error)}") from error
             except asyncpg.PostgresError as error:
                 raise TransientError(f"the database did not run the statement: {describe(error)}") from error

@@ -28,7 +28,24 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, str | in
         # The broker may run on localhost, where IPv6 may be missing.
         "broker.address.family": "v4",
         "log_level": 3,
+        **_security(settings),
     }
+
+
+def _security(settings: KafkaSettings) -> dict[str, str]:
+    """Options for TLS and for the login."""
+    protocol = settings.kafka_security_protocol
+    options: dict[str, str] = {"security.protocol": protocol}
+    if protocol.endswith("SSL"):
+        # "probe" finds the operating system's authorities: the client has a TLS library of its own.
+        options["ssl.ca.location"] = settings.kafka_ssl_ca_location or "probe"
+    if protocol.startswith("SASL"):
+        options |= {
+            "sasl.mechanism": settings.kafka_sasl_mechanism,
+            "sasl.username": settings.kafka_sasl_username,
+            "sasl.password": settings.kafka_sasl_password,
+        }
+    return options
 
 
 def create_producer(settings: KafkaSettings, client_id: str, **overrides: object) -> Producer:

@@ -6,11 +6,12 @@ from typing import Final
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.io import S3_FORCE_VIRTUAL_ADDRESSING
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from gourmetgram.lakehouse.file_io import LakeFileIO
+from gourmetgram.lakehouse.file_io import CA_FILE, LakeFileIO
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.settings import IcebergSettings
 
@@ -46,11 +47,21 @@ def catalog_properties(settings: IcebergSettings) -> dict[str, str]:
         "py-io-impl": f"{LakeFileIO.__module__}.{LakeFileIO.__qualname__}",
         "warehouse": settings.warehouse,
         "s3.endpoint": settings.s3_endpoint,
-        "s3.access-key-id": settings.s3_access_key_id,
-        "s3.secret-access-key": settings.s3_secret_access_key,
+        **_s3_login(settings),
         "s3.region": settings.s3_region,
+        S3_FORCE_VIRTUAL_ADDRESSING: str(settings.s3_addressing_style == "virtual"),
+        CA_FILE: settings.aws_ca_bundle,
         "s3.connect-timeout": "5",
         "s3.request-timeout": "60",
+    }
+
+
+def _s3_login(settings: IcebergSettings) -> dict[str, str]:
+    if not settings.uses_keys:
+        return {}
+    return {
+        "s3.access-key-id": settings.s3_access_key_id,
+        "s3.secret-access-key": settings.s3_secret_access_key,
     }
 
 

@@ -12,12 +12,18 @@ from pyiceberg.io import (
     S3_ACCESS_KEY_ID,
     S3_CONNECT_TIMEOUT,
     S3_ENDPOINT,
+    S3_FORCE_VIRTUAL_ADDRESSING,
     S3_REGION,
     S3_REQUEST_TIMEOUT,
     S3_SECRET_ACCESS_KEY,
+    S3_SESSION_TOKEN,
     InputStream,
 )
 from pyiceberg.io.pyarrow import PyArrowFile, PyArrowFileIO
+from pyiceberg.utils.properties import property_as_bool
+
+CA_FILE: Final = "gourmetgram.s3.ca-file"
+"""Property of the catalog: PEM file of the authorities to trust; empty = those of the operating system."""
 
 _KEPT_BYTES: Final = 32 * 1024 * 1024
 # Metadata, lists of manifests, manifests: each has a unique name, and its content never changes.
@@ -35,8 +41,12 @@ class LakeFileIO(PyArrowFileIO):
     def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
         return _connect(
             endpoint_override=self.properties[S3_ENDPOINT],
-            access_key=self.properties[S3_ACCESS_KEY_ID],
-            secret_key=self.properties[S3_SECRET_ACCESS_KEY],
+            # Without keys, Arrow asks its chain of providers. A REST catalog may lend keys with a session token.
+            access_key=self.properties.get(S3_ACCESS_KEY_ID),
+            secret_key=self.properties.get(S3_SECRET_ACCESS_KEY),
+            session_token=self.properties.get(S3_SESSION_TOKEN),
+            force_virtual_addressing=property_as_bool(self.properties, S3_FORCE_VIRTUAL_ADDRESSING, False),
+            tls_ca_file_path=self.properties.get(CA_FILE) or None,
             region=self.properties[S3_REGION],
             connect_timeout=float(self.properties[S3_CONNECT_TIMEOUT]),
             request_timeout=float(self.properties[S3_REQUEST_TIMEOUT]),
@@ -51,7 +61,7 @@ class LakeFileIO(PyArrowFileIO):
 
 
 @lru_cache(maxsize=4)
-def _connect(**options: str | float) -> S3FileSystem:
+def _connect(**options: str | float | None) -> S3FileSystem:
     """Share one thread-safe file system among all tables of a process."""
     return S3FileSystem(allow_delayed_open=True, **options)
 

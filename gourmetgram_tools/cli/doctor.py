@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram.settings import PROJECT_ROOT, process_environment
 
 if TYPE_CHECKING:
     from gourmetgram_tools.doctor.findings import Finding
@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 _STYLES = {"ok": ("green", "✓"), "warning": ("yellow", "!"), "problem": ("red", "✗")}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    servers: Annotated[
+        bool, typer.Option("--servers", help="Connect to the servers that the environment's settings name instead.")
+    ] = False,
+) -> None:
     """Find problems that keep the lab on Docker Compose from working on this machine; exit 1 when there is one."""
     from gourmetgram_tools.cli.output import print_json
     from gourmetgram_tools.doctor.examination import examine
     from gourmetgram_tools.doctor.findings import Level
+    from gourmetgram_tools.doctor.servers import check_servers
 
-    findings = examine(PROJECT_ROOT)
+    findings = check_servers(process_environment()) if servers else examine(PROJECT_ROOT)
     problems = sum(finding.level is Level.PROBLEM for finding in findings)
     if as_json:
         rows = [{"check": f.check, "level": f.level, "seen": f.seen, "advice": f.advice} for f in findings]
