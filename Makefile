@@ -75,8 +75,9 @@ demo: setup setup-airflow ## all of it at work: traffic, a viral image, training
 test: setup setup-airflow setup-mlflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
 	@$(BIN)/pytest $(PYTEST) $(ARGS)
 
-fuzz: setup ## many random requests to both APIs, made from their description (half an hour)
-	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py $(ARGS)
+fuzz: setup ## many random requests to both APIs, and many orders of faults for the state machines (an hour or more)
+	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py \
+		$(wildcard tests/integration/*/test_*_machine.py tests/integration/*/*/test_*_machine.py) $(ARGS)
 
 coverage: setup setup-airflow setup-mlflow ## the same, then the share of lines and branches that ran, services included; it has a floor
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)

@@ -5,7 +5,7 @@ in use is copied beside `metadata.json`, artifacts first. The metadata, written 
 and their folder. So a reader changes from the old model to the new one at one moment. A read in between finds digests
 that do not fit, never a mixture. Both metadata files are signed, and every reader checks them (signing.py). Of several
 publishers at the same time, the one with the highest version wins: the store replaces the metadata only if it is still
-what the publisher has read.
+what the publisher has read. Each change of it has a later time than the one before, by which readers know it.
 """
 
 import logging
@@ -28,7 +28,7 @@ from gourmetgram.models.errors import ArtifactError
 from gourmetgram.models.package import ModelPackage, metadata_document, metadata_text
 from gourmetgram.models.repository import MissingObjectError, ModelRepository
 from gourmetgram.models.signing import SIGNATURE, newest_key, signed, verify
-from gourmetgram.moments import utc_text
+from gourmetgram.moments import parse_utc, utc_text
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,24 @@ class PublishedModel(NamedTuple):
     problem: str = ""
 
 
+class _Pointer(NamedTuple):
+    """State of metadata.json beside the model in use.
+
+    Attributes:
+        version: version in use; 0 without an authentic one.
+        updated_at: its time; None without an authentic one.
+        condition: the store's condition that this is still the state.
+    """
+
+    version: int
+    updated_at: datetime | None
+    condition: dict[str, str]
+
+    def time_after(self, moment: datetime) -> str:
+        """Time of a change: later than this state even by a clock that went back, as readers refuse an earlier one."""
+        return utc_text(moment if self.updated_at is None else max(moment, self.updated_at + timedelta(microseconds=1)))
+
+
 class ModelPublisher(ModelRepository):
     """Writes the objects under a prefix; see `ModelRepository` for its arguments."""
 
@@ -72,14 +90,15 @@ class ModelPublisher(ModelRepository):
         check_package(package)
         newest_key(self._models.signing_keys())  # without one, stop before the first object
         version = self._claim(package.files[ARTIFACT_NAMES[0]])
-        metadata = {**_unsigned(package.metadata), "version": version, "updated_at": self._next_time()}
+        updated_at = self._pointer().time_after(datetime.now(UTC))
+        metadata = {**_unsigned(package.metadata), "version": version, "updated_at": updated_at}
         metadata.pop("folder", None)
         folder = folder_of(version)
         for name in ARTIFACT_NAMES[1:]:
             self._write(folder + name, package.files[name])
         self._write_metadata(folder + METADATA_NAME, metadata)
         published = ModelPackage(dict(package.files), metadata)
-        self._put_in_use(published)
+        self._put_in_use(published, only_newer=True)
         log.info("Version %d is published at %s", version, self.address)
         return published
 
@@ -93,8 +112,8 @@ class ModelPublisher(ModelRepository):
         """
         package = self.read_version(version)
         check_package(package)
-        metadata = {**_unsigned(package.metadata), "updated_at": self._next_time()}
-        self._point_at(ModelPackage(package.files, metadata))
+        metadata = {**_unsigned(package.metadata), "updated_at": utc_text(datetime.now(UTC))}
+        self._put_in_use(ModelPackage(package.files, metadata), only_newer=False)
         log.info("Version %d is in use at %s", version, self.address)
         return PublishedModel(version, True, metadata)
 
@@ -204,44 +223,48 @@ class ModelPublisher(ModelRepository):
             version += 1
         raise TransientError(f"Other publishers took every new version number at {self.address}: try again later.")
 
-    def _put_in_use(self, package: ModelPackage) -> None:
-        """Point at a new version, unless another publisher has put a newer one in use meanwhile."""
+    def _put_in_use(self, package: ModelPackage, *, only_newer: bool) -> None:
+        """Point at a version; with `only_newer`, unless another publisher has put a newer one in use meanwhile."""
         version: int = package.metadata["version"]
         for _ in range(_MAX_ATTEMPTS):
-            served, condition = self._pointer()
-            if served > version:
-                log.info("Version %d, which is newer, is in use at %s", served, self.address)
+            pointer = self._pointer()
+            if only_newer and pointer.version > version:
+                log.info("Version %d, which is newer, is in use at %s", pointer.version, self.address)
                 # An earlier attempt may have written this version's copies over those of the newer one.
                 with suppress(MissingObjectError):  # a version that was put there by hand has no folder
-                    self._write_copies(self.read_version(served))
+                    self._write_copies(self.read_version(pointer.version))
                 return
-            if self._point_at(package, condition):
+            if self._point_at(package, pointer):
                 return
         raise TransientError(f"Other publishers changed the model in use at {self.address} again and again: try later.")
 
-    def _pointer(self) -> tuple[int, dict[str, str]]:
-        """The version in use (0 without an authentic one), and the store's condition that it is still in use."""
+    def _pointer(self) -> _Pointer:
         address = self.address + METADATA_NAME
         try:
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + METADATA_NAME)
             text = answer["Body"].read()
         except self._client.exceptions.NoSuchKey:
-            return 0, {"IfNoneMatch": "*"}
+            return _Pointer(0, None, {"IfNoneMatch": "*"})
         except (ClientError, BotoCoreError) as error:
             raise TransientError(f"{address} could not be read: {error}") from error
         condition = {"IfMatch": answer["ETag"]}
         try:
             document = metadata_document(text, address)
             verify(document, address, self._models.signing_keys())
-            return parse_metadata(metadata_text(document)).version, condition
+            metadata = parse_metadata(metadata_text(document))
         except ArtifactError:
-            return 0, condition
+            return _Pointer(0, None, condition)
+        return _Pointer(metadata.version, metadata.updated_at, condition)
 
-    def _point_at(self, package: ModelPackage, condition: dict[str, str] | None = None) -> bool:
-        """Serve a version. Returns False when the condition does not hold; then the version is not in use."""
+    def _point_at(self, package: ModelPackage, pointer: _Pointer) -> bool:
+        """Serve a version. Returns False when the pointer has changed; then the version is not in use."""
         self._write_copies(package)
-        metadata = {**package.metadata, "folder": folder_of(package.metadata["version"])}
-        return self._write_metadata(METADATA_NAME, metadata, condition)
+        metadata = {
+            **package.metadata,
+            "folder": folder_of(package.metadata["version"]),
+            "updated_at": pointer.time_after(parse_utc(package.metadata["updated_at"])),
+        }
+        return self._write_metadata(METADATA_NAME, metadata, pointer.condition)
 
     def _write_copies(self, package: ModelPackage) -> None:
         for name in ARTIFACT_NAMES:
@@ -253,14 +276,6 @@ class ModelPublisher(ModelRepository):
 
     def _with_files(self, version: int, metadata: dict[str, Any]) -> ModelPackage:
         return ModelPackage(self.read_model(folder_of(version)), metadata)
-
-    def _next_time(self) -> str:
-        """Time of a change, later than the one before even by a clock that went back: readers refuse an earlier one."""
-        now = datetime.now(UTC)
-        try:
-            return utc_text(max(now, self.served_metadata().updated_at + timedelta(microseconds=1)))
-        except (MissingObjectError, ArtifactError):
-            return utc_text(now)
 
     def _numbers(self) -> list[int]:
         """The numbers of all version folders, in order."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -21,6 +20,7 @@ from api_v2.pruning import Pruner
 from api_v2.publisher import OutboxEvent
 from api_v2.relay import STATEMENT_TIMEOUT_S, Floor, Relay
 from api_v2.settings import ApiV2Settings
+from tests.support.machines import TIMEOUT_S, machine_settings
 
 pytestmark = pytest.mark.servers
 
@@ -222,7 +222,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.admin.terminate()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_no_order_of_faults_loses_an_event_or_repeats_one_without_a_reason(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +237,5 @@ def test_no_order_of_faults_loses_an_event_or_repeats_one_without_a_reason(
     monkeypatch.setattr(relay_module, "RETRY_S", 0.0)
     run_state_machine_as_test(
         Machine,
-        settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=machine_settings(examples=40, steps=25),
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from gourmetgram.models.repository import MissingObjectError
 from gourmetgram.models.retention import snapshots_of_models
 from gourmetgram.models.settings import ModelStoreSettings
 from gourmetgram.settings import ObjectStoreSettings
+from risk_scoring_service.model_poller import ModelPoller
 from tests.support.models import artifacts
 
 pytestmark = pytest.mark.servers
@@ -227,6 +229,62 @@ def test_a_change_is_later_than_the_one_before_whatever_the_clock_says(publisher
     late = {**publisher.read_metadata(), "updated_at": "2999-01-01T00:00:00.000000Z"}
     publisher._write_metadata("metadata.json", late)
     assert publisher.publish(package(2)).metadata["updated_at"] == "2999-01-01T00:00:00.000001Z"
+
+
+def test_a_newer_version_that_is_put_in_use_after_an_older_one_is_taken_by_a_running_scorer(
+    publisher: ModelPublisher, lake_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = ModelPoller(publisher, 1.0)
+    settings, models = ObjectStoreSettings.load(lake_environment), ModelStoreSettings.load(lake_environment)
+    # Version 1 takes its number, then version 2; version 1 is put in use, and then version 2.
+    first, second = ModelPublisher(settings, models), ModelPublisher(settings, models)
+    claim, point = first._claim, second._point_at
+
+    def point_late(*arguments: Any) -> bool:
+        monkeypatch.setattr(second, "_point_at", point)
+        claimed.set()
+        published.wait(10)
+        poller.look()
+        return point(*arguments)
+
+    def claim_early(content: bytes) -> int:
+        version = claim(content)
+        started.set()
+        claimed.wait(10)
+        return version
+
+    started, claimed, published = (Event() for _ in range(3))
+    monkeypatch.setattr(first, "_claim", claim_early)
+    monkeypatch.setattr(second, "_point_at", point_late)
+    with ThreadPoolExecutor(1) as pool:
+        older = pool.submit(first.publish, package(1))
+        older.add_done_callback(lambda _: published.set())
+        started.wait(10)
+        newer = second.publish(package(2))
+    poller.look()
+    assert (older.result().metadata["version"], newer.metadata["version"]) == (1, 2)
+    assert poller.status() == {"version": 2, "problem": None}
+    first.close()
+    second.close()
+
+
+def test_a_version_that_a_person_chooses_while_another_is_published_is_taken_by_a_running_scorer(
+    publisher: ModelPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = ModelPoller(publisher, 1.0)
+    publisher.publish(package(1))
+    copies = publisher._write_copies
+
+    def overtaken(chosen: ModelPackage) -> None:
+        monkeypatch.setattr(publisher, "_write_copies", copies)
+        publisher.publish(package(2))
+        poller.look()
+        copies(chosen)
+
+    monkeypatch.setattr(publisher, "_write_copies", overtaken)
+    publisher.activate(1)
+    poller.look()
+    assert poller.status() == {"version": 1, "problem": None}
 
 
 def test_no_snapshot_is_free_while_a_model_is_not_authentic(
