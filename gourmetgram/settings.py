@@ -207,3 +207,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 def process_environment() -> dict[str, str]:
     """Copy of the process's environment, to start other programs or to run `Settings.load` on a changed copy."""
     return dict(os.environ)
+
+
+def pass_to_children(variables: Mapping[str, str]) -> None:
+    """Set variables for libraries, here and in the programs that this process starts."""
+    os.environ.update(variables)
