@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -110,12 +111,47 @@ class KafkaSettings(Settings):
         return (*self.event_topics, self.moderation_topic, self.dead_letter_topic)
 
 
+def redis_address(url: str) -> tuple[str, int, int]:
+    """Host, port and number of the database of `redis://host[:port][/db]`.
+
+    Raises:
+        ValueError: the URL has another form. A login does not belong there: it would be logged.
+    """
+    parts = urlsplit(url)
+    number = parts.path.strip("/") or "0"
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme != "redis" or not parts.hostname or not number.isdecimal() or not plain:
+        raise ValueError("each server is redis://host:port/db, without a login")
+    return parts.hostname, parts.port or 6379, int(number)
+
+
+def _redis_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if len({redis_address(url) for url in urls}) < len(urls):
+        raise ValueError("a server stands there twice")
+    return urls
+
+
 class RedisSettings(Settings):
     """The store of rolling windows."""
 
     redis_host: str = "localhost"
     redis_port: Port = 6379
     redis_db: Annotated[int, Field(ge=0)] = 0
+    redis_urls: Annotated[CommaSeparated, AfterValidator(_redis_urls)] = ()
+    """Several servers, `redis://host:port/db` each, by partition number; empty = the one server above."""
+
+    def redis_servers(self) -> tuple[Self, ...]:
+        """Settings of each server, in their order."""
+        if not self.redis_urls:
+            return (self,)
+        names = ("redis_host", "redis_port", "redis_db")
+        addresses = (dict(zip(names, redis_address(url), strict=True)) for url in self.redis_urls)
+        return tuple(self.model_copy(update={**address, "redis_urls": ()}) for address in addresses)
+
+    @property
+    def redis_addresses(self) -> str:
+        """All servers as `host:port/db`, for display."""
+        return ", ".join(f"{each.redis_host}:{each.redis_port}/{each.redis_db}" for each in self.redis_servers())
 
 
 class ObjectStoreSettings(Settings):
