@@ -144,7 +144,7 @@ class ConsumerPlatform:
 
     def applied(self) -> dict[Partition, int]:
         """The offsets that stand in Redis."""
-        stored: dict[str, str] = {}
+        stored: dict[Any, Any] = {}
         for server in self.servers:
             stored |= server.hgetall("consumer:offsets")
         places = ((str(name).rsplit("/", 1), int(offset)) for name, offset in stored.items())

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx

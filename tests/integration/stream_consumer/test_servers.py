@@ -72,7 +72,7 @@ def test_each_key_is_on_the_server_of_its_image_and_counts_are_those_of_the_even
     for index, server in enumerate(sharded.servers):
         held = {key.split(":")[1] for key in server.scan_iter("image:*")}
         assert held == {image for image in images if server_of_image(image, 2) == index}
-        numbers = {int(name.rsplit("/", 1)[1]) % 2 for name in server.hkeys("consumer:offsets")}
+        numbers = {int(str(name).rsplit("/", 1)[1]) % 2 for name in server.hkeys("consumer:offsets")}
         assert numbers == {index}
         assert server.get(LAYOUT) == f"{index}/2"
         assert server.exists("consumer:waiting") == 0
