@@ -130,7 +130,8 @@ def read_batch(records: Sequence[Record], servers: int = 1) -> EventBatch:
     ids: set[str] = set()
     for record in records:
         event = parse_event(record)
-        if not isinstance(event, BadMessage) and not is_at_home(event.image_id, record.partition, servers):
+        home = servers == 1 or isinstance(event, BadMessage) or is_at_home(event.image_id, record.partition, servers)
+        if not home:
             event = _MISPLACED
         if isinstance(event, BadMessage):
             rejected.append(RejectedRecord(record, event))
