@@ -10,6 +10,9 @@ from gourmetgram.settings import LogSettings, ObjectStoreSettings, PostgresSetti
 class ApiSettings(PostgresSettings, ObjectStoreSettings, LogSettings):
     """Settings of api_v1."""
 
+    api_workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that share the port. Each has the two memory budgets below and up to 15 connections to PostgreSQL."""
+
     max_upload_bytes: Annotated[int, Field(ge=1, le=100 * 1024 * 1024)] = 10 * 1024 * 1024
     """Largest image file, bytes."""
 

@@ -1,20 +1,18 @@
-"""Entry point: `uvicorn api_v2.main:app`."""
+"""The application that `python -m api_v2` serves; `uvicorn api_v2.main:app` works, too."""
 
 from fastapi import FastAPI
 
 from api_v1.logs import configure_api_logging
+from api_v1.server import end_with_supervisor, load_settings
 from api_v2.app import create_app
 from api_v2.settings import ApiV2Settings
-from gourmetgram.errors import SettingsError
 
 
 def build() -> FastAPI:
     """The application as the environment describes it."""
-    try:
-        settings = ApiV2Settings.load()
-    except SettingsError as error:
-        raise SystemExit(f"api_v2 cannot start: {error}") from None
+    settings = load_settings("api_v2", ApiV2Settings)
     configure_api_logging(settings.log_level)
+    end_with_supervisor()
     return create_app(settings)
 
 

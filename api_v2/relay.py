@@ -19,8 +19,15 @@ from typing import Final
 
 import asyncpg
 
+from api_v1.metrics import SEVERAL_PROCESSES
 from api_v2.confirmations import Confirmations
-from api_v2.metrics import BROKER_CONNECTED, EVENTS_PENDING, EVENTS_PUBLISHED, OLDEST_EVENT_AGE
+from api_v2.metrics import (
+    BROKER_CONNECTED,
+    EVENTS_PENDING,
+    EVENTS_PUBLISHED,
+    OLDEST_EVENT_AGE,
+    published_by_topic,
+)
 from api_v2.pruning import Pruner
 from api_v2.publisher import OutboxEvent, OutboxPublisher
 from api_v2.settings import ApiV2Settings
@@ -32,9 +39,12 @@ log = logging.getLogger(__name__)
 LOCK_KEY: Final = 0x6F7574626F78
 """Key of the advisory lock: "outbox" in ASCII."""
 
+WAKE_CHANNEL: Final = "event_outbox"
+"""Channel on which relays that stand by tell the active one of new events."""
+
 BATCH: Final = 1_000
 POLL_S: Final = 0.5
-"""Longest time until events of other processes are found, seconds; commits of this process wake the relay at once."""
+"""Longest time until events of other writers are found, seconds; commits of an API process wake the relay at once."""
 
 STANDBY_POLL_S: Final = 1.0
 MONITOR_S: Final = 1.0
@@ -157,6 +167,7 @@ class Relay:
     def health(self) -> dict[str, object]:
         """Body of `/health`, from memory."""
         connected = self.connected()
+        published = published_by_topic() if SEVERAL_PROCESSES else dict(self._published)
         healthy = (
             connected and self._postgres_answers and self._marking and not self._publisher.missing and not self._resting
         )
@@ -165,8 +176,8 @@ class Relay:
             "kafka_enabled": connected,
             "kafka_stats": {
                 "enabled": connected,
-                "total_events": self._published.total(),
-                "events_by_topic": dict(self._published),
+                "total_events": sum(published.values()),
+                "events_by_topic": published,
                 "outbox_pending": self._pending,
             },
         }
@@ -213,9 +224,9 @@ class Relay:
             while not await connection.fetchval(
                 "SELECT pg_try_advisory_lock($1)", LOCK_KEY, timeout=STATEMENT_TIMEOUT_S
             ):
-                self._empty.set()
-                await asyncio.sleep(STANDBY_POLL_S)
+                await self._stand_by(connection)
             log.info("This process publishes the outbox now")
+            await connection.add_listener(WAKE_CHANNEL, lambda *_: self.wake())
             floor, confirmations = Floor(), Confirmations(STATEMENT_TIMEOUT_S)
             pruner = Pruner(self._retention_s, STATEMENT_TIMEOUT_S)
             while True:
@@ -224,6 +235,17 @@ class Relay:
         finally:
             self._abandon.set()
             connection.terminate()
+
+    async def _stand_by(self, connection: Connection) -> None:
+        """Tell the active relay of events that this process has committed, until the lock is worth another try."""
+        try_again_at = now() + STANDBY_POLL_S
+        while (left_s := try_again_at - now()) > 0:
+            self._empty.set()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), left_s)
+                self._wake.clear()
+                # Not in the transactions of the rows: PostgreSQL commits those that notify one after the other.
+                await connection.execute(f"NOTIFY {WAKE_CHANNEL}")
 
     async def publish_some(self, connection: Connection, floor: Floor, confirmations: Confirmations) -> None:
         """One round: read, publish, mark the confirmed events; wait when none is pending.

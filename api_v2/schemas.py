@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 
 class KafkaStats(BaseModel):
-    """Events of this process: published ones, and the outbox."""
+    """Events of this API, all its processes together: published ones, and the outbox."""
 
     enabled: bool
     total_events: int

@@ -53,6 +53,10 @@ MILESTONES: Final = "consumer:milestones"
 """Hash: `<image>/<views>` -> time at which it was reached; milestones that PostgreSQL does not have yet."""
 
 
+LAYOUT: Final = "consumer:layout"
+"""`<index>/<number>`: place of this server in `REDIS_URLS`, and the number of servers, when its state was begun."""
+
+
 class ImageKey(NamedTuple):
     """Parsed key of an image. Fields that its sort does not have are None.
 

@@ -136,6 +136,26 @@ class KafkaSettings(Settings):
         return (*self.event_topics, self.moderation_topic, self.dead_letter_topic)
 
 
+def redis_address(url: str) -> tuple[str, int, int]:
+    """Host, port and number of the database of `redis://host[:port][/db]`.
+
+    Raises:
+        ValueError: the URL has another form. A login does not belong there: it would be logged.
+    """
+    parts = urlsplit(url)
+    number = parts.path.strip("/") or "0"
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme != "redis" or not parts.hostname or not number.isdecimal() or not plain:
+        raise ValueError("each server is redis://host:port/db, without a login")
+    return parts.hostname, parts.port or 6379, int(number)
+
+
+def _redis_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if len({redis_address(url) for url in urls}) < len(urls):
+        raise ValueError("a server stands there twice")
+    return urls
+
+
 class RedisSettings(Settings):
     """The store of rolling windows."""
 
@@ -148,6 +168,22 @@ class RedisSettings(Settings):
     redis_tls: bool = False
     redis_ca_location: str = ""
     """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
+    redis_urls: Annotated[CommaSeparated, AfterValidator(_redis_urls)] = ()
+    """Several servers, `redis://host:port/db` each, by partition number; empty = the one server above. Login
+    and TLS are those above for all of them."""
+
+    def redis_servers(self) -> tuple[Self, ...]:
+        """Settings of each server, in their order."""
+        if not self.redis_urls:
+            return (self,)
+        names = ("redis_host", "redis_port", "redis_db")
+        addresses = (dict(zip(names, redis_address(url), strict=True)) for url in self.redis_urls)
+        return tuple(self.model_copy(update={**address, "redis_urls": ()}) for address in addresses)
+
+    @property
+    def redis_addresses(self) -> str:
+        """All servers as `host:port/db`, for display."""
+        return ", ".join(f"{each.redis_host}:{each.redis_port}/{each.redis_db}" for each in self.redis_servers())
 
 
 class S3AccessSettings(Settings):
@@ -254,3 +290,8 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 def process_environment() -> dict[str, str]:
     """Copy of the process's environment, to start other programs or to run `Settings.load` on a changed copy."""
     return dict(os.environ)
+
+
+def pass_to_children(variables: Mapping[str, str]) -> None:
+    """Set variables for libraries, here and in the programs that this process starts."""
+    os.environ.update(variables)

@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gourmetgram.clients import redis
+from gourmetgram.clients.redis import WORKER
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.dead_letters import DeadLetterTopic
@@ -39,7 +40,7 @@ class ScoringService:
     def __init__(self, settings: ScorerSettings) -> None:
         self._settings = settings
         self._store = DecisionStore(create_worker_engine(settings, "risk-scoring-service"))
-        self._windows = RedisCounts(redis.connect(settings, redis.WORKER))
+        self._windows = RedisCounts(RedisServers.connect(settings, WORKER))
         self._poller = None if settings.inference_mode == "heuristic" else _model_poller(settings)
         judge = Judge(settings.inference_mode, settings.policy_version)
         self._worker = Worker(
@@ -101,13 +102,11 @@ class ScoringService:
         settings = self._settings
         log.info("Risk scoring service: policy %s, mode %s", settings.policy_version, settings.inference_mode)
         log.info(
-            "Reads %s at %s as %s; counts from Redis %s:%d/%d; stores in PostgreSQL at %s",
+            "Reads %s at %s as %s; counts from Redis %s; stores in PostgreSQL at %s",
             settings.moderation_topic,
             settings.kafka_bootstrap_servers,
             settings.kafka_consumer_group,
-            settings.redis_host,
-            settings.redis_port,
-            settings.redis_db,
+            settings.redis_addresses,
             settings.address,
         )
 

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import Final
 
 import orjson
-from redis import Redis, RedisError
+from redis import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, NotSupportedError, SQLAlchemyError
 
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features.online import ImageCounts, ImageFacts, read_image_facts, read_window_counts
@@ -120,23 +121,24 @@ class DecisionStore:
 class RedisCounts:
     """Window counts in Redis, for requests that do not carry all counts."""
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, servers: RedisServers) -> None:
+        self._servers = servers
 
     def counts(self, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
         """See `read_window_counts`.
 
         Raises:
-            ServerError: Redis is away.
+            ServerError: Redis is away, or its state was written with another list of servers.
         """
         try:
-            return read_window_counts(self._client, requests)
-        except RedisError as error:
+            self._servers.check()
+            return read_window_counts(self._servers.of_image, requests)
+        except (RedisError, TransientError) as error:
             raise ServerError("redis", error) from error
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._servers.close()
 
 
 def _row(decision: Decision) -> dict[str, object]:

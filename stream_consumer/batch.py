@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from gourmetgram.clients.redis_servers import is_at_home
 from gourmetgram.events import BadMessage, Event, EventKind, Record, parse_event, parse_uuid
 from gourmetgram.features.definition import category_name
 from gourmetgram.kafka.dead_letters import RejectedRecord
@@ -14,6 +15,10 @@ from gourmetgram.kafka.partitions import Partition
 from gourmetgram.moments import HOUR_US, SECOND_US, unix_text
 from gourmetgram.windows import COUNTED_KINDS, CountedKind
 from stream_consumer.continuity import LastRecord
+
+_MISPLACED: Final = BadMessage(
+    "the image belongs to another partition: the record has no key, or another one", "wrong partition"
+)
 
 
 class EligibleEvent(NamedTuple):
@@ -104,8 +109,20 @@ class BatchCall(NamedTuple):
         return build_call(replace(self.batch, eligible=rest), self.positions, self.horizons)
 
 
-def read_batch(records: Sequence[Record]) -> EventBatch:
-    """Parse records; within a partition they come in offset order."""
+class SplitCall(NamedTuple):
+    """The calls of one batch, by the index of their Redis server."""
+
+    batch: EventBatch
+    parts: Mapping[int, BatchCall]
+
+
+def read_batch(records: Sequence[Record], servers: int = 1) -> EventBatch:
+    """Parse records; within a partition they come in offset order.
+
+    Args:
+        records: the records.
+        servers: number of Redis servers. With several, an event of an image that belongs to another server is rejected.
+    """
     eligible: list[EligibleEvent] = []
     rejected: list[RejectedRecord] = []
     ineligible: list[EventKind] = []
@@ -113,6 +130,9 @@ def read_batch(records: Sequence[Record]) -> EventBatch:
     ids: set[str] = set()
     for record in records:
         event = parse_event(record)
+        home = servers == 1 or isinstance(event, BadMessage) or is_at_home(event.image_id, record.partition, servers)
+        if not home:
+            event = _MISPLACED
         if isinstance(event, BadMessage):
             rejected.append(RejectedRecord(record, event))
             continue

@@ -26,9 +26,11 @@ class BrokerOffsets:
     Args:
         settings: address of the broker.
         client_id: prefix of the names of its clients.
+        servers: number of Redis servers.
     """
 
-    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+    def __init__(self, settings: KafkaSettings, client_id: str, servers: int = 1) -> None:
+        self._servers = servers
         self._settings = settings
         self._client_id = client_id
         self._admin = self._create_admin()
@@ -38,9 +40,10 @@ class BrokerOffsets:
         """First and next offset of partitions, and the identity of their topics, by requests to the broker.
 
         Raises:
-            TransientError: the broker did not answer, or the topics have different numbers of partitions.
+            TransientError: the broker did not answer, or the topics have different numbers of partitions, or a number
+                that the number of Redis servers does not divide.
         """
-        self._refuse_different_counts(sorted({partition.topic for partition in of}))
+        self._refuse_counts(sorted({partition.topic for partition in of}))
         low = self._list_offsets(of, _EARLIEST)
         high = self._list_offsets(of, _LATEST)
         origins = self._origins(sorted({partition.topic for partition in of}))
@@ -129,8 +132,8 @@ class BrokerOffsets:
             raise TransientError(f"the broker did not describe its cluster: {error}") from error
         return dict.fromkeys(topics, f"cluster:{cluster}")
 
-    def _refuse_different_counts(self, topics: list[str]) -> None:
-        """Refuse topics in which an image has different partition numbers: its events could not be matched."""
+    def _refuse_counts(self, topics: list[str]) -> None:
+        """Refuse numbers of partitions by which the events or the server of an image could not be found."""
         try:
             known = self._admin.list_topics(timeout=_ANSWER_TIMEOUT_S).topics
         except KafkaException as error:
@@ -141,6 +144,12 @@ class BrokerOffsets:
             raise TransientError(
                 f"the event topics have different numbers of partitions: {described}. An image must have the same "
                 "partition number in all of them: give all topics the same number (rpk topic add-partitions)"
+            )
+        number = max(counts.values(), default=0)
+        if number % self._servers:
+            raise TransientError(
+                f"the event topics have {number} partitions, which {self._servers} Redis servers cannot share equally: "
+                "set REDIS_URLS to a number of servers that divides the number of partitions, or add partitions"
             )
 
     def _create_ends_client(self) -> Consumer:

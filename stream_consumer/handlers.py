@@ -1,13 +1,14 @@
 """Handling of batches: from records to one call of Redis, and from its answer to new requests and milestones."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from gourmetgram.events import Record
 from gourmetgram.kafka.dead_letters import DeadLetterSink
+from gourmetgram.kafka.partitions import Partition
 from stream_consumer import metrics
-from stream_consumer.batch import BatchCall, build_call, read_batch
+from stream_consumer.batch import EventBatch, SplitCall, read_batch
 from stream_consumer.progress import StreamProgress
 from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
@@ -15,13 +16,18 @@ from stream_consumer.store.batches import AppliedBatch
 
 
 class BatchApplier(Protocol):
-    """Applies batches in Redis, one at a time; see `BatchStore`."""
+    """Applies batches in Redis, one at a time; see `ServerBatches`."""
 
     @property
     def in_flight(self) -> bool:
         """True from `send` to `receive` or `abandon`."""
 
-    def send(self, call: BatchCall) -> None:
+    def build(
+        self, batch: EventBatch, positions: Mapping[Partition, tuple[int, int]], horizons: Mapping[int, int]
+    ) -> SplitCall:
+        """Form the calls of a batch."""
+
+    def send(self, call: SplitCall) -> None:
         """Send a batch without waiting for the answer."""
 
     def receive(self) -> AppliedBatch | None:
@@ -41,6 +47,7 @@ class BatchHandler:
         retention: keeps windows for unread events.
         requests: takes the requests that a batch raises.
         on_milestones: called when a batch reached milestones.
+        servers: number of Redis servers.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class BatchHandler:
         retention: WindowRetention,
         requests: RequestPipeline,
         on_milestones: Callable[[], None],
+        servers: int = 1,
     ) -> None:
         self._store = store
         self._progress = progress
@@ -58,6 +66,7 @@ class BatchHandler:
         self._retention = retention
         self._requests = requests
         self._on_milestones = on_milestones
+        self._servers = servers
         self._sent_at = 0.0
 
     @property
@@ -65,7 +74,7 @@ class BatchHandler:
         """True while Redis works on a batch."""
         return self._store.in_flight
 
-    def prepare(self, records: Sequence[Record]) -> BatchCall | None:
+    def prepare(self, records: Sequence[Record]) -> SplitCall | None:
         """Parse a batch, publish its dead letters, and form the call. The batch before may still be in flight.
 
         Returns:
@@ -74,16 +83,16 @@ class BatchHandler:
         Raises:
             TransientError: the broker has not confirmed the dead letters.
         """
-        batch = read_batch(records)
+        batch = read_batch(records, self._servers)
         if not self._progress.follows(batch.spans):
             return None
         self._dead_letters.publish(batch.rejected)
         positions = self._progress.read_on(batch.spans)
         horizons = self._retention.horizons({partition.number for partition in batch.spans})
         self._retention.hold(batch.eligible, horizons)
-        return build_call(batch, positions, horizons)
+        return self._store.build(batch, positions, horizons)
 
-    def send(self, call: BatchCall) -> None:
+    def send(self, call: SplitCall) -> None:
         """Send a batch to Redis: events, offsets, alerts and requests change together, or not at all.
 
         Raises:

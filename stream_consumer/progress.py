@@ -29,10 +29,14 @@ class StreamProgress:
     read_time_us: dict[Partition, int] = field(default_factory=dict)
     ends: dict[Partition, int] = field(default_factory=dict)
     unread_since_us: dict[Partition, int] = field(default_factory=dict)
+    _co_partitions: dict[int, list[Partition]] = field(default_factory=dict)
 
     def restart(self, starts: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
         """Start at these offsets, without memory of earlier records."""
         self.applied = dict(starts)
+        self._co_partitions = {}
+        for partition in starts:
+            self._co_partitions.setdefault(partition.number, []).append(partition)
         self.read = dict(starts)
         self.broker_time_us = {}
         self.read_time_us = {}
@@ -74,4 +78,4 @@ class StreamProgress:
 
     def co_partitions(self, number: int) -> list[Partition]:
         """Partitions of this number in every topic: all that can hold an image's events."""
-        return [partition for partition in self.applied if partition.number == number]
+        return self._co_partitions.get(number, [])

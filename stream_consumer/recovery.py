@@ -33,7 +33,7 @@ _REQUESTS_BEFORE_US: Final = MINUTE_US
 
 
 class WindowRebuilder(Protocol):
-    """Adds events to windows again; see `BatchStore`."""
+    """Adds events to windows again; see `ServerBatches`."""
 
     def rebuild(self, call: BatchCall) -> bool:
         """Add events to the longest windows again; False when Redis has other offsets than expected."""

@@ -60,7 +60,7 @@ class ConsumerReport:
     Args:
         settings: texts of the banner, thresholds.
         progress: positions of this process.
-        window_counts: reads the counts of groups for progress lines (see `BatchStore`).
+        window_counts: reads the counts of groups for progress lines (see `ServerBatches`).
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ConsumerReport:
             f"Kafka: {settings.kafka_bootstrap_servers}, group {settings.kafka_consumer_group}",
             f"Topics: {', '.join(settings.topics)}",
             f"Requests to: {settings.moderation_topic}, bad messages to: {settings.dead_letter_topic}",
-            f"Redis: {settings.redis_host}:{settings.redis_port}/{settings.redis_db}",
+            f"Redis: {settings.redis_addresses}",
             f"PostgreSQL: {settings.address}",
             f"viral: {settings.viral_threshold_views_5min} views in 5 minutes, "
             f"suspicious: {settings.suspicious_threshold_comments_1min} comments in 1 minute, "

@@ -24,7 +24,7 @@ class KnownEnds(Protocol):
 
 
 class WindowTrimmer(Protocol):
-    """Trims windows in Redis; see `BatchStore`."""
+    """Trims windows in Redis; see `ServerBatches`."""
 
     def trim(self, images: Sequence[str]) -> None:
         """Trim the windows of images."""

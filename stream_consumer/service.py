@@ -4,7 +4,8 @@ import logging
 import threading
 from typing import Final
 
-from gourmetgram.clients.redis import WORKER, connect
+from gourmetgram.clients.redis import WORKER
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.dead_letters import DeadLetterTopic
@@ -26,11 +27,11 @@ from stream_consumer.requests import RequestPipeline
 from stream_consumer.retention import WindowRetention
 from stream_consumer.settings import ConsumerSettings
 from stream_consumer.source import CLIENT_ID, EventSource
-from stream_consumer.store.batches import BatchStore
 from stream_consumer.store.milestones import MilestoneStore
 from stream_consumer.store.offsets import OffsetStore
 from stream_consumer.store.requests import RequestStore
 from stream_consumer.store.scripts import vocabulary
+from stream_consumer.store.servers import ServerBatches
 from stream_consumer.worker import StreamWorker
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,12 @@ class StreamConsumer:
     """
 
     def __init__(self, settings: ConsumerSettings) -> None:
-        self._redis = connect(settings, WORKER)
+        self._redis = RedisServers.connect(settings, WORKER)
         words = vocabulary(settings, settings.consumer_dedup_hours)
-        batches = BatchStore(self._redis, words)
+        batches = ServerBatches(self._redis, words)
         progress = StreamProgress()
         self._source = EventSource(settings)
-        self._broker = BrokerOffsets(settings, CLIENT_ID)
+        self._broker = BrokerOffsets(settings, CLIENT_ID, len(self._redis))
         self._reader = RangeReader(settings, CLIENT_ID, f"{settings.kafka_consumer_group}-ranges")
         self._report = ConsumerReport(settings, progress, batches.window_counts)
         self._engine = create_worker_engine(
@@ -83,7 +84,15 @@ class StreamConsumer:
             self._source,
             alignment,
             Recovery(self._broker, self._reader, batches, retention, requests, progress, settings.moderation_topic),
-            BatchHandler(batches, progress, _dead_letters(settings), retention, requests, self._milestones.wake),
+            BatchHandler(
+                batches,
+                progress,
+                _dead_letters(settings),
+                retention,
+                requests,
+                self._milestones.wake,
+                len(self._redis),
+            ),
             requests,
             self._report,
             CommitMirror(self._source, progress, requests),

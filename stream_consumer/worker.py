@@ -27,7 +27,7 @@ from gourmetgram.events import Record
 from gourmetgram.kafka.status import BrokerWatch
 from stream_consumer import metrics
 from stream_consumer.alignment import Alignment
-from stream_consumer.batch import BatchCall
+from stream_consumer.batch import SplitCall
 from stream_consumer.commits import CommitMirror
 from stream_consumer.handlers import BatchHandler
 from stream_consumer.health import ConsumerHealth
@@ -213,7 +213,7 @@ class StreamWorker:
         self._source.rest(timeout_s)
         self._health.polled()
 
-    def _send(self, call: BatchCall, full: bool) -> None:
+    def _send(self, call: SplitCall, full: bool) -> None:
         self._handler.send(call)
         if not full:
             # No more records have arrived, so reading ahead gains nothing.

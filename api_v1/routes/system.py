@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Awaitable
 
 from fastapi import APIRouter, FastAPI, Request
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
+from api_v1.metrics import exposition
 from api_v1.responses import json_response
 from api_v1.schemas import Readiness
 from api_v1.services import Services, services_of
@@ -47,7 +48,7 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics() -> Response:
     """Counters and histograms in Prometheus' text format."""
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @bench_router.get("/bench/noop")

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import orjson
 from redis import Redis
+from redis.client import Pipeline
 from sqlalchemy import Connection, text
 
 from gourmetgram.events import ModerationRequest
@@ -87,8 +88,12 @@ def read_image_facts(connection: Connection, requests: Sequence[ModerationReques
     return facts
 
 
-def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
-    """Read the counts of each request's windows (t - width, t] from Redis, in one round trip.
+def read_window_counts(server_of: Callable[[str], Redis], requests: Sequence[ModerationRequest]) -> list[ImageCounts]:
+    """Read the counts of each request's windows (t - width, t] from Redis, in one round trip a server.
+
+    Args:
+        server_of: returns the client of the server that holds an image.
+        requests: the requests.
 
     Returns:
         One entry per request, in order, with all of `COUNT_NAMES`.
@@ -96,13 +101,19 @@ def read_window_counts(client: Redis, requests: Sequence[ModerationRequest]) -> 
     Raises:
         RedisError: Redis did not answer.
     """
-    pipeline = client.pipeline(transaction=False)
+    pipelines: dict[Redis, Pipeline] = {}
+    counts: list[ImageCounts] = []
     for request in requests:
+        client = server_of(request.image_id)
+        pipeline = pipelines.setdefault(client, client.pipeline(transaction=False))
         for counted in COUNTED_WINDOWS.values():
             bounds = window_bounds(request.time_us, counted.width_us)
             pipeline.zcount(longest_window(request.image_id, counted.kind), *bounds)
-    answers = iter(pipeline.execute())
-    return [{name: next(answers) for name in COUNT_NAMES} for _ in requests]
+    answers = {client: iter(pipeline.execute()) for client, pipeline in pipelines.items()}
+    for request in requests:
+        own = answers[server_of(request.image_id)]
+        counts.append({name: next(own) for name in COUNT_NAMES})
+    return counts
 
 
 def online_vectors(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from redis import Redis, RedisError, ResponseError
 
-from gourmetgram.clients.redis import TOOL, connect
+from gourmetgram.clients.redis import TOOL
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.redis_keys import ORIGINS
 from gourmetgram.settings import RedisSettings
@@ -19,7 +20,11 @@ from gourmetgram_tools.local.progress import StepReport
 PAUSE_S: Final = 25.0
 """Longest pause of writes to Redis, seconds; less than the 30 s after which the consumer counts as standing still."""
 
-_SCHEMA: Final = pa.schema([("key", pa.binary()), ("ttl_ms", pa.int64()), ("payload", pa.binary())])
+_SCHEMA: Final = pa.schema(
+    [("key", pa.binary()), ("ttl_ms", pa.int64()), ("payload", pa.binary()), ("server", pa.int16())]
+)
+_SERVERS: Final = b"servers"
+"""Entry of the file's metadata: number of the servers that the keys come from."""
 _KEYS_AT_ONCE: Final = 500
 _PAGE: Final = """
 local page = redis.call('SCAN', ARGV[1], 'COUNT', ARGV[2])
@@ -33,13 +38,14 @@ return { page[1], rows }
 
 
 class PausedRedis:
-    """A Redis whose keys do not change during the pause: no write, no expiry, no eviction."""
+    """Redis servers whose keys do not change during the pause: no write, no expiry, no eviction."""
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, servers: RedisServers) -> None:
+        self._servers = servers
         self._until = time.monotonic() + PAUSE_S
-        client.client_pause(int(PAUSE_S * 1000), all=False)
-        self._run_id = _run_id(client)
+        for client in servers.clients:
+            client.client_pause(int(PAUSE_S * 1000), all=False)
+        self._run_ids = self._current_run_ids()
 
     def dump(self, file: Path, report: StepReport) -> int:
         """Write all keys, and return their number.
@@ -48,34 +54,50 @@ class PausedRedis:
             TransientError: Redis was too slow for one pause, or was restarted.
         """
         keys = 0
-        with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
-            for rows in self._pages():
-                columns = zip(*rows, strict=True)
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
-                keys += len(rows)
-                report(f"{keys:,} keys")
-        if time.monotonic() > self._until or _run_id(self._client) != self._run_id:
+        schema = _SCHEMA.with_metadata({_SERVERS: str(len(self._servers))})
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for server, client in enumerate(self._servers.clients):
+                for rows in _pages(client):
+                    columns = zip(*((*row, server) for row in rows), strict=True)
+                    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+                    writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
+                    keys += len(rows)
+                    report(f"{keys:,} keys")
+        if time.monotonic() > self._until or self._current_run_ids() != self._run_ids:
             raise TransientError(
                 f"Redis was not read within {PAUSE_S:g} s, the longest pause of its writes, or it was restarted "
                 "meanwhile. Make the backup again when the machine has less to do."
             )
         return keys
 
-    def _pages(self) -> Iterator[list[tuple[bytes, int, bytes]]]:
-        """Key, time to live in ms (-1 = for ever) and payload."""
-        cursor: Any = 0
-        while True:
-            cursor, rows = cast(list[Any], self._client.eval_ro(_PAGE, 0, cursor, _KEYS_AT_ONCE))
-            if rows:
-                yield rows
-            if int(cursor) == 0:
-                return
+    def _current_run_ids(self) -> list[str]:
+        """Ids of the servers' processes: a pause ends with them."""
+        return [str(client.info("server")["run_id"]) for client in self._servers.clients]
 
 
-def _run_id(client: Redis) -> str:
-    """Id of the server's process: a pause ends with it."""
-    return str(client.info("server")["run_id"])
+def _pages(client: Redis) -> Iterator[list[tuple[bytes, int, bytes]]]:
+    """Key, time to live in ms (-1 = for ever) and payload."""
+    cursor: Any = 0
+    while True:
+        cursor, rows = cast(list[Any], client.eval_ro(_PAGE, 0, cursor, _KEYS_AT_ONCE))
+        if rows:
+            yield rows
+        if int(cursor) == 0:
+            return
+
+
+@contextmanager
+def _servers_of(settings: RedisSettings) -> Iterator[RedisServers]:
+    """Clients of all servers, closed at the end.
+
+    Raises:
+        TransientError: a server does not answer.
+    """
+    with closing(RedisServers.connect(settings, TOOL)) as servers:
+        try:
+            yield servers
+        except RedisError as error:
+            raise TransientError(f"Redis does not answer: {error}") from error
 
 
 @contextmanager
@@ -83,19 +105,15 @@ def paused_redis(settings: RedisSettings) -> Iterator[PausedRedis]:
     """Pause writes during the block. Clients wait; a killed backup leaves the pause to its time-out.
 
     Raises:
-        TransientError: Redis does not answer.
+        TransientError: Redis does not answer, or was written with another list of servers.
     """
-    client = connect(settings, TOOL)
-    try:
-        paused = PausedRedis(client)
+    with _servers_of(settings) as servers:
+        servers.check()
         try:
-            yield paused
+            yield PausedRedis(servers)
         finally:
-            client.client_unpause()
-    except RedisError as error:
-        raise TransientError(f"Redis does not answer: {error}") from error
-    finally:
-        client.close()
+            for client in servers.clients:
+                client.client_unpause()
 
 
 def count_keys(settings: RedisSettings) -> int:
@@ -104,38 +122,41 @@ def count_keys(settings: RedisSettings) -> int:
     Raises:
         TransientError: Redis does not answer.
     """
-    client = connect(settings, TOOL)
-    try:
-        return client.dbsize()
-    except RedisError as error:
-        raise TransientError(f"Redis does not answer: {error}") from error
-    finally:
-        client.close()
+    with _servers_of(settings) as servers:
+        return sum(client.dbsize() for client in servers.clients)
 
 
 def restore_keys(settings: RedisSettings, file: Path) -> None:
     """Restore all keys with the time to live that they had left, except the ids of the topics, which are new.
 
     Raises:
-        PermanentError: the server refuses the form of a value.
+        PermanentError: the server refuses the form of a value, or the backup comes from another number of servers.
         TransientError: Redis does not answer.
     """
-    client = connect(settings, TOOL)
-    try:
-        with pq.ParquetFile(file) as source:
+    with _servers_of(settings) as servers, pq.ParquetFile(file) as source:
+        # Earlier versions, with one server, wrote neither the number nor the column.
+        held = int((source.schema_arrow.metadata or {}).get(_SERVERS, 1))
+        if held != len(servers):
+            raise PermanentError(
+                f"The backup holds the keys of {held} Redis servers, and {len(servers)} are set (REDIS_URLS): restore "
+                "to as many servers, in the same order."
+            )
+        try:
             for batch in source.iter_batches(_KEYS_AT_ONCE):
-                pipeline = client.pipeline(transaction=False)
-                for row in batch.to_pylist():
-                    if row["key"] != ORIGINS.encode():
-                        # SCAN may have reported a key twice.
-                        pipeline.restore(row["key"], max(0, row["ttl_ms"]), row["payload"], replace=True)
-                pipeline.execute()
-    except ResponseError as error:
-        raise PermanentError(
-            f"Redis refuses the keys of the backup: {error}. They fit the kind and version of the server that they "
-            "come from: the local stack runs Valkey, the Compose lab runs Redis. Restore on the same kind."
-        ) from error
-    except RedisError as error:
-        raise TransientError(f"Redis does not answer: {error}") from error
-    finally:
-        client.close()
+                _restore(servers, batch.to_pylist())
+        except ResponseError as error:
+            raise PermanentError(
+                f"Redis refuses the keys of the backup: {error}. They fit the kind and version of the server that they "
+                "come from: the local stack runs Valkey, the Compose lab runs Redis. Restore on the same kind."
+            ) from error
+
+
+def _restore(servers: RedisServers, rows: list[dict[str, Any]]) -> None:
+    pipelines = [client.pipeline(transaction=False) for client in servers.clients]
+    for row in rows:
+        if row["key"] != ORIGINS.encode():
+            # SCAN may have reported a key twice.
+            pipeline = pipelines[row.get("server", 0)]
+            pipeline.restore(row["key"], max(0, row["ttl_ms"]), row["payload"], replace=True)
+    for pipeline in pipelines:
+        pipeline.execute()

@@ -26,13 +26,17 @@ def remove_keys(settings: RedisSettings, ids: ErasedIds) -> int:
     Raises:
         TransientError: Redis is away.
     """
-    with connected(settings) as client:
-        # Plans first: a plan that is carried out in between finds no counts, but a count could not bring a plan back.
-        for key, member in _planned(client, ids):
-            client.zrem(key, member) if client.type(key) == "zset" else client.hdel(key, member)
-        keys = list(_image_keys(client, ids))
-        if keys:
-            client.unlink(*keys)
+    with connected(settings) as servers:
+        return sum(_remove(client, ids) for client in servers.clients)
+
+
+def _remove(client: Redis, ids: ErasedIds) -> int:
+    # Plans first: a plan that is carried out in between finds no counts, but a count could not bring a plan back.
+    for key, member in _planned(client, ids):
+        client.zrem(key, member) if client.type(key) == "zset" else client.hdel(key, member)
+    keys = list(_image_keys(client, ids))
+    if keys:
+        client.unlink(*keys)
     return len(keys)
 
 
@@ -42,14 +46,19 @@ def rewrite_files(settings: RedisSettings) -> None:
     Raises:
         TransientError: Redis is away, or needs longer than two minutes.
     """
-    with connected(settings) as client:
-        for start, running in ((client.bgrewriteaof, "aof_rewrite"), (client.bgsave, "rdb_bgsave")):
-            _wait_until_idle(client)
-            try:
-                start()
-            except ResponseError as error:
-                raise TransientError(f"Redis did not begin to write its files anew ({running}): {error}") from error
-            _wait_until_idle(client)
+    with connected(settings) as servers:
+        for client in servers.clients:
+            _rewrite(client)
+
+
+def _rewrite(client: Redis) -> None:
+    for start, running in ((client.bgrewriteaof, "aof_rewrite"), (client.bgsave, "rdb_bgsave")):
+        _wait_until_idle(client)
+        try:
+            start()
+        except ResponseError as error:
+            raise TransientError(f"Redis did not begin to write its files anew ({running}): {error}") from error
+        _wait_until_idle(client)
 
 
 def remaining_keys(settings: RedisSettings, ids: ErasedIds) -> list[str]:
@@ -58,12 +67,16 @@ def remaining_keys(settings: RedisSettings, ids: ErasedIds) -> list[str]:
     Raises:
         TransientError: Redis is away.
     """
-    with connected(settings) as client:
-        found = [f"Redis key {key}" for key in _image_keys(client, ids)]
-        found += [f"Redis key {key}, member {member}" for key, member in _planned(client, ids)]
-        for key in client.scan_iter(match=IMAGE_KEYS, count=_SCAN, _type="hash"):
-            if ids.all.intersection(client.hvals(key)):
-                found.append(f"Redis hash {key}")
+    with connected(settings) as servers:
+        return [found for client in servers.clients for found in _remaining(client, ids)]
+
+
+def _remaining(client: Redis, ids: ErasedIds) -> list[str]:
+    found = [f"Redis key {key}" for key in _image_keys(client, ids)]
+    found += [f"Redis key {key}, member {member}" for key, member in _planned(client, ids)]
+    for key in client.scan_iter(match=IMAGE_KEYS, count=_SCAN, _type="hash"):
+        if ids.all.intersection(client.hvals(key)):
+            found.append(f"Redis hash {key}")
     return found
 
 

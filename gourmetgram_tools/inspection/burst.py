@@ -90,7 +90,8 @@ def expected_triggers(plan: BurstPlan, rules: TriggerSettings) -> list[str]:
 
 def cooling_down(platform: Platform, image_id: str, triggers: list[str]) -> list[str]:
     """Triggers whose cool-down on an image still lasts."""
-    with connected(platform.redis) as client:
+    with connected(platform.redis) as servers:
+        client = servers.of_image(image_id)
         last = {trigger: str(client.get(IMAGE_ALERT % (image_id, trigger)) or "") for trigger in triggers}
     return [trigger for trigger, t in last.items() if t and now_us() < score_us(t) + COOL_DOWN_US]
 

@@ -1,7 +1,7 @@
 """Reader of Redis keys: those of one image for a trace, or all of them as tables."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gourmetgram.clients import redis
+from gourmetgram.clients.redis import TOOL
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.errors import TransientError
 from gourmetgram.events import parse_uuid
 from gourmetgram.redis_keys import IMAGE_KEYS, IMAGE_WINDOW, KEYS_OF_IMAGE, ImageKey, parse_image_key, score_us
@@ -60,15 +61,16 @@ class _Content(NamedTuple):
 
 
 @contextmanager
-def connected(settings: RedisSettings) -> Iterator[Redis]:
-    """Open a client that returns texts.
+def connected(settings: RedisSettings) -> Iterator[RedisServers]:
+    """Open clients that return texts.
 
     Raises:
-        TransientError: Redis is away, or goes away within the block.
+        TransientError: Redis is away, goes away within the block, or was written with another list of servers.
     """
     try:
-        with redis.connect(settings, redis.TOOL, decode_responses=True) as client:
-            yield client
+        with closing(RedisServers.connect(settings, TOOL, decode_responses=True)) as servers:
+            servers.check()
+            yield servers
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise TransientError(f"Redis did not answer: {error}") from error
 
@@ -79,7 +81,8 @@ def read_image_keys(settings: RedisSettings, image_id: str) -> list[RedisKey]:
     Raises:
         TransientError: Redis is away.
     """
-    with connected(settings) as client:
+    with connected(settings) as servers:
+        client = servers.of_image(image_id)
         return [_summary(content) for content in sorted(_contents(client, KEYS_OF_IMAGE % image_id))]
 
 
@@ -91,7 +94,8 @@ def memberships(settings: RedisSettings, image_id: str, kind: str, event_id: str
     """
     plurals = [plural for counted, plural in COUNTED_KINDS.items() if counted == kind]
     keys = [IMAGE_WINDOW % (image_id, plural, window) for plural in plurals for window in WINDOW_US]
-    with connected(settings) as client:
+    with connected(settings) as servers:
+        client = servers.of_image(image_id)
         return [
             Membership(key, str(member), int(client.ttl(key)))
             for key in keys
@@ -100,26 +104,33 @@ def memberships(settings: RedisSettings, image_id: str, kind: str, event_id: str
 
 
 def load_redis(tables: StoreTables, settings: RedisSettings) -> None:
-    """Fill the tables `redis_*` with all keys of images.
+    """Fill the tables `redis_*` with all keys of images, of all servers.
 
     Raises:
         TransientError: Redis is away.
     """
-    with connected(settings) as client:
-        contents = _contents(client, IMAGE_KEYS)
-        while batch := list(islice(contents, _BATCH)):
-            rows: dict[str, list[tuple[object, ...]]] = {}
-            for content in batch:
-                key = parse_image_key(content.key)
-                if key is None or parse_uuid(key.image_id) is None:
-                    continue
-                try:
-                    table, found = _rows(key, content)
-                except (ValueError, OverflowError) as error:
-                    table, found = "redis_unreadable", [(f"{content.key}: {error}",)]
-                rows.setdefault(table, []).extend(found)
-            for table, found in rows.items():
-                tables.load(table, found)
+    with connected(settings) as servers:
+        for client in servers.clients:
+            _load_server(tables, client, servers)
+
+
+def _load_server(tables: StoreTables, client: Redis, servers: RedisServers) -> None:
+    contents = _contents(client, IMAGE_KEYS)
+    while batch := list(islice(contents, _BATCH)):
+        rows: dict[str, list[tuple[object, ...]]] = {}
+        for content in batch:
+            key = parse_image_key(content.key)
+            if key is None or parse_uuid(key.image_id) is None:
+                continue
+            try:
+                if servers.of_image(key.image_id) is not client:
+                    raise ValueError("a key on another server than that of its image")
+                table, found = _rows(key, content)
+            except (ValueError, OverflowError) as error:
+                table, found = "redis_unreadable", [(f"{content.key}: {error}",)]
+            rows.setdefault(table, []).extend(found)
+        for table, found in rows.items():
+            tables.load(table, found)
 
 
 def _contents(client: Redis, pattern: str) -> Iterator[_Content]:

@@ -147,16 +147,8 @@ class Service(Component):
         )
 
     def _arguments(self) -> tuple[str, ...]:
-        if self.name not in API_SERVICES:
-            return ("-m", self.name)
-        return (
-            *("-m", "uvicorn", f"{self.name}.main:app"),
-            *("--host", self.host, "--port", str(self._port)),
-            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--timeout-graceful-shutdown", "2"),
-            # Longer than clients keep an idle connection (httpx: 5 s, uvicorn's own default), so that the client
-            # closes it. Otherwise, a request may go into a connection that the server is just closing.
-            *("--timeout-keep-alive", "75"),
-        )
+        address = ("--host", self.host, "--port", str(self._port)) if self.name in API_SERVICES else ()
+        return ("-m", self.name, *address)
 
     def healthy(self) -> bool:
         """Probe its health page."""

@@ -1,10 +1,10 @@
 """Milestones in Redis that PostgreSQL does not have yet."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
-from redis import Redis
-
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.redis_keys import MILESTONES, score_us
 from stream_consumer.store.connection import redis_errors
 
@@ -20,11 +20,11 @@ class MilestoneStore:
     """Pending milestones, not yet in PostgreSQL. May be used from another thread.
 
     Args:
-        client: a client that does not decode answers.
+        servers: clients that do not decode answers.
     """
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, servers: RedisServers) -> None:
+        self._servers = servers
 
     def waiting(self, at_most: int) -> dict[Milestone, int]:
         """Pending milestones, with the times at which they were reached (microseconds).
@@ -34,7 +34,8 @@ class MilestoneStore:
         """
         found: dict[Milestone, int] = {}
         with redis_errors():
-            for name, score in self._client.hscan_iter(MILESTONES, count=at_most):
+            stored = (client.hscan_iter(MILESTONES, count=at_most) for client in self._servers.clients)
+            for name, score in chain.from_iterable(stored):
                 image_id, value = name.decode().split("/")
                 found[Milestone(image_id, int(value))] = score_us(score)
                 if len(found) >= at_most:
@@ -47,5 +48,7 @@ class MilestoneStore:
         Raises:
             RedisUnavailableError: Redis did not answer.
         """
+        names = [f"{milestone.image_id}/{milestone.value}" for milestone in milestones]
         with redis_errors():
-            self._client.hdel(MILESTONES, *(f"{milestone.image_id}/{milestone.value}" for milestone in milestones))
+            for client in self._servers.clients:
+                client.hdel(MILESTONES, *names)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from redis import Redis
-
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.redis_keys import LAST_RECORDS, OFFSETS, ORIGINS
 from stream_consumer.continuity import LastRecord
@@ -15,19 +14,23 @@ class OffsetStore:
     """Next offset to apply of each partition, the record before it, and the identity of its topic.
 
     Args:
-        client: a client that does not decode answers.
+        servers: clients that do not decode answers.
     """
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, servers: RedisServers) -> None:
+        self._servers = servers
 
     def tune(self) -> None:
-        """See `connection.tune`.
+        """See `connection.tune`; also compares the list of servers with the one that wrote the state.
 
         Raises:
             RedisUnavailableError: Redis did not answer.
+            TransientError: another list of servers was in use; see `RedisServers.check`.
         """
-        tune(self._client)
+        for client in self._servers.clients:
+            tune(client)
+        with redis_errors():
+            self._servers.check(claim=True)
 
     def ping(self) -> None:
         """Check that Redis answers.
@@ -36,7 +39,8 @@ class OffsetStore:
             RedisUnavailableError: Redis did not answer.
         """
         with redis_errors():
-            self._client.ping()
+            for client in self._servers.clients:
+                client.ping()
 
     def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int | None]:
         """Next offset to apply of each partition; None where Redis has none.
@@ -72,15 +76,21 @@ class OffsetStore:
             RedisUnavailableError: Redis did not answer.
         """
         with redis_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            for name, values in ((OFFSETS, offsets), (ORIGINS, origins)):
-                if values:
-                    pipeline.hset(name, mapping={str(partition): value for partition, value in values.items()})
-            pipeline.execute()
+            for client, own in self._servers.by_server({**offsets, **origins}, _number):
+                pipeline = client.pipeline(transaction=True)
+                for name, values in ((OFFSETS, offsets), (ORIGINS, origins)):
+                    if named := [each for each in own if each in values]:
+                        pipeline.hset(name, mapping={str(each): values[each] for each in named})
+                pipeline.execute()
 
     def _read(self, name: str, partitions: Sequence[Partition]) -> dict[Partition, bytes | None]:
-        if not partitions:
-            return {}
+        found: dict[Partition, bytes | None] = {}
         with redis_errors():
-            values = cast(list[bytes | None], self._client.hmget(name, [str(partition) for partition in partitions]))
-        return dict(zip(partitions, values, strict=True))
+            for client, own in self._servers.by_server(partitions, _number):
+                values = cast(list[bytes | None], client.hmget(name, [str(partition) for partition in own]))
+                found.update(zip(own, values, strict=True))
+        return found
+
+
+def _number(partition: Partition) -> int:
+    return partition.number

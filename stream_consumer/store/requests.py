@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import orjson
-from redis import Redis
 
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.moments import unix_text
 from gourmetgram.redis_keys import ANCHORS, PENDING, score_us
@@ -32,14 +32,14 @@ class RequestStore:
     """Pending requests and planned anchors, by partition number.
 
     Args:
-        client: a client that does not decode answers.
+        servers: clients that do not decode answers.
         vocabulary: first argument of the scripts.
     """
 
-    def __init__(self, client: Redis, vocabulary: bytes) -> None:
-        self._client = client
+    def __init__(self, servers: RedisServers, vocabulary: bytes) -> None:
+        self._servers = servers
         self._vocabulary = vocabulary
-        self._freeze = load_script(client, "freeze")
+        self._freeze = load_script(servers.clients[0], "freeze")
 
     def pending(self, numbers: Iterable[int]) -> list[PendingRequest]:
         """Requests that the broker has not confirmed.
@@ -50,7 +50,8 @@ class RequestStore:
         found = []
         with redis_errors():
             for number in numbers:
-                values = cast(dict[bytes, bytes], self._client.hgetall(PENDING % number))
+                client = self._servers.of_partition(number)
+                values = cast(dict[bytes, bytes], client.hgetall(PENDING % number))
                 found += [PendingRequest.from_json(value) for value in values.values()]
         return found
 
@@ -60,18 +61,20 @@ class RequestStore:
         Raises:
             RedisUnavailableError: Redis did not answer.
         """
+        due: list[PendingRequest] = []
         with redis_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for number in numbers:
-                pipeline.zrangebyscore(
-                    ANCHORS % number, "-inf", unix_text(now_us), start=0, num=_DUE_ANCHORS_AT_ONCE, withscores=True
-                )
-            answers = pipeline.execute()
-        return [
-            PendingRequest.anchor(identity.decode(), score_us(score), number)
-            for number, members in zip(numbers, answers, strict=True)
-            for identity, score in members
-        ]
+            for client, own in self._servers.by_server(numbers, lambda number: number):
+                pipeline = client.pipeline(transaction=False)
+                for number in own:
+                    pipeline.zrangebyscore(
+                        ANCHORS % number, "-inf", unix_text(now_us), start=0, num=_DUE_ANCHORS_AT_ONCE, withscores=True
+                    )
+                due += [
+                    PendingRequest.anchor(identity.decode(), score_us(score), number)
+                    for number, members in zip(own, pipeline.execute(), strict=True)
+                    for identity, score in members
+                ]
+        return due
 
     def freeze(
         self, requests: Sequence[PendingRequest], topics: Mapping[int, Sequence[Partition]]
@@ -85,10 +88,13 @@ class RequestStore:
         Raises:
             RedisUnavailableError: Redis did not answer; a context that was fixed stays so.
         """
-        items = [_item(request, topics[request.partition]) for request in requests]
+        frozen: dict[str, FrozenContext] = {}
         with redis_errors():
-            answers = cast(list[bytes], self._freeze(args=[self._vocabulary, orjson.dumps(items)]))
-        return [_frozen(answer) for answer in answers]
+            for client, own in self._servers.by_server(requests, _number):
+                items = [_item(request, topics[request.partition]) for request in own]
+                answers = cast(list[bytes], self._freeze(args=[self._vocabulary, orjson.dumps(items)], client=client))
+                frozen.update((request.identity, _frozen(answer)) for request, answer in zip(own, answers, strict=True))
+        return [frozen[request.identity] for request in requests]
 
     def confirm(self, requests: Iterable[PendingRequest]) -> None:
         """Delete requests that the broker has confirmed.
@@ -97,10 +103,15 @@ class RequestStore:
             RedisUnavailableError: Redis did not answer.
         """
         with redis_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for request in requests:
-                pipeline.hdel(PENDING % request.partition, request.identity)
-            pipeline.execute()
+            for client, own in self._servers.by_server(requests, _number):
+                pipeline = client.pipeline(transaction=False)
+                for request in own:
+                    pipeline.hdel(PENDING % request.partition, request.identity)
+                pipeline.execute()
+
+
+def _number(request: PendingRequest) -> int:
+    return request.partition
 
 
 def _item(request: PendingRequest, topics: Sequence[Partition]) -> dict[str, Any]:

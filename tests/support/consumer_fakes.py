@@ -13,7 +13,7 @@ from gourmetgram.kafka.publish import Answered, Publishable
 from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram.kafka.status import PartitionStatus
 from stream_consumer.alignment import PartitionLimits
-from stream_consumer.batch import BatchCall
+from stream_consumer.batch import BatchCall, EventBatch, SplitCall, build_call
 from stream_consumer.continuity import LastRecord
 from stream_consumer.pending import PendingRequest
 from stream_consumer.source import RebalanceListener
@@ -169,10 +169,15 @@ class FakeRedis:
     def in_flight(self) -> bool:
         return self._sent is not None
 
-    def send(self, call: BatchCall) -> None:
+    def build(
+        self, batch: EventBatch, positions: Mapping[Partition, tuple[int, int]], horizons: Mapping[int, int]
+    ) -> SplitCall:
+        return SplitCall(batch, {0: build_call(batch, positions, horizons)})
+
+    def send(self, call: SplitCall) -> None:
         self._call("send")
         assert self._sent is None
-        self._sent = call
+        self._sent = call.parts[0]
 
     def receive(self) -> AppliedBatch | None:
         assert self._sent is not None

@@ -31,6 +31,8 @@ from tests.support.databases import owner_url
 from tests.support.topic_variables import TOPIC_VARIABLES
 from tests.support.waiting import wait_until
 
+RedisClient = redis.Redis
+
 TIME_FIELDS = {"view": "viewed_at", "comment": "created_at", "flag": "created_at", "upload": "created_at"}
 
 
@@ -72,10 +74,16 @@ class ConsumerPlatform:
     environment: dict[str, str]
     redis: redis.Redis
     folder: Path
+    others: tuple[RedisClient, ...] = ()
+    """Clients of further Redis servers, in the order of `REDIS_URLS`."""
     producer: Producer = field(init=False)
 
     def __post_init__(self) -> None:
         self.producer = create_producer(KafkaSettings.load(self.environment), "test")
+
+    @property
+    def servers(self) -> tuple[RedisClient, ...]:
+        return (self.redis, *self.others)
 
     # --- in --------------------------------------------------------------------------------------------------------
 
@@ -136,8 +144,10 @@ class ConsumerPlatform:
 
     def applied(self) -> dict[Partition, int]:
         """The offsets that stand in Redis."""
-        stored = self.redis.hgetall("consumer:offsets").items()
-        places = ((str(name).rsplit("/", 1), int(offset)) for name, offset in stored)
+        stored: dict[Any, Any] = {}
+        for server in self.servers:
+            stored |= server.hgetall("consumer:offsets")
+        places = ((str(name).rsplit("/", 1), int(offset)) for name, offset in stored.items())
         return {Partition(topic, int(number)): offset for (topic, number), offset in places}
 
     def committed(self) -> dict[Partition, int]:
@@ -158,7 +168,11 @@ class ConsumerPlatform:
     def wait_settled(self, deadline_s: float = 30.0) -> None:
         """Wait until everything is applied and no request is on its way."""
         self.wait_applied(deadline_s)
-        wait_until(lambda: not self.redis.keys("consumer:pending:*"), deadline_s, "all requests to be confirmed")
+        wait_until(
+            lambda: not any(server.keys("consumer:pending:*") for server in self.servers),
+            deadline_s,
+            "all requests to be confirmed",
+        )
 
     def requests(self) -> list[dict[str, Any]]:
         """The messages of the moderation topic."""
@@ -168,16 +182,11 @@ class ConsumerPlatform:
         return [json.loads(value) for value in self._values(self.environment["DEAD_LETTER_TOPIC"])]
 
     def total(self, image_id: str, kind: str = "views") -> int:
-        return int(self.redis.get(f"image:{image_id}:total_{kind}") or 0)
+        return sum(int(server.get(f"image:{image_id}:total_{kind}") or 0) for server in self.servers)
 
     def image_state(self) -> dict[str, Any]:
         """All keys of images with their values, without TTLs."""
-        readers: dict[str, Callable[[str], Any]] = {
-            "string": self.redis.get,
-            "hash": self.redis.hgetall,
-            "zset": lambda key: self.redis.zrange(key, 0, -1, withscores=True),
-        }
-        return {key: readers[str(self.redis.type(key))](key) for key in self.redis.scan_iter("image:*")}
+        return {key: value for server in self.servers for key, value in _image_state(server).items()}
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run SQL in the test's database."""
@@ -228,6 +237,15 @@ class ConsumerPlatform:
             yield reader
         finally:
             reader.close()
+
+
+def _image_state(server: redis.Redis) -> dict[str, Any]:
+    readers: dict[str, Callable[[str], Any]] = {
+        "string": server.get,
+        "hash": server.hgetall,
+        "zset": lambda key: server.zrange(key, 0, -1, withscores=True),
+    }
+    return {key: readers[str(server.type(key))](key) for key in server.scan_iter("image:*")}
 
 
 class ConsumerProcess:

@@ -3,6 +3,7 @@
 import logging
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,7 +11,9 @@ import orjson
 import pytest
 import redis
 
+from gourmetgram.clients.redis_servers import server_of_image
 from gourmetgram.events import Record, record_uuid
+from gourmetgram.redis_keys import LAYOUT
 from gourmetgram.windows import COUNT_NAMES
 from tests.support.scoring import (
     NOON,
@@ -244,6 +247,40 @@ def test_counts_come_from_redis_as_of_the_request_when_its_context_is_incomplete
         "flags_5min": 1,
         "flags_1hr": 1,
     }
+
+
+def test_counts_come_from_the_server_of_the_image_and_from_no_other_list_of_servers(
+    scorer_environment: dict[str, str],
+    people: People,
+    requests: Requests,
+    redis_client: redis.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host, port, number = (scorer_environment[f"REDIS_{part}"] for part in ("HOST", "PORT", "DB"))
+    urls = [f"redis://{host}:{port}/{number}", f"redis://{host}:{port}/{1001 + int(number) % 20}"]
+    with redis.Redis.from_url(urls[1], decode_responses=True) as other:
+        other.flushdb()
+        redis_client.flushdb()
+        servers = [redis_client, other]
+        for index, server in enumerate(servers):
+            server.set(LAYOUT, f"{index}/2")
+        asked = []
+        for _ in range(8):
+            image = people.image()
+            add_events(servers[server_of_image(image, 2)], image, [0, 1])
+            asked.append(make_request(image))
+            del asked[-1].context["flags_1hr"]
+        requests.send(*asked)
+        # The second server alone does not look like a server without events.
+        with running_scorer({**scorer_environment, "REDIS_URLS": urls[1]}):
+            wait_until(lambda: "holds the state of server 1/2" in caplog.text)
+            assert not any(people.decision(request.request_id) for request in asked)
+        with running_scorer({**scorer_environment, "REDIS_URLS": ",".join(urls)}):
+            rows = [wait_until(partial(people.decision, request.request_id)) for request in asked]
+        other.flushdb()
+        redis_client.flushdb()
+    assert {row["features"]["views_5min"] for row in rows} == {2}
+    assert {server_of_image(request.image_id, 2) for request in asked} == {0, 1}
 
 
 def test_a_complete_context_is_believed_whatever_redis_holds(

@@ -46,8 +46,8 @@ def test_positions_run_from_what_was_read_to_the_end_of_the_batch(scene: Scene) 
     # The second one is prepared while the first one is not applied yet.
     second = scene.handler.prepare([record(VIEWS, 2), record(COMMENTS, 0, "comment")])
     assert first is not None and second is not None
-    assert first.positions == {VIEWS: (0, 2)}
-    assert second.positions == {VIEWS: (2, 3), COMMENTS: (0, 1)}
+    assert first.parts[0].positions == {VIEWS: (0, 2)}
+    assert second.parts[0].positions == {VIEWS: (2, 3), COMMENTS: (0, 1)}
     assert scene.progress.applied == {VIEWS: 0, COMMENTS: 0}
 
 
@@ -106,11 +106,11 @@ def test_windows_are_kept_for_a_topic_that_is_behind_and_trimmed_once_it_is_read
     scene = Scene(high=1)
     call = scene.handler.prepare([record(VIEWS, 0)])
     assert call is not None
-    assert call.horizons == {0: 0}
+    assert call.parts[0].horizons == {0: 0}
     scene.retention.trim()
     assert scene.redis.trimmed == []
     call = scene.handler.prepare([record(COMMENTS, 0, "comment")])
-    assert call is not None and call.horizons == {}
+    assert call is not None and call.parts[0].horizons == {}
     scene.retention.trim()
     assert scene.redis.trimmed == [IMAGE]
 

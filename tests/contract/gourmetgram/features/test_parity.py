@@ -150,7 +150,7 @@ def online_features(
         store_windows(client, histories)
         facts = [fact for fact in read_image_facts(connection, requests) if fact is not None]
         assert len(facts) == len(requests)
-        parts = list(online_vectors(requests, facts, partial(read_window_counts, client)))
+        parts = list(online_vectors(requests, facts, partial(read_window_counts, lambda _image: client)))
     engine.dispose()
     vectors = {n: vector for part in parts for n, vector in part}
     return matrix_of_vectors([vectors[n] for n in range(len(requests))])

@@ -1,11 +1,15 @@
 """Keys of Redis come back with their values and times to live, as they were while nothing could change them."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from gourmetgram.clients.redis import TOOL
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.errors import PermanentError
 from gourmetgram.redis_keys import OFFSETS, ORIGINS
 from gourmetgram.settings import RedisSettings
@@ -79,3 +83,39 @@ def test_a_value_in_the_form_of_another_server_is_refused(settings: RedisSetting
     pq.write_table(foreign, tmp_path / "keys")
     with pytest.raises(PermanentError, match="Restore on the same kind"):
         restore_keys(settings, tmp_path / "keys")
+
+
+@pytest.fixture(name="two")
+def two_fixture(settings: RedisSettings) -> Iterator[RedisSettings]:
+    """Two databases in the place of two servers."""
+    server, number = f"redis://{settings.redis_host}:{settings.redis_port}", settings.redis_db
+    both = RedisSettings(redis_urls=(f"{server}/{number}", f"{server}/{1001 + number % 20}"))
+    with closing(RedisServers.connect(both, TOOL)) as servers:
+        for client in servers.clients:
+            client.flushdb()
+        yield both
+        for client in servers.clients:
+            client.flushdb()
+
+
+def test_each_server_gets_its_own_keys_back(two: RedisSettings, tmp_path: Path) -> None:
+    with closing(RedisServers.connect(two, TOOL, decode_responses=True)) as servers:
+        servers.check(claim=True)
+        for index, client in enumerate(servers.clients):
+            client.hset(OFFSETS, f"gourmetgram.views/{index}", index)
+        assert _dump(two, tmp_path / "keys") == 4
+        for client in servers.clients:
+            client.flushdb()
+        restore_keys(two, tmp_path / "keys")
+        held = [client.hgetall(OFFSETS) for client in servers.clients]
+        servers.check()
+    assert held == [{"gourmetgram.views/0": "0"}, {"gourmetgram.views/1": "1"}]
+
+
+def test_keys_of_two_servers_are_not_restored_to_one(
+    two: RedisSettings, settings: RedisSettings, tmp_path: Path
+) -> None:
+    _dump(two, tmp_path / "keys")
+    with pytest.raises(PermanentError, match="2 Redis servers, and 1 are set"):
+        restore_keys(settings, tmp_path / "keys")
+    assert count_keys(settings) == 0
