@@ -76,7 +76,7 @@ test: setup setup-airflow setup-mlflow ## all tests, on servers of their own (AR
 	@$(BIN)/pytest $(PYTEST) $(ARGS)
 
 fuzz: setup ## many random requests to both APIs, made from their description (half an hour)
-	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py $(ARGS)
+	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py tests/integration/stream_consumer/test_fence_machine.py $(ARGS)
 
 coverage: setup setup-airflow setup-mlflow ## the same, then the share of lines and branches that ran, services included; it has a floor
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
