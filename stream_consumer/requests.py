@@ -73,6 +73,13 @@ class RequestPublisher(Protocol):
         """Wait for the answers to all that was sent."""
 
 
+class WindowKeeper(Protocol):
+    """Trims windows when no unread event needs them; see `WindowRetention`."""
+
+    def keep(self, number: int, image_id: str) -> None:
+        """Record an image of a partition number whose windows are kept longer than their width."""
+
+
 class RequestPipeline:
     """Moves the requests of the partitions that this process reads from stage to stage.
 
@@ -82,6 +89,7 @@ class RequestPipeline:
         progress: positions of this process.
         publisher: publishes; its answers come in `advance`, `serve` and `settle`.
         topic: the moderation topic.
+        windows: takes images whose windows a request no longer needs: its context is fixed.
         sent: called with each request that the broker has confirmed.
         clock: now in microseconds, which decides when anchors are due.
     """
@@ -93,6 +101,7 @@ class RequestPipeline:
         progress: StreamProgress,
         publisher: RequestPublisher,
         topic: str,
+        windows: WindowKeeper,
         sent: Callable[[PendingRequest], None],
         clock: Callable[[], int] = now_us,
     ) -> None:
@@ -101,6 +110,7 @@ class RequestPipeline:
         self._progress = progress
         self._publisher = publisher
         self._topic = topic
+        self._windows = windows
         self._sent = sent
         self._clock = clock
         self._waiting: dict[str, PendingRequest] = {}
@@ -264,6 +274,7 @@ class RequestPipeline:
                 del self._waiting[request.identity]
             else:
                 request.context = answer.context
+                self._windows.keep(request.partition, request.image_id)
 
     def _publish(self, requests: list[PendingRequest]) -> None:
         # In the order of their causes, as far as they are ready together.

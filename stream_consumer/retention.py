@@ -66,7 +66,11 @@ class WindowRetention:
             return
         for event, record in events:
             if horizons.get(record.partition, event.time_us) < event.time_us:
-                self._held.setdefault(record.partition, set()).add(event.image_id)
+                self.keep(record.partition, event.image_id)
+
+    def keep(self, number: int, image_id: str) -> None:
+        """Record an image whose windows are kept longer than their width, until `trim`."""
+        self._held.setdefault(number, set()).add(image_id)
 
     def trim(self) -> None:
         """Trim windows that no unread event needs any more: at most 500 of each partition number.

@@ -61,15 +61,16 @@ class StreamConsumer:
         )
         self._milestones = MilestoneWriter(MilestoneStore(self._redis), self._engine)
         watch = BrokerWatch()
+        retention = WindowRetention(progress, self._source, batches)
         requests = RequestPipeline(
             RequestStore(self._redis, words),
             self._broker,
             progress,
             Publisher(lambda: create_producer(settings, CLIENT_ID, **watch.config())),
             settings.moderation_topic,
+            retention,
             self._report.request_sent,
         )
-        retention = WindowRetention(progress, self._source, batches)
         health = ConsumerHealth(lambda: self._source.connected, settings.standstill_seconds)
         alignment = Alignment(
             self._source,

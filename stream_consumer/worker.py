@@ -176,8 +176,9 @@ class StreamWorker:
         if not self._handler.in_flight:
             self._follow_up()
         self._commits.commit()  # 7
-        if self.phase is Phase.READING:
-            # Only when all polled records have been sent: until then they might still need the trimmed members.
+        if self.phase is Phase.READING and not self._handler.in_flight:
+            # Only when all polled records are applied: until then they might still need the trimmed members. A batch in
+            # flight has another connection, so Redis might execute the trimming before it.
             self._retention.trim()  # 8
 
     def _align(self) -> None:

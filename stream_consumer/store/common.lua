@@ -60,12 +60,3 @@ local function newest_score(key)
   return top[2] and micros(top[2])
 end
 
-local function trim_image(image)
-  local horizon = earliest_waiting(image)
-  for _, kind in ipairs(vocabulary.kinds) do
-    local key = longest_key(image, kind)
-    local newest = newest_score(key)
-    if newest then trim_longest(key, newest, horizon) end
-  end
-end
-

@@ -1,5 +1,5 @@
 -- Fixes the context of requests whose co-partitions are applied far enough. A context is fixed once: a repeat after
--- a crash carries the same counts.
+-- a crash carries the same counts. Windows are trimmed later, when no unread event needs their counts.
 --
 -- ARGV[2]  JSON list of {identity, partition, image, time_us, source, required, topics}; source is {topic, next offset}
 --          or absent (anchors), required is [[field, offset], ...], topics is [[topic, field], ...]
@@ -58,7 +58,6 @@ local function freeze(item)
     redis.call('SET', alert_key(item.image, request.trigger), text(t), 'EX', vocabulary.once_ttl_s)
   end
   redis.call('ZREM', keys.waiting, waiting_member(item.image, t, item.identity))
-  trim_image(item.image)
   return frozen
 end
 

@@ -129,6 +129,15 @@ def test_requests_and_contexts_are_those_of_a_consumer_that_never_stopped(
     check(past, events)
 
 
+def test_contexts_are_the_same_when_topics_are_hours_apart_and_batches_are_small(past: ConsumerPlatform) -> None:
+    """Few records at a time: contexts are fixed while another topic is still hours behind."""
+    events = history(now_us() - 8 * HOUR, hours=5, images=3)
+    publish(past, events)
+    with past.consumer(CONSUMER_MAX_BATCH_RECORDS="10", CONSUMER_MAX_POLL_RECORDS="10", **LIMITS):
+        past.wait_settled(60)
+    check(past, events)
+
+
 def test_duplicates_on_both_sides_of_a_stop_that_outlives_the_memory_of_ids_count_once(
     past: ConsumerPlatform,
 ) -> None:

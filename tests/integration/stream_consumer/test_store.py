@@ -18,6 +18,7 @@ from stream_consumer.batch import BatchSpan, EligibleEvent, EventBatch, build_ca
 from stream_consumer.continuity import LastRecord
 from stream_consumer.settings import ConsumerSettings
 from stream_consumer.store.batches import AppliedBatch, BatchStore
+from stream_consumer.store.requests import RequestStore
 from stream_consumer.store.scripts import vocabulary
 from tests.support.reference_consumer import HOUR, PLURAL, SECOND, ReferenceConsumer, Rule
 
@@ -237,6 +238,22 @@ def test_what_waits_in_the_broker_holds_windows_back_until_it_is_read(store: tup
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 2
     windows.trim([IMAGES[0]])
     assert client.zcard(f"image:{IMAGES[0]}:views:1hr") == 1
+
+
+def test_fixing_a_context_keeps_what_unread_records_may_need(store: tuple[BatchStore, redis.Redis]) -> None:
+    windows, client = store
+    client.flushdb()
+    client.hset("consumer:offsets", "events/0", 0)
+    events = build([("flag", 0, 1, 0), ("flag", 0, 2 * HOUR, 0), ("flag", 0, 0, 0)])
+    answer = apply(windows, eligible(events), (0, 3), {0: START})
+    assert answer is not None
+    (request,) = answer.alerts
+    chosen = ConsumerSettings.load(LIMITS)
+    (fixed,) = RequestStore(client, vocabulary(chosen, chosen.consumer_dedup_hours)).freeze([request], {0: [PARTITION]})
+    assert fixed.context is not None
+    assert client.zcard(f"image:{IMAGES[0]}:flags:1hr") == 3
+    windows.trim([IMAGES[0]])
+    assert client.zcard(f"image:{IMAGES[0]}:flags:1hr") == 2
 
 
 def test_a_key_of_a_wrong_type_spoils_its_own_image_only(store: tuple[BatchStore, redis.Redis]) -> None:

@@ -23,10 +23,10 @@ class Scene:
         self.redis.applied = {VIEWS: 0, COMMENTS: 0}
         self.progress = StreamProgress()
         self.progress.restart(self.redis.applied, ends)
-        self.requests = RequestPipeline(
-            self.redis, self.source, self.progress, FakePublisher(), "requests", lambda _request: None
-        )
         self.retention = WindowRetention(self.progress, self.source, self.redis)
+        self.requests = RequestPipeline(
+            self.redis, self.source, self.progress, FakePublisher(), "requests", self.retention, lambda _request: None
+        )
         self.woken = 0
         self.handler = BatchHandler(
             self.redis, self.progress, self.dead_letters, self.retention, self.requests, self._wake

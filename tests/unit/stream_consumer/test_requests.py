@@ -11,6 +11,7 @@ from gourmetgram.moments import SECOND_US
 from stream_consumer.pending import PendingRequest
 from stream_consumer.progress import StreamProgress
 from stream_consumer.requests import RequestPipeline
+from stream_consumer.retention import WindowRetention
 from stream_consumer.store.connection import RedisUnavailableError
 from tests.support.consumer_fakes import FakePublisher, FakeRedis, FakeSource
 from tests.support.consumer_records import IMAGE, START_US
@@ -31,7 +32,14 @@ class Scene:
         self.sent: list[PendingRequest] = []
         self.now_us = START_US
         self.pipeline = RequestPipeline(
-            self.redis, self.source, self.progress, self.publisher, "requests", self.sent.append, lambda: self.now_us
+            self.redis,
+            self.source,
+            self.progress,
+            self.publisher,
+            "requests",
+            WindowRetention(self.progress, self.source, self.redis),
+            self.sent.append,
+            lambda: self.now_us,
         )
 
     def raise_one(self, number: int = 1, offset: int = 9) -> PendingRequest:

@@ -45,10 +45,17 @@ class Scene:
         self.source = FakeSource({VIEWS: 0, COMMENTS: 0})
         self.progress = progress = StreamProgress()
         report = ConsumerReport(settings, progress, self._window_counts)
-        requests = RequestPipeline(
-            self.redis, self.source, progress, self.publisher, "requests", report.request_sent, lambda: START_US
-        )
         retention = WindowRetention(progress, self.source, self.redis)
+        requests = RequestPipeline(
+            self.redis,
+            self.source,
+            progress,
+            self.publisher,
+            "requests",
+            retention,
+            report.request_sent,
+            lambda: START_US,
+        )
         self.health = ConsumerHealth(lambda: True, 30.0)
         source: FakeSource = self.source
         self.worker = StreamWorker(
@@ -261,6 +268,30 @@ def test_step_8_trims_once_the_neighbour_is_read(scene: Scene) -> None:
     assert scene.redis.trimmed == []
     scene.source.waiting = [comments(0)]
     scene.turn()
+    assert scene.redis.trimmed == [IMAGE]
+
+
+def test_step_8_does_not_overtake_the_last_full_batch(scene: Scene) -> None:
+    """Its connection is another one: Redis might trim first what this batch's requests need."""
+    scene.source.high[VIEWS] = FULL
+    scene.source.high[COMMENTS] = 1
+    scene.begin()
+    scene.source.waiting = [comments(0), views(0, FULL)]
+    scene.turn()
+    scene.turn(0.01)
+    assert scene.redis.in_flight
+    assert scene.redis.trimmed == []
+    scene.turn()
+    assert scene.redis.trimmed == [IMAGE]
+
+
+def test_step_8_trims_images_whose_contexts_are_fixed(scene: Scene) -> None:
+    scene.source.high[COMMENTS] = 1
+    scene.begin()
+    scene.redis.raise_next = [viral(0)]
+    scene.source.waiting = [views(0) + comments(0)]
+    scene.turn()
+    assert scene.redis.frozen
     assert scene.redis.trimmed == [IMAGE]
 
 
