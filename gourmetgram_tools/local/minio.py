@@ -10,7 +10,7 @@ from gourmetgram import buckets
 from gourmetgram.errors import PlatformError
 from gourmetgram.models import keys
 from gourmetgram.object_users import ObjectPlaces, ObjectUserSettings, ensure_users
-from gourmetgram.settings import ObjectStoreSettings, process_environment
+from gourmetgram.settings import ObjectStoreSettings
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.errors import StackError
