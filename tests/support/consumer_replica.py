@@ -8,6 +8,7 @@ from typing import Any, Final
 from redis import Redis
 
 from gourmetgram.clients.redis import WORKER, connect
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.moments import HOUR_US
 from stream_consumer.alignment import Alignment
@@ -117,8 +118,8 @@ class Replica:
         batches = stepped(
             SteppedBatchStore(self._client, words, self.faults), "send", "receive", "rebuild", "trim", "window_counts"
         )
-        kept = stepped(RequestStore(self._client, words), "pending", "due_anchors", "freeze", "confirm")
-        offsets = stepped(OffsetStore(self._client), "offsets", "start")
+        kept = stepped(RequestStore(RedisServers([self._client]), words), "pending", "due_anchors", "freeze", "confirm")
+        offsets = stepped(OffsetStore(RedisServers([self._client])), "offsets", "start")
         progress = StreamProgress()
         report = ConsumerReport(settings, progress, batches.window_counts)
         retention = WindowRetention(progress, source, batches)

@@ -14,7 +14,6 @@ from typing import Final, cast
 
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -31,6 +30,7 @@ from gourmetgram.moments import from_us
 from stream_consumer.settings import ConsumerSettings
 from tests.support.consumer_group import REQUESTS, MemoryBroker
 from tests.support.consumer_replica import Replica
+from tests.support.machines import TIMEOUT_S, machine_settings
 from tests.support.reference_consumer import (
     COUNTED,
     HOUR,
@@ -43,10 +43,6 @@ from tests.support.reference_consumer import (
 )
 
 pytestmark = pytest.mark.servers
-
-MANY: Final = settings.get_current_profile_name() == "many"
-EXAMPLES: Final = 1_000 if MANY else 40
-STEPS: Final = 40
 
 START: Final = 1_763_700_000_000_000
 IMAGES: Final = [str(uuid.UUID(int=number + 1)) for number in range(3)]
@@ -373,18 +369,9 @@ def machine(
     return Machine
 
 
-@pytest.mark.timeout(3600 if MANY else 600)
+@pytest.mark.timeout(TIMEOUT_S)
 def test_no_order_of_faults_counts_an_event_twice_or_loses_one(machine: type[FenceMachine]) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            print_blob=True,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_state_machine_as_test(machine, settings=machine_settings(examples=40, steps=40))
 
 
 @pytest.mark.parametrize("moment", range(14))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gourmetgram.clients.redis import WORKER, connect
+from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.events import Event, EventKind, Record
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.moments import unix_text
@@ -249,7 +250,8 @@ def test_fixing_a_context_keeps_what_unread_records_may_need(store: tuple[BatchS
     assert answer is not None
     (request,) = answer.alerts
     chosen = ConsumerSettings.load(LIMITS)
-    (fixed,) = RequestStore(client, vocabulary(chosen, chosen.consumer_dedup_hours)).freeze([request], {0: [PARTITION]})
+    requests = RequestStore(RedisServers([client]), vocabulary(chosen, chosen.consumer_dedup_hours))
+    (fixed,) = requests.freeze([request], {0: [PARTITION]})
     assert fixed.context is not None
     assert client.zcard(f"image:{IMAGES[0]}:flags:1hr") == 3
     windows.trim([IMAGES[0]])
