@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from redis import Redis
 
-from gourmetgram.clients.redis import WORKER, connect
+from gourmetgram.clients.redis import WORKER
 from gourmetgram.clients.redis_servers import RedisServers
 from gourmetgram.kafka.status import BrokerWatch
 from gourmetgram.moments import HOUR_US
@@ -26,6 +26,7 @@ from stream_consumer.store.batches import BatchStore
 from stream_consumer.store.offsets import OffsetStore
 from stream_consumer.store.requests import RequestStore
 from stream_consumer.store.scripts import vocabulary
+from stream_consumer.store.servers import ServerBatches
 from stream_consumer.worker import StreamWorker
 from tests.support.consumer_fakes import FakeDeadLetters
 from tests.support.consumer_group import REQUESTS, Member, MemoryBroker
@@ -91,6 +92,14 @@ class SteppedBatchStore(BatchStore):
         return super()._run(call)
 
 
+class SteppedBatches(ServerBatches):
+    """Batches of one server, whose store is a `SteppedBatchStore`."""
+
+    def __init__(self, servers: RedisServers, words: bytes, faults: Faults) -> None:
+        super().__init__(servers, words)
+        self._stores = [SteppedBatchStore(client, words, faults) for client in servers.clients]
+
+
 class Replica:
     """A worker with its own memory and connections.
 
@@ -101,7 +110,7 @@ class Replica:
 
     def __init__(self, broker: MemoryBroker, settings: ConsumerSettings) -> None:
         self.faults = Faults()
-        self._client = connect(settings, WORKER)
+        self._redis = RedisServers.connect(settings, WORKER)
         words = vocabulary(settings, settings.consumer_dedup_hours)
         self.member = Member(broker, REQUESTS.topic)
         self._worker = self._build(broker, settings, words)
@@ -116,10 +125,10 @@ class Replica:
 
         source = stepped(self.member, "commit", "send")
         batches = stepped(
-            SteppedBatchStore(self._client, words, self.faults), "send", "receive", "rebuild", "trim", "window_counts"
+            SteppedBatches(self._redis, words, self.faults), "send", "receive", "rebuild", "trim", "window_counts"
         )
-        kept = stepped(RequestStore(RedisServers([self._client]), words), "pending", "due_anchors", "freeze", "confirm")
-        offsets = stepped(OffsetStore(RedisServers([self._client])), "offsets", "start")
+        kept = stepped(RequestStore(self._redis, words), "pending", "due_anchors", "freeze", "confirm")
+        offsets = stepped(OffsetStore(self._redis), "offsets", "start")
         progress = StreamProgress()
         report = ConsumerReport(settings, progress, batches.window_counts)
         retention = WindowRetention(progress, source, batches)
@@ -196,4 +205,4 @@ class Replica:
     def close(self) -> None:
         """Close the connections, as the operating system does."""
         self._threads.shutdown()
-        self._client.close()
+        self._redis.close()
