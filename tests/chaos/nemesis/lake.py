@@ -1,0 +1,35 @@
+"""The lake against the rows: after a gap was accepted, each view is still there once."""
+
+from collections.abc import Collection, Mapping
+
+import pyarrow as pa
+
+from gourmetgram.lakehouse.catalog import open_catalog
+from gourmetgram.lakehouse.filters import equals
+from gourmetgram.lakehouse.schemas import EVENTS
+from gourmetgram.settings import IcebergSettings
+
+
+def lake_violations(settings: IcebergSettings, views: Mapping[str, int], without: Collection[str]) -> list[str]:
+    """Sentences about images with more or fewer distinct view events in `events` than views in their row.
+
+    Args:
+        settings: the catalog.
+        views: views by image id.
+        without: images whose views were lost in PostgreSQL.
+    """
+    with open_catalog(settings) as catalog:
+        table = catalog.load_table(EVENTS)
+        found = table.scan(equals("event_type", "view"), selected_fields=("image_id", "event_id")).to_arrow()
+    counts = distinct_events(found)
+    return [
+        f"image {image_id} has {wanted} views, and {counts.get(image_id, 0)} view events in the lake"
+        for image_id, wanted in views.items()
+        if image_id not in without and counts.get(image_id, 0) != wanted
+    ]
+
+
+def distinct_events(rows: pa.Table) -> dict[str, int]:
+    """Number of distinct events by image."""
+    counted = rows.group_by("image_id").aggregate([("event_id", "count_distinct")])
+    return dict(zip(counted["image_id"].to_pylist(), counted["event_id_count_distinct"].to_pylist(), strict=True))
