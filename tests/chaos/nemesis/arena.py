@@ -14,9 +14,11 @@ from sqlalchemy import Engine, text
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.settings import PostgresSettings
+from gourmetgram_tools.cli.target import platform_of
 from gourmetgram_tools.local.stack import Stack
 from tests.chaos.nemesis.clocks import Clocks
 from tests.chaos.nemesis.copies import DiskCopy
+from tests.chaos.nemesis.lake import event_files
 from tests.chaos.nemesis.links import Links, links_of, route
 from tests.chaos.nemesis.losses import Losses, read_contents
 from tests.chaos.nemesis.ways_out import event_partitions
@@ -88,6 +90,7 @@ class Arena:
     def restore_postgres(self) -> None:
         """Start PostgreSQL with the files of a few minutes ago. Until `heal`, no service reaches it."""
         engine = create_worker_engine(PostgresSettings(database_url=self.stack.postgres.url()), "nemesis-restore")
+        self.losses.files = event_files(platform_of(self.stack).iceberg)
         self.links.cut("postgres")
         wait_until(lambda: _clients(engine) == 0, _CLIENTS_GONE_S, "the end of all transactions")
         before = read_contents(engine)

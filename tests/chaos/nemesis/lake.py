@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.filters import equals
+from gourmetgram.lakehouse.ownership import folder_files
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.settings import IcebergSettings
 
@@ -33,3 +34,9 @@ def distinct_events(rows: pa.Table) -> dict[str, int]:
     """Number of distinct events by image."""
     counted = rows.group_by("image_id").aggregate([("event_id", "count_distinct")])
     return dict(zip(counted["image_id"].to_pylist(), counted["event_id_count_distinct"].to_pylist(), strict=True))
+
+
+def event_files(settings: IcebergSettings) -> set[str]:
+    """Data files in the folder of `events`, whether the catalog knows them or not."""
+    with open_catalog(settings) as catalog:
+        return set(folder_files(catalog.load_table(EVENTS), "/data"))

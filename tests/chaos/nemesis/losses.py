@@ -17,6 +17,8 @@ SELECT id::text, id::text FROM images UNION ALL
 SELECT id::text, image_id::text FROM comments UNION ALL
 SELECT id::text, image_id::text FROM flags UNION ALL
 SELECT inference_request_id::text, target_id::text FROM moderation WHERE inference_request_id IS NOT NULL
+UNION ALL
+SELECT format('milestone %s of image %s is missing', milestone_value, image_id), image_id::text FROM image_milestones
 """
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RECORDS: Final = re.compile(r"^([\w.]+)/(\d+)@(\d+)(?: to @(\d+))?")
@@ -35,7 +37,8 @@ class Contents:
 
     Attributes:
         rows: the clients' rows.
-        touched: image of each row and of each decision, by the id of the row or of the decided request.
+        touched: image of each row, decision and milestone, by the id of the row or of the decided request; a milestone
+            has the sentence of the audit that misses it.
     """
 
     rows: StoredRows
@@ -56,9 +59,11 @@ class Losses:
     Attributes:
         rows: lost rows by kind and text.
         views: lost views by image.
-        ids: ids of lost rows, of requests whose decision was lost, and of the images of both.
+        ids: ids of lost rows, of requests whose decision was lost, and of the images of both; sentences about lost
+            milestones, which the consumer writes only once.
         reordered: images with events from before a cut of the log.
         gaps: end of the accepted gap of a partition.
+        files: data files of the lake at a restore of its catalog, none of which may be removed by the older catalog.
     """
 
     rows: dict[Kind, dict[str, list[str]]] = field(default_factory=dict)
@@ -66,6 +71,7 @@ class Losses:
     ids: set[str] = field(default_factory=set)
     reordered: set[str] = field(default_factory=set)
     gaps: dict[Partition, int] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
 
     def note_restore(self, before: Contents, after: Contents) -> None:
         """Note what a restore of PostgreSQL has taken.
@@ -114,7 +120,7 @@ class Losses:
         if check in ROW_CHECKS:
             return bool(named & self.ids)
         if check in ORDERED_CHECKS:
-            return bool(named & self.reordered)
+            return bool(named & self.reordered) or sentence in self.ids
         if check == "iceberg events" and (found := _RECORDS.match(sentence)):
             topic, number, first, last = found.groups()
             return int(last or first) < self.gaps.get(Partition(topic, int(number)), 0)

@@ -16,6 +16,8 @@ def _contents(comments: dict[str, list[str]], views: dict[str, int]) -> Contents
     ids: dict[Kind, dict[str, list[str]]] = {kind: {} for kind in Kind}
     ids[Kind.COMMENT] = comments
     touched = {row_id: IMAGE for row_ids in comments.values() for row_id in row_ids}
+    if views[IMAGE] >= 5:
+        touched[f"milestone 5 of image {IMAGE} is missing"] = IMAGE
     return Contents(StoredRows(ids, views), touched)
 
 
@@ -58,6 +60,8 @@ def test_answers_are_about_stored_or_lost_rows(
         ("comments", f"comment event of comment {KEPT}, which has no row", False),
         ("views", f"image {IMAGE} has views=3, but 5 view events", True),
         ("views", f"image {OTHER} has views=3, but 5 view events", False),
+        ("milestones", f"milestone 5 of image {IMAGE} is missing", True),
+        ("milestones", f"milestone 1 of image {IMAGE} is missing", False),
         ("totals", f"image:{IMAGE}:total_views is 3; 5 events", False),
         ("outbox", f"event {LOST} waits in the outbox", False),
     ],
