@@ -70,6 +70,15 @@ class Arena:
         """True when the clocks of the services can be set."""
         return self.clocks.possible
 
+    def impossible(self) -> list[str]:
+        """Sentences about faults that this machine does not allow."""
+        found = []
+        if not self.has_disk():
+            found.append("fill, because only root can make a small file system")
+        if not self.has_clocks():
+            found.append("clock ahead and clock behind, because there is no C compiler (cc)")
+        return found
+
     def has_copies(self) -> bool:
         """True when the servers were copied before."""
         return all(copy.exists() for copy in self._copies)

@@ -1,6 +1,8 @@
 """The lake against the rows: after a gap was accepted, each view is still there once."""
 
+import sys
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -9,6 +11,8 @@ from gourmetgram.lakehouse.filters import equals
 from gourmetgram.lakehouse.ownership import folder_files
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.settings import IcebergSettings
+from gourmetgram_tools.inspection.platform import Platform
+from gourmetgram_tools.inspection.skew import measure_skew
 
 
 def lake_violations(settings: IcebergSettings, views: Mapping[str, int], without: Collection[str]) -> list[str]:
@@ -40,3 +44,36 @@ def event_files(settings: IcebergSettings) -> set[str]:
     """Data files in the folder of `events`, whether the catalog knows them or not."""
     with open_catalog(settings) as catalog:
         return set(folder_files(catalog.load_table(EVENTS), "/data"))
+
+
+class Skew(NamedTuple):
+    """Comparison of served features with those of the history in the lake.
+
+    Attributes:
+        compared: number of compared vectors.
+        explained: differences of images whose events were in a log that was cut: their offsets name other records now.
+        found: sentences about all other differences.
+    """
+
+    compared: int
+    explained: int
+    found: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"skew: {self.compared:,} vectors compared, {len(self.found)} differences; "
+            f"{self.explained:,} values of images from before a cut of the log are not comparable"
+        )
+
+
+def skew_of(platform: Platform, reordered: Collection[str]) -> Skew:
+    """Compute every stored vector again from the lake.
+
+    Args:
+        platform: addresses of the stores.
+        reordered: images from before a cut of the log.
+    """
+    with open_catalog(platform.iceberg) as catalog:
+        result = measure_skew(platform.postgres, platform.kafka, catalog, most_examples=sys.maxsize)
+    found = [str(each) for each in result.examples if each.image_id not in reordered]
+    return Skew(result.compared, len(result.examples) - len(found), found)

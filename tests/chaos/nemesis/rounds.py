@@ -17,7 +17,7 @@ from tests.chaos.nemesis.checker import read_rows, violations
 from tests.chaos.nemesis.clients import Clients
 from tests.chaos.nemesis.faults import KINDS, Fault, draw
 from tests.chaos.nemesis.history import History, Outcome
-from tests.chaos.nemesis.lake import event_files, lake_violations
+from tests.chaos.nemesis.lake import Skew, event_files, lake_violations, skew_of
 from tests.chaos.nemesis.ways_out import accept_all_gaps, aggregation, failure_of_aggregation, replay_since
 from tests.support.waiting import wait_until
 
@@ -83,6 +83,10 @@ class Nemesis:
         while time.monotonic() < end:
             number += 1
             yield self._round(number)
+
+    def skew(self) -> Skew:
+        """After the last round: compare all served features with the history."""
+        return skew_of(platform_of(self._stack), self._arena.losses.reordered)
 
     def _round(self, number: int) -> Round:
         began = time.monotonic()

@@ -15,11 +15,14 @@ from gourmetgram.kafka.partitions import Partition
 from gourmetgram.lakehouse.aggregation import Sources
 from gourmetgram.lakehouse.gaps import accept_gap
 from gourmetgram.settings import KafkaSettings, process_environment
+from gourmetgram_tools.inspection.rows import outbox_size
 from gourmetgram_tools.local.stack import Stack
 from tests.chaos.nemesis.losses import Losses
+from tests.support.waiting import wait_until
 
 AGGREGATION_DEADLINE_S: Final = 300.0
 _AGGREGATION: Final = (sys.executable, "-m", "tests.support.aggregate_once")
+_PUBLISHED_DEADLINE_S: Final = 300.0
 _BEFORE_COPY: Final = timedelta(seconds=5)
 _PARTITIONS: Final = 4
 _NO_GAP: Final = ("there is no gap to accept", "no run has read it")
@@ -78,6 +81,10 @@ def event_partitions() -> list[Partition]:
 
 
 def replay_since(engine: Engine, made_at: datetime) -> None:
-    """Publish the events again that were published since a copy, as `gourmetgram outbox replay` does."""
+    """Publish the events again that were published since a copy, as `gourmetgram outbox replay` does.
+
+    Returns when the relay has published all: a run of the aggregation before would not read them.
+    """
     with engine.begin() as connection:
         connection.execute(text(REPLAY), {"since": made_at - _BEFORE_COPY})
+    wait_until(lambda: outbox_size(engine) == 0, _PUBLISHED_DEADLINE_S, "the relay")
