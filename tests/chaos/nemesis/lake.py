@@ -51,7 +51,8 @@ class Skew(NamedTuple):
 
     Attributes:
         compared: number of compared vectors.
-        explained: differences of images whose events were in a log that was cut: their offsets name other records now.
+        explained: differences of images from before the way out of a cut log: offsets in their requests name other
+            records in the lake.
         found: sentences about all other differences.
     """
 
@@ -62,18 +63,18 @@ class Skew(NamedTuple):
     def __str__(self) -> str:
         return (
             f"skew: {self.compared:,} vectors compared, {len(self.found)} differences; "
-            f"{self.explained:,} values of images from before a cut of the log are not comparable"
+            f"{self.explained:,} values of images from before the way out of a cut log are not comparable"
         )
 
 
-def skew_of(platform: Platform, reordered: Collection[str]) -> Skew:
+def skew_of(platform: Platform, moved: Collection[str]) -> Skew:
     """Compute every stored vector again from the lake.
 
     Args:
         platform: addresses of the stores.
-        reordered: images from before a cut of the log.
+        moved: images from before the way out of a cut log.
     """
     with open_catalog(platform.iceberg) as catalog:
         result = measure_skew(platform.postgres, platform.kafka, catalog, most_examples=sys.maxsize)
-    found = [str(each) for each in result.examples if each.image_id not in reordered]
+    found = [str(each) for each in result.examples if each.image_id not in moved]
     return Skew(result.compared, len(result.examples) - len(found), found)

@@ -62,6 +62,7 @@ class Losses:
         ids: ids of lost rows, of requests whose decision was lost, and of the images of both; sentences about lost
             milestones, which the consumer writes only once.
         reordered: images with events from before a cut of the log.
+        moved: images with events from before the way out of a cut: the lake has some under other offsets than the log.
         gaps: end of the accepted gap of a partition.
         files: data files of the lake at a restore of its catalog, none of which may be removed by the older catalog.
     """
@@ -70,6 +71,7 @@ class Losses:
     views: Counter[str] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)
     reordered: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
     gaps: dict[Partition, int] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
 
@@ -96,6 +98,10 @@ class Losses:
     def note_cut(self, images: Iterable[str]) -> None:
         """Note the images that existed when the log was cut."""
         self.reordered.update(images)
+
+    def note_replay(self, images: Iterable[str]) -> None:
+        """Note the images that existed when lost events were published again."""
+        self.moved.update(images)
 
     def note_gap(self, partition: Partition, end: int) -> None:
         """Note the first offset behind a gap that the lake has accepted."""

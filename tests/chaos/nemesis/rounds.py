@@ -86,7 +86,7 @@ class Nemesis:
 
     def skew(self) -> Skew:
         """After the last round: compare all served features with the history."""
-        return skew_of(platform_of(self._stack), self._arena.losses.reordered)
+        return skew_of(platform_of(self._stack), self._arena.losses.moved)
 
     def _round(self, number: int) -> Round:
         began = time.monotonic()
@@ -138,6 +138,7 @@ class Nemesis:
             return []
         wrong = accept_all_gaps(self._stack, self._arena.losses)
         replay_since(self._engine, since)
+        self._arena.losses.note_replay(read_rows(self._engine).views)
         return wrong
 
     def _compare(self, *, was_cut: bool) -> tuple[int, tuple[str, ...]]:
