@@ -102,6 +102,7 @@ class SkewResult:
         skipped: number of vectors that were not compared, by reason.
         by_feature: number of differences by feature.
         examples: the first differences.
+        most_examples: most examples to list.
     """
 
     vectors: int
@@ -110,6 +111,7 @@ class SkewResult:
     skipped: Counter[str] = field(default_factory=Counter)
     by_feature: Counter[str] = field(default_factory=Counter)
     examples: list[Difference] = field(default_factory=list)
+    most_examples: int = MAX_EXAMPLES
 
     @property
     def differences(self) -> int:
@@ -150,6 +152,7 @@ def measure_skew(
     kafka: KafkaSettings,
     catalog: Catalog,
     report: Callable[[str], None] = lambda _text: None,
+    most_examples: int = MAX_EXAMPLES,
 ) -> SkewResult:
     """Compare every stored vector with its offline computation.
 
@@ -158,6 +161,7 @@ def measure_skew(
         kafka: broker, with the requests.
         catalog: catalog of the event history.
         report: receives the current step, for display.
+        most_examples: most differences to list.
 
     Raises:
         PermanentError: there are vectors, but no event history.
@@ -165,7 +169,7 @@ def measure_skew(
     """
     report("reading decisions and requests")
     vectors, erased = _stored_vectors(postgres)
-    result = SkewResult(vectors=len(vectors) + erased)
+    result = SkewResult(vectors=len(vectors) + erased, most_examples=most_examples)
     _skip(result, ROWS_ERASED, erased)
     scored = _with_requests(vectors, kafka, result) if vectors else []
     if not scored:
@@ -317,7 +321,7 @@ def _compare(twins: _Twins, scored: Sequence[_Scored], result: SkewResult) -> No
 def _note(result: SkewResult, scored: _Scored, place: int, twin: NDArray[np.float32]) -> None:
     feature = FEATURE_NAMES[place]
     result.by_feature[feature] += 1
-    if len(result.examples) < MAX_EXAMPLES:
+    if len(result.examples) < result.most_examples:
         request = scored.request
         stored, recomputed = float(scored.vector[place]), float(twin[place])
         result.examples.append(Difference(request.request_id, request.image_id, feature, stored, recomputed))

@@ -65,7 +65,10 @@ class Blueprint:
         ports = plan.ports
         self.postgres = Postgres(layout, ports.postgres)
         self.redis = Redis(layout, ports.redis)
-        self.kafka = Kafka(layout, ports.kafka, ports.kafka_controller, cache)
+        # Clients go to the address that the broker names, so an address of their own must be its name too.
+        overrides = service_environment(None, {}, None, layout.overrides_file)
+        advertised = overrides.get("KAFKA_BOOTSTRAP_SERVERS")
+        self.kafka = Kafka(layout, ports.kafka, ports.kafka_controller, cache, advertised)
         self.minio = Minio(layout, ports.minio, ports.minio_console, plan.ui_bind, cache)
 
     @property

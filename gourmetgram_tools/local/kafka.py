@@ -40,17 +40,21 @@ class Kafka(Component):
         port: client port, advertised as localhost.
         controller_port: port of the KRaft controller, for the broker itself only.
         cache: folder of programs that are fetched once.
+        advertised: address that the broker gives to its clients; None = localhost and the client port.
     """
 
     name = "kafka"
     title = "Kafka"
     contents = "topics"
 
-    def __init__(self, layout: Layout, port: int, controller_port: int, cache: Path) -> None:
+    def __init__(
+        self, layout: Layout, port: int, controller_port: int, cache: Path, advertised: str | None = None
+    ) -> None:
         self._folder = layout.folder / "kafka"
         self._port = port
         self._controller_port = controller_port
         self._cache = cache
+        self._advertised = advertised or f"localhost:{port}"
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -59,7 +63,7 @@ class Kafka(Component):
 
     @property
     def bootstrap_servers(self) -> str:
-        """Address for clients, equal to the advertised one."""
+        """Address for clients: the broker's own, also behind another advertised one."""
         return f"localhost:{self._port}"
 
     @property
@@ -153,7 +157,7 @@ class Kafka(Component):
             "process.roles": "broker,controller",
             "node.id": 1,
             "listeners": f"CLIENT://127.0.0.1:{self._port},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": (f"CLIENT://localhost:{self._port},CONTROLLER://localhost:{self._controller_port}"),
+            "advertised.listeners": f"CLIENT://{self._advertised},CONTROLLER://localhost:{self._controller_port}",
             "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "CLIENT",
             "controller.listener.names": "CONTROLLER",

@@ -36,7 +36,7 @@ def table(rounds: list[Round]) -> str:
 
 
 def main() -> int:
-    """Run the rounds; 0 = no contradiction, 1 = the last round found one."""
+    """Run the rounds; 0 = no contradiction, 1 = the last round or the skew found one."""
     parser = argparse.ArgumentParser(description="Random faults under traffic, and a comparison after each round.")
     parser.add_argument("--minutes", type=float, default=60.0, help="duration (60)")
     parser.add_argument("--seed", type=int, default=random.getrandbits(32), help="draws the faults (random)")
@@ -47,18 +47,22 @@ def main() -> int:
     sys.stdout.write(f"seed {options.seed}\n")
     rounds = []
     with arena(_STACK) as whole:
-        for one in Nemesis(whole, options.seed, options.faults).rounds(options.minutes * 60):
+        sys.stdout.write("".join(f"left out: {sentence}\n" for sentence in whole.impossible()))
+        nemesis = Nemesis(whole, options.seed, options.faults)
+        for one in nemesis.rounds(options.minutes * 60):
             rounds.append(one)
             sys.stdout.write(f"{one}\n" + "".join(f"  {sentence}\n" for sentence in one.found[:20]))
             sys.stdout.flush()
             if one.found:
                 shutil.copytree(whole.stack.folder / "logs", options.logs, dirs_exist_ok=True)
                 break
-    text = table(rounds) + "\n"
+        skew = nemesis.skew()
+    sys.stdout.write("".join(f"  {sentence}\n" for sentence in skew.found[:20]))
+    text = f"{table(rounds)}\n\n{skew}\n"
     if options.report:
         options.report.write_text(text)
     sys.stdout.write(text)
-    return 1 if rounds[-1].found else 0
+    return 1 if rounds[-1].found or skew.found else 0
 
 
 if __name__ == "__main__":

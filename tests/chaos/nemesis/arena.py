@@ -3,20 +3,39 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import Engine, text
+
+from gourmetgram.database.engines import create_worker_engine
+from gourmetgram.settings import PostgresSettings
+from gourmetgram_tools.cli.target import platform_of
 from gourmetgram_tools.local.stack import Stack
+from tests.chaos.nemesis.clocks import Clocks
+from tests.chaos.nemesis.copies import DiskCopy
+from tests.chaos.nemesis.lake import event_files
 from tests.chaos.nemesis.links import Links, links_of, route
+from tests.chaos.nemesis.losses import Losses, read_contents
+from tests.chaos.nemesis.ways_out import event_partitions
 from tests.support.own_stack import own_stack
+from tests.support.waiting import wait_until
 
 SERVERS: Final = ("postgres", "redis", "kafka", "minio")
 SERVICES: Final = ("api_v2", "stream_consumer", "risk_scoring_service")
 PARTS: Final = (*SERVERS, *SERVICES)
 _DISK_BYTES: Final = 3 * 2**30
 _LAST_BYTES: Final = 2**20
+_COPY_AGE_S: Final = 120.0
+"""Age at which the copies of PostgreSQL and Kafka are made anew: a set-back takes a few rounds away."""
+_CLIENTS_GONE_S: Final = 60.0
+_CLIENTS: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid != pg_backend_pid()"
+)
 
 
 class Arena:
@@ -25,39 +44,94 @@ class Arena:
     Args:
         stack: the stack, which belongs to the nemesis alone.
         links: the network between the services and their servers.
+        clocks: the clocks of the services.
         disk: mount point of a small file system with the data of Redis, Kafka and MinIO; None without one.
+        copies: folder for copies of the servers' files.
     """
 
-    def __init__(self, stack: Stack, links: Links, disk: Path | None) -> None:
+    def __init__(self, stack: Stack, links: Links, clocks: Clocks, disk: Path | None, copies: Path) -> None:
         self.stack = stack
         self.links = links
+        self.clocks = clocks
+        self.losses = Losses()
+        self.cut_since: datetime | None = None
+        """Time from which the log has lost events; None when nothing is to be published again."""
         self._disk = disk
-        self._redis = stack.folder / "redis"
-        self._copy = stack.folder / "redis-copy"
+        self._redis = DiskCopy(stack, "redis", copies, lambda: [stack.folder / "redis"])
+        self._postgres = DiskCopy(stack, "postgres", copies, lambda: [stack.postgres.data])
+        self._kafka = DiskCopy(stack, "kafka", copies, self._event_logs)
+        self._copies = (self._redis, self._postgres, self._kafka)
 
     def has_disk(self) -> bool:
         """True when there is a small disk."""
         return self._disk is not None
 
-    def has_copy(self) -> bool:
-        """True when Redis was copied before."""
-        return self._copy.exists()
+    def has_clocks(self) -> bool:
+        """True when the clocks of the services can be set."""
+        return self.clocks.possible
 
-    def copy_redis(self) -> None:
-        """Copy the files of Redis, as a backup of a running server would find them."""
-        shutil.rmtree(self._copy, ignore_errors=True)
-        self.stack.pause("redis")
-        try:
-            shutil.copytree(self._redis, self._copy)
-        finally:
-            self.stack.resume("redis")
+    def impossible(self) -> list[str]:
+        """Sentences about faults that this machine does not allow."""
+        found = []
+        if not self.has_disk():
+            found.append("fill, because only root can make a small file system")
+        if not self.has_clocks():
+            found.append("clock ahead and clock behind, because there is no C compiler (cc)")
+        return found
+
+    def has_copies(self) -> bool:
+        """True when the servers were copied before."""
+        return all(copy.exists() for copy in self._copies)
+
+    def copy_servers(self) -> None:
+        """Copy the files of Redis after each round, those of PostgreSQL and Kafka every few minutes."""
+        self._redis.make()
+        for copy in (self._postgres, self._kafka):
+            if copy.is_older_than(_COPY_AGE_S):
+                copy.make()
 
     def restore_redis(self) -> None:
         """Start Redis with the files of the last copy: all that it got since is lost."""
         self.stack.stop("redis")
-        shutil.rmtree(self._redis)
-        shutil.copytree(self._copy, self._redis)
+        self._redis.put_back()
         self.stack.start("redis")
+
+    def restore_postgres(self) -> None:
+        """Start PostgreSQL with the files of a few minutes ago. Until `heal`, no service reaches it."""
+        engine = create_worker_engine(PostgresSettings(database_url=self.stack.postgres.url()), "nemesis-restore")
+        self.losses.files = event_files(platform_of(self.stack).iceberg)
+        self.links.cut("postgres")
+        wait_until(lambda: _clients(engine) == 0, _CLIENTS_GONE_S, "the end of all transactions")
+        before = read_contents(engine)
+        engine.dispose()
+        self.stack.stop("postgres")
+        self._postgres.put_back()
+        self.stack.start("postgres")
+        self.losses.note_restore(before, read_contents(engine))
+        engine.dispose()
+        self._forget_copies()
+
+    def set_log_back(self) -> None:
+        """Start Kafka with the events' logs of a few minutes ago; requests, dead letters and groups stay."""
+        self.stack.stop("kafka")
+        self._kafka.put_back()
+        # The broker examines its logs, as after a crash.
+        (self.stack.folder / "kafka" / "data" / ".kafka_cleanshutdown").unlink(missing_ok=True)
+        engine = create_worker_engine(PostgresSettings(database_url=self.stack.postgres.url()), "nemesis-cut")
+        self.losses.note_cut(read_contents(engine).rows.views)
+        engine.dispose()
+        self.cut_since = self._kafka.made_at
+        self.stack.start("kafka")
+        self._forget_copies()
+
+    def _forget_copies(self) -> None:
+        """Remove the copies that are older than a loss: the next ones belong to what was left."""
+        self._postgres.drop()
+        self._kafka.drop()
+
+    def _event_logs(self) -> list[Path]:
+        data = self.stack.folder / "kafka" / "data"
+        return [data / f"{partition.topic}-{partition.number}" for partition in event_partitions()]
 
     def fill_disk(self) -> None:
         """Leave no free byte on the small disk."""
@@ -75,6 +149,7 @@ class Arena:
         if self._disk is not None:
             self._filler(self._disk).unlink(missing_ok=True)
         self.links.heal()
+        self.clocks.heal()
         for status in self.stack.status():
             if status.state == "PAUSED":
                 self.stack.resume(status.name)
@@ -86,16 +161,33 @@ class Arena:
         return disk / "filler"
 
 
+def _clients(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text(_CLIENTS)).scalar_one())
+
+
 @contextmanager
 def arena(name: str) -> Iterator[Arena]:
-    """A running arena; everything is removed in the end. Root gets a small disk, others go without."""
+    """A running arena; everything is removed in the end.
+
+    Root gets a small disk, others go without. The clocks need a C compiler.
+    """
     home = Stack(name).folder.parent / f"{name}-disk" if os.geteuid() == 0 else None
-    with _small_disk(home), own_stack(name, home) as stack:
-        links = links_of(stack)
-        with links.running():
-            route(stack, links)
-            stack.up(SERVICES)
-            yield Arena(stack, links, home)
+    with (
+        _small_disk(home),
+        own_stack(name, home) as stack,
+        tempfile.TemporaryDirectory(prefix="nemesis-") as folder,
+        links_of(stack).running() as links,
+    ):
+        clocks_folder, copies = Path(folder) / "clocks", Path(folder) / "copies"
+        clocks_folder.mkdir()
+        copies.mkdir()
+        clocks = Clocks(clocks_folder, SERVICES)
+        route(stack, links)
+        for variable, value in clocks.variables().items():
+            stack.override(variable, value)
+        stack.up(SERVICES)
+        yield Arena(stack, links, clocks, home, copies)
 
 
 @contextmanager

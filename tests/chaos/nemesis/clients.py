@@ -14,6 +14,7 @@ from tests.support.api import NOBODY, picture
 from tests.support.waiting import wait_until
 
 _TIMEOUT_S: Final = 30.0
+_RENEWAL_DEADLINE_S: Final = 120.0
 _PAUSE_AFTER_FAILURE_S: Final = 0.05
 _KINDS: Final = {Kind.VIEW: 70, Kind.COMMENT: 13, Kind.FLAG: 10, Kind.UPLOAD: 5, Kind.USER: 2}
 _WRONG_SHARE: Final = 0.02
@@ -54,12 +55,19 @@ class Clients:
             for thread in threads:
                 thread.join()
 
+    def renew(self) -> None:
+        """Write to a new user and a new image from now on."""
+        users: list[str] = []
+        images: list[str] = []
+        with httpx.Client(base_url=self._api_url, timeout=_TIMEOUT_S) as client:
+            wait_until(lambda: users or self._user(client, users), _RENEWAL_DEADLINE_S, "a new user")
+            wait_until(lambda: images or self._upload(client, users[0], images), _RENEWAL_DEADLINE_S, "a new image")
+        self._users, self._images = users, images
+
     def _prepare(self) -> None:
         """Make the first user and image, which every other write needs."""
-        with httpx.Client(base_url=self._api_url, timeout=_TIMEOUT_S) as client:
-            wait_until(lambda: self._users or self._user(client) is Outcome.ACKNOWLEDGED, what="a first user")
-            first = self._choices[0]
-            wait_until(lambda: self._images or self._upload(client, first) is Outcome.ACKNOWLEDGED, what="an image")
+        if not self._images:
+            self.renew()
 
     def _write(self, choose: random.Random) -> None:
         with httpx.Client(base_url=self._api_url, timeout=_TIMEOUT_S) as client:
@@ -70,9 +78,9 @@ class Clients:
     def _one(self, client: httpx.Client, choose: random.Random) -> Outcome:
         (kind,) = choose.choices(list(_KINDS), list(_KINDS.values()))
         if kind is Kind.USER:
-            return self._user(client)
+            return self._user(client, self._users)
         if kind is Kind.UPLOAD:
-            return self._upload(client, choose)
+            return self._upload(client, choose.choice(self._users[-_NEWEST:]), self._images)
         image_id = NOBODY if choose.random() < _WRONG_SHARE else choose.choice(self._images[-_NEWEST:])
         if kind is Kind.VIEW:
             return self._send(client, kind, image_id, f"/images/{image_id}/view")
@@ -82,15 +90,15 @@ class Clients:
             return self._send(client, kind, key, "/comments/", json={**body, "content": key})
         return self._send(client, kind, key, "/flags/", json={**body, "reason": key})
 
-    def _user(self, client: httpx.Client) -> Outcome:
+    def _user(self, client: httpx.Client, known: list[str]) -> Outcome:
         key = uuid.uuid4().hex
-        return self._send(client, Kind.USER, key, "/users/", json={"username": key}, known=self._users)
+        return self._send(client, Kind.USER, key, "/users/", json={"username": key}, known=known)
 
-    def _upload(self, client: httpx.Client, choose: random.Random) -> Outcome:
+    def _upload(self, client: httpx.Client, user_id: str, known: list[str]) -> Outcome:
         key = uuid.uuid4().hex
-        form = {"user_id": choose.choice(self._users[-_NEWEST:]), "category": "Bread", "caption": key}
+        form = {"user_id": user_id, "category": "Bread", "caption": key}
         files = {"file": ("photo.jpg", picture(), "image/jpeg")}
-        return self._send(client, Kind.UPLOAD, key, "/upload/", data=form, files=files, known=self._images)
+        return self._send(client, Kind.UPLOAD, key, "/upload/", data=form, files=files, known=known)
 
     def _send(
         self,

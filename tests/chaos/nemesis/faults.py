@@ -5,8 +5,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.nemesis.arena import PARTS, Arena
+from tests.chaos.nemesis.arena import PARTS, SERVICES, Arena
 from tests.chaos.nemesis.links import LINKED
+
+_JUMP_S: Final = 5_400
+"""Jump of a clock: longer than the longest window and than the time after which an event is late."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.part} {self.seconds:.1f} s"
+
+    @property
+    def is_loss(self) -> bool:
+        """True when it takes answered writes or their events away, which the checker must know exactly."""
+        return self.kind == "set back" or (self.kind, self.part) == ("restore", "postgres")
 
     def begin(self, arena: Arena) -> None:
         """Do it."""
@@ -53,6 +61,14 @@ def _kill_twice(arena: Arena, part: str) -> None:
     arena.stack.kill(part)
 
 
+def _restore(arena: Arena, part: str) -> None:
+    """Start a server with its files of the round before, or of a few minutes ago."""
+    if part == "redis":
+        arena.restore_redis()
+    else:
+        arena.restore_postgres()
+
+
 KINDS: Final[Mapping[str, FaultKind]] = {
     "kill": FaultKind(lambda arena, part: arena.stack.kill(part)),
     "kill twice": FaultKind(_kill_twice),
@@ -61,13 +77,16 @@ KINDS: Final[Mapping[str, FaultKind]] = {
     "cut": FaultKind(lambda arena, server: arena.links.cut(server), LINKED),
     "silence": FaultKind(lambda arena, server: arena.links.silence(server), LINKED),
     "slow": FaultKind(lambda arena, server: arena.links.slow(server), LINKED),
-    "restore": FaultKind(lambda arena, _part: arena.restore_redis(), ("redis",), Arena.has_copy),
+    "clock ahead": FaultKind(lambda arena, part: arena.clocks.jump(part, _JUMP_S), SERVICES, Arena.has_clocks),
+    "clock behind": FaultKind(lambda arena, part: arena.clocks.jump(part, -_JUMP_S), SERVICES, Arena.has_clocks),
+    "restore": FaultKind(_restore, ("redis", "postgres"), Arena.has_copies),
+    "set back": FaultKind(lambda arena, _part: arena.set_log_back(), ("kafka",), Arena.has_copies),
     "fill": FaultKind(lambda arena, _part: arena.fill_disk(), ("disk",), Arena.has_disk),
 }
 
 
 def draw(choose: random.Random, arena: Arena, kinds: Collection[str]) -> tuple[Fault, ...]:
-    """Draw the faults of a round: one, or two at the same time on different parts.
+    """Draw the faults of a round: one, or two at the same time on different parts; a loss of answered writes is alone.
 
     Args:
         choose: makes the choices.
@@ -79,5 +98,8 @@ def draw(choose: random.Random, arena: Arena, kinds: Collection[str]) -> tuple[F
     for _ in range(choose.choice((1, 1, 2))):
         kind = choose.choice(possible)
         part = choose.choice(KINDS[kind].parts)
-        drawn.setdefault(part, Fault(kind, part, choose.uniform(0.5, 6.0)))
+        fault = Fault(kind, part, choose.uniform(0.5, 6.0))
+        if fault.is_loss:
+            return (fault,)
+        drawn.setdefault(part, fault)
     return tuple(drawn.values())

@@ -1,16 +1,16 @@
-"""Links: proxies between the services and three of their servers, each of which can be cut, silent or slow."""
+"""Links: proxies between the services and their servers, each of which can be cut, silent or slow."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from gourmetgram_tools.local.stack import Stack
 from tests.support.proxy import Proxy
 
-LINKED: Final = ("postgres", "redis", "minio")
-"""Servers behind a link. Kafka's clients go to the address that the broker names, so no proxy stays between them."""
+LINKED: Final = ("postgres", "redis", "kafka", "minio")
+"""Servers behind a link."""
 
 _SLOW_S: Final = 0.15
 _CALL_S: Final = 30.0
@@ -25,13 +25,13 @@ class Links:
         self._proxies = {name: Proxy("127.0.0.1", port) for name, port in ports.items()}
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator[Self]:
         """Forward connections until the block ends."""
         self._thread.start()
         try:
             for proxy in self._proxies.values():
                 self._wait(proxy.start())
-            yield
+            yield self
         finally:
             for proxy in self._proxies.values():
                 self._wait(proxy.stop())
@@ -84,3 +84,5 @@ def route(stack: Stack, links: Links) -> None:
     for variable in ("S3_ENDPOINT_URL", "PYICEBERG_CATALOG__GOURMETGRAM__S3__ENDPOINT"):
         stack.override(variable, f"http://127.0.0.1:{links.port('minio')}")
     stack.override("REDIS_PORT", str(links.port("redis")))
+    # The broker names this address to its clients.
+    stack.override("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{links.port('kafka')}")

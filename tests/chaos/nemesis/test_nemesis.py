@@ -23,5 +23,8 @@ def whole_fixture() -> Iterator[Arena]:
 
 def test_random_faults_contradict_no_answer(whole: Arena) -> None:
     seed = int(os.environ.get("NEMESIS_SEED", random.getrandbits(32)))
-    for one in Nemesis(whole, seed).rounds(SECONDS):
+    nemesis = Nemesis(whole, seed)
+    for one in nemesis.rounds(SECONDS):
         assert not one.found, f"NEMESIS_SEED={seed}: {one}\n" + "\n".join(one.found[:20])
+    skew = nemesis.skew()
+    assert not skew.found, f"NEMESIS_SEED={seed}: {skew}\n" + "\n".join(skew.found[:20])
