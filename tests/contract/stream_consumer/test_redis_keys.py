@@ -135,6 +135,7 @@ def test_nothing_else_is_kept_for_an_image_and_all_of_it_ends(running: ConsumerP
     # What is kept beside images is bounded too: it has a time to live, or one entry per partition.
     rest = set(running.redis.scan_iter("consumer:*"))
     lasting = {key for key in rest if running.redis.ttl(key) < 0}
-    assert lasting <= {"consumer:offsets", "consumer:last_records", "consumer:origins", "consumer:milestones"}
+    bounded = ("offsets", "last_records", "origins", "milestones", "layout")
+    assert lasting <= {f"consumer:{name}" for name in bounded}
     assert all(re.fullmatch(r"consumer:seen:\d+", key) for key in rest - lasting)
     assert all(running.redis.ttl(key) > 2 * 3600 for key in rest - lasting)

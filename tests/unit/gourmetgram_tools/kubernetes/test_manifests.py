@@ -80,7 +80,9 @@ def test_no_secret_s_value_is_in_a_manifest(tmp_path: Path) -> None:
     assert "LOG_LEVEL=DEBUG\n" in (tmp_path / "platform" / "settings.env").read_text()
     # The published passwords of Compose's defaults neither.
     published = {match[2] for match in VARIABLE.finditer(COMPOSE_FILE.read_text()) if is_secret(match[1]) and match[2]}
-    values = {entry["value"] for text in texts.values() for entry in _entries(text) if "value" in entry}
+    entries = [entry for text in texts.values() for entry in _entries(text) if "value" in entry]
+    # Some services' user in the object store is called like the published password of their database.
+    values = {entry["value"] for entry in entries if not entry["name"].endswith("ACCESS_KEY_ID")}
     assert not [value for value in values if re.search(rf":({'|'.join(published)})@", value) or value in published]
 
 
