@@ -35,11 +35,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(message)s")
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     options = _options()
-    # `docker stop` ends the run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts = _Interrupts()
     try:
         rows = options.rows if options.rows is not None else LargeTableSettings.load().large_rows
-        _write(LargeTablePlan(rows, options.seed), again=options.again)
+        _write(LargeTablePlan(rows, options.seed), interrupts, again=options.again)
     except PlatformError as error:
         log.error("%s", error)
         sys.exit(1)
@@ -67,7 +66,29 @@ def _positive(text: str) -> int:
     return rows
 
 
-def _write(plan: LargeTablePlan, *, again: bool) -> None:
+class _Interrupts:
+    """Ctrl-C, and `docker stop`, which end the run after the rows in hand; a second one ends it at once.
+
+    PyArrow's writer is no place for a `KeyboardInterrupt`: one that is half closed prints a traceback at its end.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+
+    def raise_if_asked(self) -> None:
+        """Raise `KeyboardInterrupt` if the end was asked for."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
+def _write(plan: LargeTablePlan, interrupts: _Interrupts, *, again: bool) -> None:
     with open_catalog(IcebergSettings.load()) as catalog:
         if not again and complete_large_table(catalog, plan) is not None:
             log.info("%s has these %s rows already; --again replaces it", LARGE_TABLE, f"{plan.rows:,}")
@@ -75,7 +96,12 @@ def _write(plan: LargeTablePlan, *, again: bool) -> None:
         log.info("Writing %s rows into %s, in %d files", f"{plan.rows:,}", LARGE_TABLE, plan.files)
         started = time.monotonic()
         with _display(plan) as report:
-            replace_large_table(catalog, plan, report)
+
+            def reported(written: int) -> None:
+                report(written)
+                interrupts.raise_if_asked()
+
+            replace_large_table(catalog, plan, reported)
         log.info("%s has %s rows, after %.0f s", LARGE_TABLE, f"{plan.rows:,}", time.monotonic() - started)
 
 

@@ -5,7 +5,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gourmetgram.database.roles import Role
-from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram.settings import PROJECT_ROOT, KafkaSettings
+from gourmetgram.topics import ensure_topics
 from gourmetgram_tools.inspection.platform import Platform
 from gourmetgram_tools.local.ports import choose_free
 from gourmetgram_tools.local.services import Service
@@ -15,6 +16,7 @@ from tests.support.secured.minio import SecuredMinio
 from tests.support.secured.postgres import SecuredPostgres
 from tests.support.secured.redis import SecuredRedis
 from tests.support.secured.running import running
+from tests.support.topic_variables import TOPIC_VARIABLES
 
 _ROLES: Mapping[str, Role] = {
     "api_v2": "gourmetgram_api",
@@ -55,6 +57,8 @@ class SecuredPlatform:
             **minio.environment(certificates.authority),
             **postgres.environment(),
             **lake_environment(minio, postgres.role_url("gourmetgram_iceberg", "iceberg_catalog")),
+            # Other tests of the same broker write events of unknown images into the lab's topics.
+            **{variable: f"platform.{kind}s" for kind, variable in TOPIC_VARIABLES.items()},
             "GENERATOR_API_URL": f"http://127.0.0.1:{self._ports.api}",
         }
 
@@ -84,7 +88,8 @@ class SecuredPlatform:
 
     @contextmanager
     def services(self) -> Iterator[None]:
-        """Run API, consumer and scorer until the end of the block."""
+        """Run API, consumer and scorer until the end of the block, with topics of their own."""
+        ensure_topics(KafkaSettings.load(self.addresses))
         with ExitStack() as open_services:
             for name in _ROLES:
                 port = self._ports.api if name == "api_v2" else getattr(self._ports, name)
