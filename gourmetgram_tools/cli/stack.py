@@ -14,6 +14,7 @@ from gourmetgram_tools.cli.running import lab_runs, note_unless_lab_runs, note_u
 from gourmetgram_tools.cli.target import StackOption, Target, compose_settings, local_stack
 from gourmetgram_tools.compose.jupyter import running_token
 from gourmetgram_tools.compose.pages import compose_pages, nimtable_form
+from gourmetgram_tools.doctor.exposure import machine_addresses, reachable
 from gourmetgram_tools.local import logs as log_files
 from gourmetgram_tools.local.blueprint import DEFAULT_SERVICES, EXTRAS
 from gourmetgram_tools.local.errors import StackError
@@ -63,6 +64,14 @@ def up(
     services = _services(no_traffic, servers_only)
     stack.up(_with_extras(services, with_ or []), ConsoleProgress())
     console.print(f"The stack [bold]{stack.name}[/bold] is up. Its pages: `gourmetgram links`.", highlight=False)
+    if addresses := reachable(stack.plan.ui_bind, machine_addresses()):
+        errors.print(
+            f"Other machines reach the API (no login), MinIO's console and Airflow (published passwords) at "
+            f"{', '.join(addresses)}. Only this machine: `gourmetgram up --host 127.0.0.1`, and an SSH tunnel.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _services(no_traffic: bool, servers_only: bool) -> tuple[str, ...] | None:

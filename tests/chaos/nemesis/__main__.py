@@ -3,6 +3,7 @@
 import argparse
 import random
 import shutil
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -44,6 +45,8 @@ def main() -> int:
     parser.add_argument("--logs", type=Path, default=_LOGS, help=f"folder for all logs after a contradiction ({_LOGS})")
     parser.add_argument("--report", type=Path, help="file for the table; without it, standard output")
     options = parser.parse_args()
+    # SIGTERM ends as Ctrl-C does: processes and file systems of the arena go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.stdout.write(f"seed {options.seed}\n")
     rounds = []
     with arena(_STACK) as whole:

@@ -46,6 +46,16 @@ def test_a_mistake_gives_one_sentence_and_exit_code_1(run: Run, arguments: list[
     assert "Traceback" not in output + errors
 
 
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("192.0.2.7", True), ("127.0.0.1", False)])
+def test_up_warns_when_other_machines_reach_the_pages(
+    run: Run, monkeypatch: pytest.MonkeyPatch, host: str, warned: bool
+) -> None:
+    monkeypatch.setattr(Stack, "up", lambda *_: None)
+    monkeypatch.setattr("gourmetgram_tools.cli.stack.machine_addresses", lambda: ["192.0.2.7"])
+    _code, _output, errors = run("up", "--host", host)
+    assert ("published passwords) at 192.0.2.7." in errors) == warned
+
+
 def test_the_variables_can_be_evaluated_by_a_shell(run: Run, tmp_path: Path) -> None:
     _code, output, _errors = run("env")
     assignments = [shlex.split(line) for line in output.splitlines()]
