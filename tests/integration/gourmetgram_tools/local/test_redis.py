@@ -1,6 +1,8 @@
-"""The data folder of the local stack's Redis, across versions of its server."""
+"""The data folder of the local stack's Redis, across versions of its server, and after a full disk."""
 
 import base64
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ import pytest
 import redis
 
 from gourmetgram_tools.local import ports
+from gourmetgram_tools.local.append_only_file import cut_at_hole
 from gourmetgram_tools.local.layout import Layout
 from gourmetgram_tools.local.redis import Redis
 from tests.support.waiting import wait_until
@@ -34,7 +37,7 @@ def running(server: Redis) -> Iterator[redis.Redis]:
             with redis.Redis.from_url(server.url, decode_responses=True) as client:
                 yield client
         finally:
-            process.terminate()
+            process.kill()
 
 
 def content(server: Redis) -> tuple[object, ...]:
@@ -72,3 +75,61 @@ def test_the_last_write_of_redis_6_2_may_be_cut_off(tmp_path: Path, lost: int) -
     with running(Redis(layout, ports.choose_free().redis)) as client:
         assert client.zcard("window") == 2
         assert client.get("after-the-rewrite") is None
+
+
+@pytest.fixture(name="small_disk")
+def small_disk_fixture(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def rewrite(client: redis.Redis) -> None:
+    """Let the server open a new append-only file."""
+    client.bgrewriteaof()
+    wait_until(lambda: client.info("persistence")["aof_rewrite_in_progress"] == 0, what="the end of the rewrite")
+
+
+def test_a_full_disk_leaves_a_hole_that_the_next_start_cuts_off(small_disk: Path) -> None:
+    server = Redis(Layout("mine", small_disk), ports.choose_free().redis)
+    with running(server) as client:
+        rewrite(client)
+        client.set("before", "1")
+        filler = small_disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+        client.set("too-large", bytes(100_000))
+        wait_until(lambda: client.info("persistence")["aof_last_write_status"] == "err", what="a failed write")
+        filler.unlink()
+        wait_until(lambda: client.info("persistence")["aof_last_write_status"] == "ok", what="the next write")
+        client.set("after", "1")
+        wait_until(lambda: client.info("persistence")["aof_buffer_length"] == 0, what="the file")
+    with running(server) as client:
+        assert client.get("before") == "1"
+        client.set("after", "2")
+    with running(server) as client:
+        assert client.get("after") == "2"
+
+
+@pytest.mark.parametrize("zeros", [1, 5_000])
+def test_nothing_behind_a_hole_counts(tmp_path: Path, zeros: int) -> None:
+    layout = Layout("mine", tmp_path)
+    server = Redis(layout, ports.choose_free().redis)
+    with running(server) as client:
+        client.set("before", b"\r\n\0 is a value, no hole")
+    folder = layout.folder / "redis" / "appendonlydir"
+    (first,) = folder.glob("*.incr.aof")
+    whole = first.read_bytes()
+    command = b"*3\r\n$3\r\nSET\r\n$5\r\nafter\r\n$1\r\n1\r\n"
+    assert cut_at_hole(layout.folder / "redis") == 0
+    first.write_bytes(whole + bytes(zeros) + command)
+    later = folder / "appendonly.aof.2.incr.aof"
+    later.write_bytes(command)
+    manifest = folder / "appendonly.aof.manifest"
+    manifest.write_text(manifest.read_text() + f"file {later.name} seq 2 type i\n")
+    assert cut_at_hole(layout.folder / "redis") == zeros + 2 * len(command)
+    with running(server) as client:
+        assert (client.exists("before"), client.exists("after")) == (1, 0)
