@@ -35,7 +35,13 @@ class RestCatalogPlace(NamedTuple):
 
 @contextmanager
 def running_rest_catalog(
-    stack: Stack, platform_settings: IcebergSettings, database_url: str, certificates: Certificates, folder: Path
+    stack: Stack,
+    platform_settings: IcebergSettings,
+    database_url: str,
+    certificates: Certificates,
+    folder: Path,
+    *,
+    lends_keys: bool = False,
 ) -> Iterator[RestCatalogPlace]:
     """A REST catalog until the end of the block.
 
@@ -45,10 +51,13 @@ def running_rest_catalog(
         database_url: database of the catalog, which no other catalog uses.
         certificates: authority of its certificate.
         folder: folder of the server.
+        lends_keys: True = clients get keys of the object store with each table.
     """
     root = IcebergSettings.load({**stack.environment(), f"{PREFIX}WAREHOUSE": platform_settings.warehouse_location})
     port = choose_free().api
-    server = IcebergRestServer(folder, LocalSettings.load().cache, port, owner_url(database_url), root)
+    server = IcebergRestServer(
+        folder, LocalSettings.load().cache, port, owner_url(database_url), root, lends_keys=lends_keys
+    )
     with (
         running(server, folder / "iceberg-rest.log"),
         running_gateway(port, certificates.server) as gateway,

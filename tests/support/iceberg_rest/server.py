@@ -22,17 +22,28 @@ class IcebergRestServer(Component):
         port: port of its API.
         database_url: libpq URL of the catalog's database, with the login of its owner.
         warehouse: folder of the tables, and the login of its object store.
+        lends_keys: True = clients get the keys of this login with each table.
     """
 
     name = "iceberg-rest"
     title = "Iceberg REST catalog"
 
-    def __init__(self, folder: Path, cache: Path, port: int, database_url: str, warehouse: IcebergSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        port: int,
+        database_url: str,
+        warehouse: IcebergSettings,
+        *,
+        lends_keys: bool = False,
+    ) -> None:
         self._folder = folder
         self._cache = cache
         self._port = port
         self._database = urlsplit(database_url)
         self._warehouse = warehouse
+        self._lends_keys = lends_keys
 
     @property
     def ports(self) -> Mapping[str, int]:
@@ -63,6 +74,7 @@ class IcebergRestServer(Component):
                 "CATALOG_CLIENT_REGION": warehouse.s3_region,
                 "CATALOG_S3_ENDPOINT": warehouse.s3_endpoint,
                 "CATALOG_S3_PATH__STYLE__ACCESS": "true",
+                "CATALOG_INCLUDE__CREDENTIALS": str(self._lends_keys).lower(),
                 "CATALOG_S3_ACCESS__KEY__ID": warehouse.s3_access_key_id,
                 "CATALOG_S3_SECRET__ACCESS__KEY": warehouse.s3_secret_access_key,
             },
