@@ -215,22 +215,50 @@ class ObjectStoreSettings(S3AccessSettings):
 
 
 class IcebergSettings(S3AccessSettings):
-    """The Iceberg catalog `gourmetgram` and its warehouse: PyIceberg's own variables, and the region."""
+    """The Iceberg catalog `gourmetgram` and its warehouse: PyIceberg's own variables, and the platform's."""
 
-    pyiceberg_catalog__gourmetgram__type: Literal["sql"] = "sql"
+    pyiceberg_catalog__gourmetgram__type: Literal["sql", "rest"] = "sql"
+    """`sql`: tables of a PostgreSQL database. `rest`: a server of Iceberg's REST catalogs."""
     pyiceberg_catalog__gourmetgram__uri: Secret = (
         "postgresql+psycopg2://user:gourmetgram_postgres@localhost:5432/iceberg_catalog"
     )
+    pyiceberg_catalog__gourmetgram__credential: Secret = ""
+    """Login of a REST catalog, `client id:secret`; the catalog exchanges it for a token."""
+    pyiceberg_catalog__gourmetgram__token: Secret = ""
+    """Token of a REST catalog, instead of a login."""
+    pyiceberg_catalog__gourmetgram__oauth2_server_uri: str = ""
+    """Address that exchanges the login of a REST catalog; empty = the catalog's own."""
+    pyiceberg_catalog__gourmetgram__scope: str = "catalog"
+    """Scope of the token that a login is exchanged for."""
+    iceberg_ca_location: str = ""
+    """PEM file of the authorities to trust for a REST catalog; empty = those of the operating system."""
     pyiceberg_catalog__gourmetgram__s3__endpoint: str = "http://localhost:9000"
     pyiceberg_catalog__gourmetgram__s3__access_key_id: str = "admin"
     pyiceberg_catalog__gourmetgram__s3__secret_access_key: Secret = "gourmetgram_minio"  # noqa: S105 - teaching password
     pyiceberg_catalog__gourmetgram__warehouse: str = "s3://gourmetgram-datalake/warehouse"
+    """Folder of the tables, `s3://bucket/folder`; or a REST catalog's name for it."""
+    lake_location: str = ""
+    """Folder of the tables, `s3://bucket/folder`, where the warehouse is a name."""
     lake_retention_days: Annotated[int, Field(ge=31)] = 400
     """Age at which a day leaves `events` and the window tables, days. More than the 30 days of the topics."""
 
+    @model_validator(mode="after")
+    def _addresses_fit(self) -> Self:
+        name = "PYICEBERG_CATALOG__GOURMETGRAM__"
+        if self.is_rest and not self.uri.startswith(("http://", "https://")):
+            raise ValueError(f"{name}TYPE=rest needs an address with http:// or https:// in {name}URI")
+        if not self.warehouse_location.startswith("s3://"):
+            raise ValueError(f"LAKE_LOCATION is needed, s3://bucket/folder: the value of {name}WAREHOUSE is a name")
+        return self
+
+    @property
+    def is_rest(self) -> bool:
+        """True for a REST catalog."""
+        return self.pyiceberg_catalog__gourmetgram__type == "rest"
+
     @property
     def uri(self) -> str:
-        """SQLAlchemy URL of the catalog's database."""
+        """SQLAlchemy URL of the catalog's database, or URL of a REST catalog."""
         return self.pyiceberg_catalog__gourmetgram__uri
 
     @property
@@ -265,8 +293,13 @@ class IcebergSettings(S3AccessSettings):
 
     @property
     def warehouse(self) -> str:
-        """Folder of the tables: `s3://bucket/folder`, without a slash at the end."""
+        """The warehouse as the catalog knows it: a folder, or a name; without a slash at the end."""
         return self.pyiceberg_catalog__gourmetgram__warehouse.rstrip("/")
+
+    @property
+    def warehouse_location(self) -> str:
+        """Folder of the tables: `s3://bucket/folder`, without a slash at the end."""
+        return self.lake_location.rstrip("/") or self.warehouse
 
 
 class WorkerSettings(Settings):

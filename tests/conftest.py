@@ -35,6 +35,7 @@ pytest_plugins = [
     "tests.support.scoring_fixtures",
     "tests.support.secured.fixtures",
     "tests.support.training_fixtures",
+    "tests.support.iceberg_rest.fixtures",  # after those it uses
 ]
 
 # How long an example takes says how busy the machine is. Examples may share a test's servers: each uses ids of its own.

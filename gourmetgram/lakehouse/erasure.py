@@ -21,7 +21,7 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from gourmetgram.lakehouse.commits import append_files, replace_files
-from gourmetgram.lakehouse.files import DataFileWriter
+from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.leftovers import files_of
 from gourmetgram.lakehouse.maintenance import carried_summary, expire
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
@@ -163,9 +163,15 @@ def _rewrite(table: Table, definition: TableDefinition, ids: ErasedIds, summary:
             removed += batch.num_rows - kept.num_rows
             blanked += cleared
             writer.write(kept)
-        replace_files(table, old, writer.finish(), summary, {})
+        new = writer.finish()
     except BaseException:
         writer.discard()
+        raise
+    try:
+        replace_files(table, old, new, summary, {})
+    except ChangedMeanwhileError:
+        # After another failure, the commit may have happened: then these are files of the table.
+        delete_files(table, (file.file_path for file in new))
         raise
     return removed, blanked
 

@@ -2,9 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from confluent_kafka import KafkaException
-from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.exceptions import (
+    AuthorizationExpiredError,
+    CommitFailedException,
+    CommitStateUnknownException,
+    ForbiddenError,
+    OAuthError,
+    RESTError,
+    ServerError,
+    ServiceUnavailableError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from requests import RequestException
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from gourmetgram.errors import PermanentError, TransientError
@@ -12,6 +25,22 @@ from gourmetgram.errors import PermanentError, TransientError
 
 class ChangedMeanwhileError(TransientError):
     """Another writer committed to the table first; this commit changed nothing. Load the table and start over."""
+
+
+class CatalogLoginError(PermanentError):
+    """A REST catalog answers, and refuses the login."""
+
+
+_REFUSED_LOGINS: Final = (UnauthorizedError, ForbiddenError, OAuthError)
+# A server that fails during a commit may have made it.
+_AWAY: Final = (
+    RequestException,
+    CommitStateUnknownException,
+    ServerError,
+    ServiceUnavailableError,
+    TooManyRequestsError,
+    AuthorizationExpiredError,
+)
 
 
 @contextmanager
@@ -22,8 +51,9 @@ def named_outages(task: str) -> Iterator[None]:
         task: the failure in words, as the beginning of the sentence.
 
     Raises:
-        TransientError: PostgreSQL, the broker or the object store is away.
-        PermanentError: PostgreSQL refused, or a file that a table needs is missing.
+        TransientError: PostgreSQL, the REST catalog, the broker or the object store is away.
+        CatalogLoginError: the REST catalog refused the login.
+        PermanentError: PostgreSQL or the REST catalog refused, or a file that a table needs is missing.
     """
     try:
         yield
@@ -33,6 +63,12 @@ def named_outages(task: str) -> Iterator[None]:
         raise PermanentError(f"{task}: PostgreSQL refused: {_first_line(error)}") from error
     except CommitFailedException as error:
         raise ChangedMeanwhileError(f"{task}: another writer changed the table at the same time: {error}") from error
+    except _REFUSED_LOGINS as error:
+        raise CatalogLoginError(f"{task}: the Iceberg catalog refuses the login: {error}") from error
+    except _AWAY as error:
+        raise TransientError(f"{task}: the Iceberg catalog is away or too slow: {error}") from error
+    except RESTError as error:
+        raise PermanentError(f"{task}: the Iceberg catalog refuses: {error}") from error
     except KafkaException as error:
         raise TransientError(f"{task}: the broker is away or too slow: {error}") from error
     except FileNotFoundError as error:

@@ -16,6 +16,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.locations import load_location_provider
 
 from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.lakehouse.catalog import WAREHOUSE_LOCATION
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.schemas import arrow_schema
 from gourmetgram.settings import Settings
@@ -103,7 +104,7 @@ def _unfinished(catalog: Catalog, plan: LargeTablePlan) -> Table:
         return table
     _delete(catalog, UNFINISHED)
     # A folder of its own: the replaced table keeps its files until the new one is complete.
-    location = f"{catalog.properties['warehouse']}/{LARGE_TABLE.replace('.', '/')}/{uuid.uuid4()}"
+    location = f"{catalog.properties[WAREHOUSE_LOCATION]}/{LARGE_TABLE.replace('.', '/')}/{uuid.uuid4()}"
     return catalog.create_table(UNFINISHED, SCHEMA, location=location, properties={_MARK: plan.mark})
 
 

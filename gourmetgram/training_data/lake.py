@@ -24,7 +24,7 @@ class Lake:
     """
 
     def __init__(self, settings: IcebergSettings) -> None:
-        place = urlsplit(settings.warehouse)
+        place = urlsplit(settings.warehouse_location)
         self._bucket = place.netloc
         # The path without its last part: empty in the lab, a prefix in tests.
         self._prefix = place.path.strip("/").rpartition("/")[0]

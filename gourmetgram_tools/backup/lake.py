@@ -13,6 +13,19 @@ from gourmetgram.settings import IcebergSettings
 _LOCATIONS = "SELECT metadata_location FROM iceberg_tables WHERE metadata_location IS NOT NULL ORDER BY 1"
 
 
+def refuse_rest_catalog(settings: IcebergSettings) -> None:
+    """Refuse a lakehouse whose catalog is no database of the platform.
+
+    Raises:
+        PermanentError: the catalog is a REST catalog.
+    """
+    if settings.is_rest:
+        raise PermanentError(
+            f"The Iceberg catalog is the REST catalog at {settings.uri}. A backup holds the catalog's database, which "
+            "only its provider can copy. Back up this catalog and its bucket at one time with the provider's means."
+        )
+
+
 def metadata_locations(cursor: Any) -> list[str]:  # noqa: ANN401 - psycopg2 has no types
     """Address of the current metadata file of each table, in the cursor's snapshot of the catalog."""
     cursor.execute("SELECT to_regclass('iceberg_tables')")

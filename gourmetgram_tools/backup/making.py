@@ -16,7 +16,7 @@ from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.backup.databases import clock, connected, dump, exists, libpq_url, shared_snapshot
 from gourmetgram_tools.backup.folder import BackupFolder, BackupManifest, GroupOffset, PartitionOffsets
 from gourmetgram_tools.backup.keys import paused_redis
-from gourmetgram_tools.backup.lake import key_of, metadata_locations, needed_files
+from gourmetgram_tools.backup.lake import key_of, metadata_locations, needed_files, refuse_rest_catalog
 from gourmetgram_tools.backup.objects import ObjectArchive, object_client
 from gourmetgram_tools.backup.records import CLIENT_ID, dump_records, group_offsets
 from gourmetgram_tools.inspection.objects import object_key
@@ -70,9 +70,11 @@ def make_backup(platform: Platform, path: Path, steps: StepProgress) -> BackupMa
         The manifest, which is written last.
 
     Raises:
-        PermanentError: the folder has content, or a store has data that cannot be copied.
+        PermanentError: the folder has content, a store has data that cannot be copied,
+            or the catalog is a REST catalog.
         TransientError: a store is away, or changed too fast.
     """
+    refuse_rest_catalog(platform.iceberg)
     folder, urls = BackupFolder.create(path), database_urls(platform)
     with ExitStack() as closing_last:
         client = closing_last.enter_context(object_client(platform.objects))

@@ -17,6 +17,7 @@ from gourmetgram.moments import parse_utc
 from gourmetgram_tools.backup.databases import exists, first_filled_table, other_clients, restore
 from gourmetgram_tools.backup.folder import BackupFolder, BackupManifest
 from gourmetgram_tools.backup.keys import count_keys, restore_keys
+from gourmetgram_tools.backup.lake import refuse_rest_catalog
 from gourmetgram_tools.backup.making import APPLICATION, MLFLOW, database_urls
 from gourmetgram_tools.backup.objects import listed, object_client, restore_objects
 from gourmetgram_tools.backup.records import CLIENT_ID, restore_groups, restore_records
@@ -36,9 +37,11 @@ def restore_backup(platform: Platform, path: Path, steps: StepProgress) -> Backu
         steps: receives each step.
 
     Raises:
-        PermanentError: the backup is damaged, or a store is in use, not empty, or of another revision.
+        PermanentError: the backup is damaged, the catalog is a REST catalog, or a store is in use, not empty, or of
+            another revision.
         TransientError: a store is away. The stores may be half full: empty them before the next attempt.
     """
+    refuse_rest_catalog(platform.iceberg)
     folder, urls = BackupFolder(path), database_urls(platform)
     with steps.step("Checking the backup") as report:
         manifest = folder.verify(report)

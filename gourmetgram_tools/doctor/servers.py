@@ -16,6 +16,7 @@ from gourmetgram.clients import redis, s3
 from gourmetgram.errors import PlatformError, SettingsError
 from gourmetgram.kafka.clients import client_config
 from gourmetgram.lakehouse.catalog import table_versions
+from gourmetgram.lakehouse.outages import CatalogLoginError
 from gourmetgram.settings import (
     IcebergSettings,
     KafkaSettings,
@@ -27,6 +28,7 @@ from gourmetgram_tools.doctor.findings import Finding, ok, problem
 from gourmetgram_tools.doctor.tls import Endpoint, Fault, check_endpoint, speaks_tls
 
 _ANSWER_S: Final = 8
+_ICEBERG: Final = "PYICEBERG_CATALOG__GOURMETGRAM__"
 _WRONG_KEYS: Final = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidTokenId"})
 
 
@@ -218,17 +220,27 @@ def _log_in_to_s3(settings: ObjectStoreSettings) -> None:
 
 
 def _catalog(settings: IcebergSettings) -> Server:
-    variable = "PYICEBERG_CATALOG__GOURMETGRAM__URI"
+    variable = f"{_ICEBERG}URI"
+    if not settings.is_rest:
+        return _postgres("Iceberg catalog", variable, settings.uri, lambda: _log_in_to_catalog(settings))
+    return Server(
+        "Iceberg catalog",
+        _web_endpoint(settings.uri, settings.iceberg_ca_location),
+        *(variable, "ICEBERG_CA_LOCATION", f"https:// in {variable}"),
+        f"{_ICEBERG}CREDENTIAL or {_ICEBERG}TOKEN, and {_ICEBERG}WAREHOUSE",
+        lambda: _log_in_to_catalog(settings),
+    )
 
-    def log_in() -> None:
-        try:
-            table_versions(settings)
-        except PlatformError as error:
-            if "authentication failed" in str(error):
-                raise LoginRefusedError("password authentication failed") from error
-            raise
 
-    return _postgres("Iceberg catalog", variable, settings.uri, log_in)
+def _log_in_to_catalog(settings: IcebergSettings) -> None:
+    try:
+        table_versions(settings)
+    except CatalogLoginError as error:
+        raise LoginRefusedError(_first_line(error).partition("refuses the login: ")[2]) from error
+    except PlatformError as error:
+        if "authentication failed" in str(error):
+            raise LoginRefusedError("password authentication failed") from error
+        raise
 
 
 def _web_endpoint(url: str, authority: str) -> Endpoint:

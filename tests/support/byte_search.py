@@ -85,7 +85,7 @@ def _records(platform: Platform) -> Iterator[Content]:
 
 
 def _objects(platform: Platform) -> Iterator[Content]:
-    warehouse, _, prefix = platform.iceberg.warehouse.removeprefix("s3://").partition("/")
+    warehouse, _, prefix = platform.iceberg.warehouse_location.removeprefix("s3://").partition("/")
     folder = prefix.removesuffix("warehouse")
     client = s3.connect(platform.objects, s3.JOB)
     for bucket, below in ((platform.objects.s3_bucket_name, ""), (warehouse, folder)):
