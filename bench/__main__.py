@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bench import aggregation, api, endurance, latency, streams, training, training_transform
+from bench import aggregation, api, compression, endurance, latency, scaling, streams, training, training_transform
 from bench.report import Row, markdown, write_section
 
 SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
@@ -16,6 +16,8 @@ SUITES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "latency": lambda options: latency.run(options.bursts),
     "endurance": lambda options: endurance.run(60 * options.minutes),
     "aggregation": lambda _options: aggregation.run(),
+    "compression": lambda options: compression.run(options.seconds),
+    "scaling": lambda options: scaling.run(options.seconds),
     "transform": lambda options: training_transform.run(options.images, options.history),
     "training": lambda options: training.run(options.rows),
 }

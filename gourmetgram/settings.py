@@ -108,6 +108,8 @@ class KafkaSettings(Settings):
     kafka_sasl_password: Secret = ""
     kafka_ssl_ca_location: str = ""
     """PEM file with the certificates of the authorities to trust; empty = those of the operating system."""
+    kafka_compression: Literal["none", "gzip", "lz4", "snappy", "zstd"] = "gzip"
+    """Compression of written records; clients read all of them, whatever the setting says."""
 
     @model_validator(mode="after")
     def _login_is_complete(self) -> Self:

@@ -58,7 +58,7 @@ def create_producer(settings: KafkaSettings, client_id: str, **overrides: object
             **client_config(settings, client_id),
             "acks": "all",
             "enable.idempotence": True,
-            "compression.type": "gzip",
+            "compression.type": settings.kafka_compression,
             "partitioner": PARTITIONER,
             # Batches form while the previous request is in flight; a linger time would only add latency.
             "linger.ms": 0,

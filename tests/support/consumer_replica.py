@@ -43,16 +43,18 @@ class Faults:
 
     Attributes:
         left: number of moments that pass first; None for no fault.
+        call: name of the call whose moments count; None for all.
         strike: what happens then.
     """
 
     def __init__(self) -> None:
         self.left: int | None = None
+        self.call: str | None = None
         self.strike: Callable[[], None] = lambda: None
 
-    def moment(self) -> None:
-        """A moment at which the process may die or freeze."""
-        if self.left is None:
+    def moment(self, call: str) -> None:
+        """A moment of a call, at which the process may die or freeze."""
+        if self.left is None or self.call not in (None, call):
             return
         self.left -= 1
         if self.left < 0:
@@ -72,9 +74,9 @@ class Stepped:
             return found
 
         def stepped(*arguments: Any, **named: Any) -> Any:
-            self._faults.moment()
+            self._faults.moment(name)
             answer = found(*arguments, **named)
-            self._faults.moment()
+            self._faults.moment(name)
             return answer
 
         return stepped
@@ -88,7 +90,7 @@ class SteppedBatchStore(BatchStore):
         self._faults = faults
 
     def _run(self, call: BatchCall) -> list[Any]:
-        self._faults.moment()
+        self._faults.moment("run")
         return super()._run(call)
 
 
@@ -168,7 +170,7 @@ class Replica:
         def strike() -> None:
             raise Killed
 
-        self.faults.left, self.faults.strike = moment, strike
+        self.faults.left, self.faults.call, self.faults.strike = moment, None, strike
         try:
             self._worker.turn()
         except Killed:
@@ -178,8 +180,8 @@ class Replica:
             self.faults.left = None
         return False
 
-    def freeze(self, moment: int) -> None:
-        """One turn, in which the process freezes at a moment; the turn may end before."""
+    def freeze(self, moment: int, call: str | None = None) -> None:
+        """One turn, in which the process freezes at a moment (of a named call); the turn may end before."""
 
         def strike() -> None:
             self._stands.set()
@@ -187,7 +189,7 @@ class Replica:
 
         self._stands.clear()
         self._woken.clear()
-        self.faults.left, self.faults.strike = moment, strike
+        self.faults.left, self.faults.call, self.faults.strike = moment, call, strike
         self._turn = self._threads.submit(self._worker.turn)
         self._turn.add_done_callback(lambda _turn: self._stands.set())
         assert self._stands.wait(_DEADLINE_S)

@@ -14,9 +14,18 @@ import pytest
 import redis
 
 from gourmetgram.clients.redis_servers import server_of_image
+from gourmetgram.lakehouse.aggregation import Sources
+from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.settings import PROJECT_ROOT
+from gourmetgram_tools.cli.target import platform_of
+from gourmetgram_tools.erasure.erasing import erase
+from gourmetgram_tools.erasure.rows import Subject
+from gourmetgram_tools.inspection.skew import measure_skew
+from gourmetgram_tools.inspection.trace import trace
 from gourmetgram_tools.local import toolchain
 from gourmetgram_tools.local.stack import Stack
+from tests.support.aggregate_once import aggregate
+from tests.support.byte_search import Content, everything, places_with
 from tests.support.consumer_platform import free_port
 from tests.support.own_stack import assert_no_difference, own_stack
 from tests.support.waiting import wait_until
@@ -124,6 +133,52 @@ def test_each_of_two_is_killed_in_turn_and_all_stores_agree(twins: tuple[Stack, 
     assert_no_difference(stack)
     _assert_recount(stack)
     assert all(twin.popen.poll() is None for twin in second.values())
+
+
+def test_skew_trace_and_erase_find_the_state_on_both_servers(
+    twins: tuple[Stack, dict[str, Twin]], tmp_path: Path
+) -> None:
+    stack, _ = twins
+    with WriteLoad(f"http://127.0.0.1:{stack.ports.api}", threads=4, images=6, uploads=0.1) as load:
+        load.wait_for_more(400)
+    assert_no_difference(stack)
+    platform = platform_of(stack)
+    aggregate(Sources(platform.iceberg, platform.kafka, platform.postgres))
+    with open_catalog(platform.iceberg) as catalog:
+        skew = measure_skew(platform.postgres, platform.kafka, catalog)
+    assert skew.differences == 0 and skew.compared > 0
+    user_id, images = _person_on_both(stack)
+    servers = [redis.Redis.from_url(url) for url in stack.environment()["REDIS_URLS"].split(",")]
+    for image_id in images:
+        held = [{key.decode() for key in server.scan_iter(f"image:{image_id}:*")} for server in servers]
+        assert {key.key for key in trace(platform, image_id).keys} == held.pop(server_of_image(image_id, 2)) != set()
+        assert held == [set()]
+    folders = (stack.folder / "redis", tmp_path / "redis")
+
+    def contents() -> list[list[Content]]:
+        """Bytes of the first server and of all other stores; then of the second server and of all other stores."""
+        return [everything(platform, server, folder) for server, folder in zip(servers, folders, strict=True)]
+
+    before = [{place.split()[0] for place in places_with(user_id, content)} for content in contents()]
+    assert all({"redis", "postgres", "kafka", "s3"} <= kinds for kinds in before)
+    erase(platform, [Subject("user", user_id)])
+    remains = [places_with(name, content) for content in contents() for name in (user_id, *images)]
+    assert not any(remains), remains
+    assert_no_difference(stack)
+    for server in servers:
+        server.close()
+
+
+def _person_on_both(stack: Stack) -> tuple[str, list[str]]:
+    """A person with images on both servers, and the images."""
+    with contextlib.closing(psycopg2.connect(stack.environment()["DATABASE_URL"])) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT user_id::text, array_agg(id::text) FROM images GROUP BY user_id")
+        return next(
+            (user_id, images)
+            for user_id, images in cursor.fetchall()
+            if {server_of_image(image_id, 2) for image_id in images} == {0, 1}
+        )
 
 
 def _assert_recount(stack: Stack) -> None:
