@@ -44,7 +44,7 @@ def obtain(cache: Path, report: StepReport) -> None:
         report("fetching its jars (about half a minute, the first time only)")
         answer = subprocess.run(
             [sys.executable, "-m", __name__, str(cache)],
-            env=_with_system_certificates(process_environment()),
+            env=trust_system_certificates(process_environment()),
             capture_output=True,
             text=True,
             check=False,
@@ -96,7 +96,7 @@ def verify(jars: Path, digests: Path = _DIGESTS) -> None:
         )
 
 
-def _with_system_certificates(environment: dict[str, str]) -> dict[str, str]:
+def trust_system_certificates(environment: dict[str, str]) -> dict[str, str]:
     """Trust the operating system's certificates, those of a company included, like pip."""
     bundle = Path("/etc/ssl/certs/ca-certificates.crt")
     if bundle.exists():
