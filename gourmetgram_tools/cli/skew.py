@@ -54,5 +54,5 @@ def measured(variables: dict[str, str]) -> "SkewResult":
             KafkaSettings.load(variables),
             catalog,
             report,
-            OfflineSettings.load(variables),
+            offline_settings=OfflineSettings.load(variables),
         )
