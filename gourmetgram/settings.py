@@ -276,7 +276,7 @@ class OfflineSettings(Settings):
     spark_remote: Annotated[str, Field(pattern=r"^(sc://.+)?$")] = ""
     """Address of a Spark Connect server, `sc://host:port`; empty = one is started for the time of the work."""
     spark_master: str = "local[*]"
-    """Where a Spark server that is started here computes: `local[*]`, or the address of a cluster."""
+    """Master of a Spark server that is started here: `local[*]`, or the address of a cluster."""
     spark_home: str = ""
     """Folder of Apache Spark; empty = that of `make setup-spark`."""
 

@@ -41,9 +41,10 @@ def named_failures(address: str) -> Iterator[None]:
         TransientError: the server is away, or a task on it failed.
         PermanentError: Spark refused a query, or a value has no place in its type.
     """
-    # A warning of the client repeats the error that follows it.
     with warnings.catch_warnings():
+        # The client repeats the error that follows, and logs with a deprecated method.
         warnings.filterwarnings("ignore", message=r"\[RETRIES_EXCEEDED\]")
+        warnings.filterwarnings("ignore", message="The 'warn' method is deprecated", category=DeprecationWarning)
         try:
             yield
         except _REFUSALS as error:

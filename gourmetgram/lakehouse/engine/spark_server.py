@@ -17,6 +17,12 @@ from gourmetgram.waiting import wait_for
 ENVIRONMENT: Final = PROJECT_ROOT / ".venv-spark"
 """Environment of `make setup-spark`: Apache Spark, and its jars for Iceberg and PostgreSQL."""
 
+# Of a server that computes on this machine; 200 partitions, the default, would be 200 tasks for a few rows.
+LOCAL_OPTIONS: Final = {
+    "spark.sql.shuffle.partitions": "8",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
 _CLASS: Final = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _SUBMIT: Final = "org.apache.spark.deploy.SparkSubmit"
 # Spark's own start script opens these packages, and adds the module jdk.incubator.vector, which not every Java has.
@@ -83,12 +89,7 @@ def _command(home: Path, master: str, port: int, folder: Path) -> list[str]:
         "spark.sql.session.timeZone": "UTC",
     }
     if master.startswith("local"):
-        # Tasks of one machine: 200 partitions, the default, would be 200 tasks for a few rows.
-        options |= {
-            "spark.sql.shuffle.partitions": "8",
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-        }
+        options |= LOCAL_OPTIONS
     arguments = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
     opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
     return [

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gourmetgram.lakehouse.engine.spark_server import spark_address
+from gourmetgram.errors import SettingsError
+from gourmetgram.lakehouse.engine.spark_server import LOCAL_OPTIONS, spark_address, spark_home
 from gourmetgram.settings import OfflineSettings
 from tests.support.training_pipeline import pipeline
 
@@ -23,10 +24,15 @@ spark.log.level WARN
 @pytest.fixture(scope="session")
 def quick_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
     """The environment in which a server of `make setup-spark` answers small queries fast."""
+    try:
+        spark_home(LOCAL)
+    except SettingsError as error:
+        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("spark")
     (folder / "spark-defaults.conf").write_text(_DEFAULTS, encoding="utf-8")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SPARK_CONF_DIR", str(folder))
+        environment.setitem(LOCAL_OPTIONS, "spark.sql.shuffle.partitions", "1")
         environment.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         yield environment
 

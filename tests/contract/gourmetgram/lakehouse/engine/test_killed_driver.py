@@ -87,7 +87,7 @@ def test_a_driver_killed_before_a_step_leaves_the_windows_as_they_were(
             write_windows(lakehouse.sources.iceberg, "view", doomed)
         assert catalog.load_table(WINDOW_TABLES["view"]).metadata == before
         assert not scratch_namespaces(catalog)
-    assert write_windows(lakehouse.sources.iceberg, "view").rows == 1
+    assert write_windows(lakehouse.sources.iceberg, "view").windows == 1
     lakehouse.assert_exact()
 
 
