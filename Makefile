@@ -23,6 +23,8 @@ SHELL := bash
 AIRFLOW := .venv-airflow
 # MLflow's server, for `gourmetgram up --with mlflow`.
 MLFLOW := .venv-mlflow
+# Apache Spark's server, for OFFLINE_ENGINE=spark.
+SPARK := .venv-spark
 
 # $(call install,ENVIRONMENT,LOCK): install a lock file into an environment, and compare each package with its hash. uv takes
 # seconds where pip takes two minutes. It does not read pip's configuration: where a
@@ -31,7 +33,7 @@ MLFLOW := .venv-mlflow
 install = set -o pipefail; UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(1)/bin/python --no-deps -r $(2) 2>&1 \
 	| sed -u '/^ [-+~] /d' || $(1)/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $(2)
 
-.PHONY: help setup setup-airflow setup-mlflow demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom fuzz kubernetes
+.PHONY: help setup setup-airflow setup-mlflow setup-spark demo test coverage lint bench chaos up down clean rehearse rehearse-quick lab lab-pull lab-build pictures docs sbom fuzz kubernetes
 
 help: ## list the targets
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -69,17 +71,26 @@ $(MLFLOW)/.ready: $(READY) requirements/mlflow.txt
 	@$(call install,$(MLFLOW),requirements/mlflow.txt)
 	@touch $@
 
+setup-spark: $(SPARK)/.ready ## create .venv-spark with Apache Spark and its jars for Iceberg (OFFLINE_ENGINE=spark)
+
+$(SPARK)/.ready: $(READY) requirements/spark.txt gourmetgram_tools/local/spark_jars.sha256
+	@echo "Creating $(SPARK) with Apache Spark (600 MB) ..."
+	@test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
+	@$(call install,$(SPARK),requirements/spark.txt)
+	@$(BIN)/python -m gourmetgram_tools.local.spark_setup $(SPARK)
+	@touch $@
+
 demo: setup setup-airflow ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse
 	@$(BIN)/gourmetgram demo $(ARGS)
 
-test: setup setup-airflow setup-mlflow ## all tests, on servers of their own (ARGS="..." goes to pytest)
+test: setup setup-airflow setup-mlflow setup-spark ## all tests, on servers of their own (ARGS="..." goes to pytest)
 	@$(BIN)/pytest $(PYTEST) $(ARGS)
 
 fuzz: setup ## many random requests to both APIs, and many orders of faults for the state machines (an hour or more)
 	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py \
 		$(wildcard tests/integration/*/test_*_machine.py tests/integration/*/*/test_*_machine.py) $(ARGS)
 
-coverage: setup setup-airflow setup-mlflow ## the same, then the share of lines and branches that ran, services included; it has a floor
+coverage: setup setup-airflow setup-mlflow setup-spark ## the same, then the share of lines and branches that ran, services included; it has a floor
 	@rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
 	@$(BIN)/coverage run -m pytest $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -144,5 +155,5 @@ lab-build: ## build the images of the Compose lab (about 10 minutes the first ti
 	@$(COMPOSE) build $$($(COMPOSE) config --services | grep -vx '$(if $(OTHER_MINIO),minio)')
 
 clean: down ## delete .venv and caches; data of stacks stays (gourmetgram down --wipe deletes it)
-	rm -rf $(VENV) $(AIRFLOW) $(MLFLOW) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(AIRFLOW) $(MLFLOW) $(SPARK) build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -304,6 +304,18 @@ class IcebergSettings(S3AccessSettings):
         return self.lake_location.rstrip("/") or self.warehouse
 
 
+class OfflineSettings(Settings):
+    """The engine that computes training rows, windows, skew and counts of the lakehouse."""
+
+    offline_engine: Literal["duckdb", "spark"] = "duckdb"
+    spark_remote: Annotated[str, Field(pattern=r"^(sc://.+)?$")] = ""
+    """Address of a Spark Connect server, `sc://host:port`; empty = one is started for the time of the work."""
+    spark_master: str = "local[*]"
+    """Master of a Spark server that is started here: `local[*]`, or the address of a cluster."""
+    spark_home: str = ""
+    """Folder of Apache Spark; empty = that of `make setup-spark`."""
+
+
 class WorkerSettings(Settings):
     """The HTTP port on which a worker answers `/health` and `/metrics`."""
 

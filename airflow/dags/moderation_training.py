@@ -44,12 +44,13 @@ def moderation_training() -> None:
         from platform_access import data_lake, no_retry_for_permanent_errors
 
         from gourmetgram.lakehouse.catalog import open_catalog
+        from gourmetgram.settings import OfflineSettings
         from gourmetgram.training_data.lake import Lake
         from gourmetgram.training_data.transform import transform
 
         settings = data_lake()
         with no_retry_for_permanent_errors(), open_catalog(settings) as catalog:
-            result = transform(Lake(settings), catalog)
+            result = transform(Lake(settings), catalog, OfflineSettings.load())
         return {"kept": result.kept, "dropped": result.dropped}
 
     @task
@@ -59,12 +60,13 @@ def moderation_training() -> None:
 
         from gourmetgram.lakehouse.catalog import open_catalog
         from gourmetgram.models.retention import maintain_training_data_quietly
+        from gourmetgram.settings import OfflineSettings
         from gourmetgram.training_data.lake import Lake
         from gourmetgram.training_data.load import load
 
         settings = data_lake()
         with no_retry_for_permanent_errors(), open_catalog(settings) as catalog:
-            result = load(Lake(settings), catalog)
+            result = load(Lake(settings), catalog, OfflineSettings.load())
             maintain_training_data_quietly(catalog, settings.object_store)
         return {
             "rows": result.rows,

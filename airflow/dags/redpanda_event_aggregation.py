@@ -49,9 +49,10 @@ def redpanda_event_aggregation() -> None:
             from platform_access import data_lake, no_retry_for_permanent_errors
 
             from gourmetgram.lakehouse.windows import write_windows as recompute
+            from gourmetgram.settings import OfflineSettings
 
             with no_retry_for_permanent_errors():
-                return asdict(recompute(data_lake(), kind))
+                return asdict(recompute(data_lake(), kind, OfflineSettings.load()))
 
         return write()
 

@@ -1,6 +1,6 @@
 """The inputs of the 29 features for many moments at once, from event history and database rows.
 
-The functions return expressions: Ibis turns them into SQL for DuckDB on one machine or Spark on a cluster. So they use
+The functions return expressions: Ibis turns them into SQL for DuckDB or Apache Spark. So they use
 plain joins, aggregations and window functions only. All times are int64 microseconds since the epoch, UTC: exact, and
 the same in every engine. The formulas are those of `definition`.
 

@@ -3,26 +3,20 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import ibis
 from pyiceberg.catalog import Catalog
+from pyiceberg.table import Table
 
-from gourmetgram.duckdb_engine import duckdb_engine
+from gourmetgram.duckdb_engine import MEMORY_LIMIT
 from gourmetgram.events import EventKind
-from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWED_KINDS
+from gourmetgram.settings import OfflineSettings
 
-_EVENT_COUNTS: Final = """
-SELECT event_type, sum(copies)::BIGINT, count(*), count(*) FILTER (WHERE eligible)
-FROM (
-    SELECT event_type, event_id::UUID AS event_id, count(*) AS copies, bool_and(actor_eligible) AS eligible
-    FROM records GROUP BY ALL
+_EVENTS: Final = ibis.schema({"event_type": "string", "event_id": "string", "actor_eligible": "boolean"})
+_WINDOWS: Final = ibis.schema(
+    {"image_id": "string", "window_us": "int64", "event_count": "int64", "eligible_count": "int64"}
 )
-GROUP BY ALL
-"""
-_WINDOW_SUMS: Final = """
-SELECT count(*), coalesce(sum(event_count), 0)::BIGINT, coalesce(sum(eligible_count), 0)::BIGINT,
-       count(*) - count(DISTINCT (image_id, window_start))
-FROM records
-"""
 
 
 class EventCount(NamedTuple):
@@ -55,29 +49,44 @@ class WindowSum(NamedTuple):
     repeated: int
 
 
-def event_counts(catalog: Catalog, snapshot_id: int | None = None) -> dict[str, EventCount]:
+def event_counts(
+    catalog: Catalog, snapshot_id: int | None = None, offline_settings: OfflineSettings | None = None
+) -> dict[str, EventCount]:
     """Count `events` by kind (view, comment, flag, upload); kinds without an event are left out.
 
     Args:
         catalog: the Iceberg catalog.
         snapshot_id: None = the current snapshot.
+        offline_settings: names the engine; None = DuckDB.
     """
-    records = stream_rows(
-        catalog.load_table(EVENTS), ["event_type", "event_id", "actor_eligible"], snapshot_id=snapshot_id
+    with open_engine(catalog, offline_settings, MEMORY_LIMIT) as engine:
+        records = engine.load_snapshot("records", _EVENTS, catalog.load_table(EVENTS), snapshot_id=snapshot_id)
+        copies = records.group_by("event_type", "event_id").agg(
+            copies=records.count(), eligible=records.actor_eligible.all()
+        )
+        counts = copies.group_by("event_type").agg(
+            records=copies.copies.sum().cast("int64"),
+            events=copies.count(),
+            eligible=copies.count(where=copies.eligible),
+        )
+        return {row.pop("event_type"): EventCount(**row) for row in engine.rows(counts).to_pylist()}
+
+
+def window_sums(
+    catalog: Catalog, kinds: Iterable[EventKind] = WINDOWED_KINDS, offline_settings: OfflineSettings | None = None
+) -> dict[EventKind, WindowSum]:
+    """Sum the window tables of some kinds of events; `offline_settings` names the engine, None = DuckDB."""
+    with open_engine(catalog, offline_settings, MEMORY_LIMIT) as engine:
+        return {kind: _window_sum(engine, catalog.load_table(WINDOW_TABLES[kind])) for kind in kinds}
+
+
+def _window_sum(engine: Engine, table: Table) -> WindowSum:
+    records = engine.load_snapshot("records", _WINDOWS, table, renamed={"window_us": "window_start"})
+    windows = records.select("image_id", "window_us").distinct()
+    sums = records.agg(
+        rows=records.count(),
+        events=ibis.coalesce(records.event_count.sum(), 0).cast("int64"),
+        eligible=ibis.coalesce(records.eligible_count.sum(), 0).cast("int64"),
     )
-    with duckdb_engine() as engine:
-        engine.register("records", records)
-        return {row[0]: EventCount(*row[1:]) for row in engine.sql(_EVENT_COUNTS).fetchall()}
-
-
-def window_sums(catalog: Catalog, kinds: Iterable[EventKind] = WINDOWED_KINDS) -> dict[EventKind, WindowSum]:
-    """Sum the window tables of some kinds of events."""
-    sums: dict[EventKind, WindowSum] = {}
-    columns = ["image_id", "window_start", "event_count", "eligible_count"]
-    with duckdb_engine() as engine:
-        for kind in kinds:
-            engine.register("records", stream_rows(catalog.load_table(WINDOW_TABLES[kind]), columns))
-            (row,) = engine.sql(_WINDOW_SUMS).fetchall()
-            sums[kind] = WindowSum(*row)
-            engine.unregister("records")
-    return sums
+    (row,) = engine.rows(sums).to_pylist()
+    return WindowSum(**row, repeated=row["rows"] - engine.scalar(windows.count()))

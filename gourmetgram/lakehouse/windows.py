@@ -12,30 +12,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import duckdb
+import ibis
 import numpy as np
 import orjson
 import pyarrow as pa
+from ibis import ir
 from numpy.typing import NDArray
+from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import And
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import ancestors_of
 
-from gourmetgram.duckdb_engine import duckdb_engine
+from gourmetgram.duckdb_engine import MEMORY_LIMIT
 from gourmetgram.events import EventKind
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import PreparationClock, refuse_overdue, replace_files, set_properties
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.lakehouse.files import DataFileWriter, delete_files
 from gourmetgram.lakehouse.filters import after, between, equals, on_day
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
 from gourmetgram.lakehouse.progress import INGESTED_AT, events_progress, summary_of
-from gourmetgram.lakehouse.reading import BATCH_ROWS, stream_files, stream_rows
+from gourmetgram.lakehouse.reading import stream_files, stream_rows
 from gourmetgram.lakehouse.retention import drop_old_days_quietly
 from gourmetgram.lakehouse.schemas import EVENTS, WINDOW_TABLES, WINDOWS_DEFINITION, ensure_tables, open_table
 from gourmetgram.moments import DAY_US, parse_utc, utc_text
-from gourmetgram.settings import IcebergSettings
+from gourmetgram.settings import IcebergSettings, OfflineSettings
 from gourmetgram.windows import WINDOW_US as WIDTHS_US
 
 log = logging.getLogger(__name__)
@@ -51,26 +54,11 @@ records touched no window of this kind. After a rollback it does not fit the cur
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _SCHEMA: Final = WINDOWS_DEFINITION.arrow_schema
 
-_SLICE_ROWS: Final = 300_000
-"""Number of events that are counted at a time, roughly; each takes some 100 bytes of memory."""
-
-# Step 1 keeps one row per event (its duplicates are identical); step 2 counts events by image and window. As UUID an id
-# takes 16 bytes, not 36. One step that groups by image, window and event took twice the time.
-_COUNT: Final = f"""
-SELECT image::VARCHAR AS image_id, window_us, count(*) AS event_count,
-       count(*) FILTER (WHERE eligible) AS eligible_count
-FROM (
-    SELECT event, any_value(image) AS image, any_value(window_us) AS window_us, bool_and(eligible) AS eligible
-    FROM (
-        SELECT event_id::UUID AS event, image_id::UUID AS image, actor_eligible AS eligible,
-               epoch_us(event_time) - (epoch_us(event_time) % {WINDOW_US} + {WINDOW_US}) % {WINDOW_US} AS window_us
-        FROM bronze
-    )
-    WHERE window_us IN (SELECT window_us FROM touched)
-    GROUP BY event
+_EVENTS: Final = ibis.schema(
+    {"image_id": "string", "event_id": "string", "actor_eligible": "boolean", "time_us": "int64"}
 )
-GROUP BY image, window_us
-"""  # noqa: S608 - nothing but a constant is put in
+_EVENT_COLUMNS: Final = {"time_us": "event_time"}
+_TOUCHED: Final = ibis.schema({"window_us": "int64"})
 
 
 @dataclass(frozen=True)
@@ -92,12 +80,15 @@ class WindowsResult:
     seconds: float
 
 
-def write_windows(settings: IcebergSettings, kind: EventKind) -> WindowsResult:
+def write_windows(
+    settings: IcebergSettings, kind: EventKind, offline_settings: OfflineSettings | None = None
+) -> WindowsResult:
     """Recompute every window of one kind of event that a record touched since the last run, and replace its rows.
 
     Args:
         settings: where the tables are.
         kind: view, comment or flag.
+        offline_settings: names the engine that counts; None = DuckDB.
 
     Raises:
         TransientError: a server is away, or another run changed the table first; nothing was changed: run again.
@@ -110,7 +101,7 @@ def write_windows(settings: IcebergSettings, kind: EventKind) -> WindowsResult:
         # Before the recomputation, which then moves the mark to the present.
         drop_old_days_quietly(windows, settings.lake_retention_days)
         log.debug("Step done: tables loaded")
-        count, rows, snapshot_id = _Rewrite(events, windows, kind).perform()
+        count, rows, snapshot_id = _Rewrite(catalog, events, windows, kind, offline_settings).perform()
         result = WindowsResult(name, count, rows, snapshot_id, time.monotonic() - started)
         log.info("%s: %d windows recomputed into %d rows, %.1f s", name, count, rows, result.seconds)
         maintain_quietly(catalog.load_table(name))
@@ -120,7 +111,11 @@ def write_windows(settings: IcebergSettings, kind: EventKind) -> WindowsResult:
 class _Rewrite:
     """One run on the snapshots that `events` and `windows` had when they were loaded."""
 
-    def __init__(self, events: Table, windows: Table, kind: EventKind) -> None:
+    def __init__(
+        self, catalog: Catalog, events: Table, windows: Table, kind: EventKind, offline_settings: OfflineSettings | None
+    ) -> None:
+        self._catalog = catalog
+        self._offline_settings = offline_settings
         self._events = events
         self._windows = windows
         self._kind = kind
@@ -172,7 +167,7 @@ class _Rewrite:
         old: list[DataFile] = []
         writer = DataFileWriter(self._windows, WINDOWS_DEFINITION)
         try:
-            with duckdb_engine() as engine:
+            with open_engine(self._catalog, self._offline_settings, MEMORY_LIMIT) as engine:
                 for day in np.unique(touched // DAY_US).tolist():
                     starts = touched[touched // DAY_US == day]
                     files = self._files_of_day(day)
@@ -198,20 +193,20 @@ class _Rewrite:
             of_touched = np.isin(batch["window_start"].cast(pa.int64()).to_numpy(), starts)
             yield pa.Table.from_batches([batch]).filter(pa.array(~of_touched))
 
-    def _recomputed(self, engine: duckdb.DuckDBPyConnection, starts: NDArray[np.int64]) -> Iterator[pa.Table]:
+    def _recomputed(self, engine: Engine, starts: NDArray[np.int64]) -> Iterator[pa.Table]:
         """Rows of the windows that begin at `starts` (all in one day), counted from the events."""
         whole = And(equals("event_type", self._kind), between("event_time", starts[0], starts[-1] + WINDOW_US))
-        # The files' own counts: they include all kinds and the whole day, so this is an upper bound.
-        expected = sum(task.file.record_count for task in self._events.scan(row_filter=whole).plan_files())
-        slices = min(len(starts), -(-expected // _SLICE_ROWS))
+        slices = 1
+        if engine.slice_rows is not None:
+            # The files' own counts: they include all kinds and the whole day, so this is an upper bound.
+            expected = sum(task.file.record_count for task in self._events.scan(row_filter=whole).plan_files())
+            slices = min(len(starts), -(-expected // engine.slice_rows))
         for part in np.array_split(starts, max(1, slices)):
             in_slice = between("event_time", part[0], part[-1] + WINDOW_US)
-            events = stream_rows(
-                self._events,
-                ["image_id", "event_id", "actor_eligible", "event_time"],
-                And(equals("event_type", self._kind), in_slice),
-            )
-            for counts in _count(engine, events, part):
+            row_filter = And(equals("event_type", self._kind), in_slice)
+            events = engine.load_snapshot("bronze", _EVENTS, self._events, row_filter, renamed=_EVENT_COLUMNS)
+            touched = engine.load("touched", _TOUCHED, pa.table({"window_us": pa.array(part, pa.int64())}))
+            for counts in engine.batches(window_counts(events, touched)):
                 yield self._as_rows(counts)
 
     def _as_rows(self, counts: pa.RecordBatch) -> pa.Table:
@@ -249,13 +244,21 @@ def _processed(snapshot_id: int | None, mark: datetime) -> dict[str, str]:
     return {PROCESSED: orjson.dumps(document).decode()}
 
 
-def _count(
-    engine: duckdb.DuckDBPyConnection, events: pa.RecordBatchReader, starts: NDArray[np.int64]
-) -> Iterator[pa.RecordBatch]:
-    engine.register("bronze", events)
-    engine.register("touched", pa.table({"window_us": pa.array(starts, pa.int64())}))
-    try:
-        yield from engine.sql(_COUNT).to_arrow_reader(BATCH_ROWS)
-    finally:
-        engine.unregister("bronze")
-        engine.unregister("touched")
+def window_counts(events: ir.Table, touched: ir.Table) -> ir.Table:
+    """Events by image and window.
+
+    Args:
+        events: `image_id`, `event_id`, `actor_eligible` and `time_us`; duplicates of an event are identical.
+        touched: `window_us`, the starts of the windows to count.
+
+    Returns:
+        `image_id`, `window_us`, `event_count` and `eligible_count`, both of distinct events.
+    """
+    timed = events.mutate(window_us=events.time_us // WINDOW_US * WINDOW_US).semi_join(touched, "window_us")
+    # One row per event first. A single step that groups by image, window and event took twice the time.
+    distinct = timed.group_by("event_id").agg(
+        image_id=timed.image_id.max(), window_us=timed.window_us.max(), eligible=timed.actor_eligible.all()
+    )
+    return distinct.group_by("image_id", "window_us").agg(
+        event_count=distinct.count(), eligible_count=distinct.count(where=distinct.eligible)
+    )

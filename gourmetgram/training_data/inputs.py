@@ -16,30 +16,23 @@ from pyiceberg.table import Table
 from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
 from gourmetgram.features.definition import category_name
-from gourmetgram.features.engine import Engine
+from gourmetgram.lakehouse.engine import Engine, Renamed
 from gourmetgram.lakehouse.filters import equals
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.progress import complete_through
-from gourmetgram.lakehouse.reading import stream_rows
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import parse_utc
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, RAW_TABLES, RawTable, raw_path
 from gourmetgram.training_data.lake import Lake
 
-# Times become whole microseconds; `epoch_us` is exact and independent of the session's time zone.
-_EVENTS_QUERY: Final = (
-    'SELECT event_id, event_type, image_id, actor_eligible, epoch_us(event_time) AS time_us, topic, "partition", '
-    '"offset" FROM loading'
-)
-_RAW_QUERIES: Final = {
-    "users": "SELECT id AS user_id, epoch_us(created_at) AS created_us, year_of_birth, is_test_account "
-    "FROM read_parquet(?)",
-    "images": "SELECT id AS image_id, user_id, epoch_us(created_at) AS created_us, epoch_us(deleted_at) AS deleted_us, "
-    "category, caption_length FROM read_parquet(?)",
-    "comments": "SELECT id AS comment_id, image_id FROM read_parquet(?)",
-    "flags": "SELECT id AS flag_id, image_id, comment_id, actor_eligible, review_status, "
-    "epoch_us(created_at) AS created_us FROM read_parquet(?)",
+_RAW_COLUMNS: Final[dict[str, Renamed]] = {
+    "users": {"user_id": "id", "created_us": "created_at"},
+    "images": {"image_id": "id", "created_us": "created_at", "deleted_us": "deleted_at"},
+    "comments": {"comment_id": "id"},
+    "flags": {"flag_id": "id", "created_us": "created_at"},
 }
+"""Columns of the raw files that have another name in the engine."""
+
 _RAW_SCHEMAS: Final = {
     "users": offline.USERS,
     "images": offline.IMAGES,
@@ -52,8 +45,7 @@ _IMAGE_IDS: Final = ibis.schema({"image_id": "string"})
 _CATEGORY_NAMES: Final = ibis.schema({"text": "string", "name": "string"})
 
 
-EVENT_COLUMNS: Final = tuple("event_time" if name == "time_us" else name for name in offline.EVENTS.names)
-"""The columns of bronze that features need."""
+_EVENT_COLUMNS: Final = {"time_us": "event_time"}
 
 
 class RawRows(NamedTuple):
@@ -115,8 +107,8 @@ def open_raw_files(folder: Path) -> RawFiles:
 def load_raw_rows(engine: Engine, files: RawFiles) -> RawRows:
     """Load the extract into the engine, with categories and flags in their final form."""
     tables = {
-        table: engine.load_query(table, _RAW_SCHEMAS[table], query, [str(raw_path(files.folder, table))])
-        for table, query in _RAW_QUERIES.items()
+        table: engine.load_file(table, schema, raw_path(files.folder, table), _RAW_COLUMNS[table])
+        for table, schema in _RAW_SCHEMAS.items()
     }
     images = engine.materialise("images_named", _with_category_names(engine, tables["images"]))
     flags = engine.materialise("flags_of_images", offline.flags_by_image(tables["flags"], tables["comments"]))
@@ -149,7 +141,7 @@ def load_events(engine: Engine, name: str, history: EventHistory, row_filter: Bo
     """
     if history.snapshot_id is None:
         return load_no_events(engine, name)
-    return load_event_rows(engine, name, stream_rows(history.table, EVENT_COLUMNS, row_filter, history.snapshot_id))
+    return engine.load_snapshot(name, offline.EVENTS, history.table, row_filter, history.snapshot_id, _EVENT_COLUMNS)
 
 
 def load_uploaded_images(engine: Engine, name: str, history: EventHistory) -> ir.Table:
@@ -160,8 +152,8 @@ def load_uploaded_images(engine: Engine, name: str, history: EventHistory) -> ir
     """
     if history.snapshot_id is None:
         return engine.load(name, _IMAGE_IDS, _IMAGE_IDS.to_pyarrow().empty_table())
-    uploads = stream_rows(history.table, _IMAGE_IDS.names, equals("event_type", "upload"), history.snapshot_id)
-    return engine.load(name, _IMAGE_IDS, uploads).distinct()
+    of_kind = equals("event_type", "upload")
+    return engine.load_snapshot(name, _IMAGE_IDS, history.table, of_kind, history.snapshot_id).distinct()
 
 
 def load_no_events(engine: Engine, name: str) -> ir.Table:
@@ -171,7 +163,7 @@ def load_no_events(engine: Engine, name: str) -> ir.Table:
 
 def load_event_rows(engine: Engine, name: str, rows: pa.Table | pa.RecordBatchReader) -> ir.Table:
     """Load rows with the columns of bronze as a table of schema `offline.EVENTS`; further columns are ignored."""
-    return engine.load(name, offline.EVENTS, rows, _EVENTS_QUERY)
+    return engine.load(name, offline.EVENTS, rows, _EVENT_COLUMNS)
 
 
 def _extraction_of(path: Path) -> tuple[str, str]:

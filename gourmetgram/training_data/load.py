@@ -16,11 +16,12 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 
 from gourmetgram.errors import PermanentError
-from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.lakehouse.commits import begin
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.moments import DAY_US, from_us, parse_utc
 from gourmetgram.scratch import scratch_folder
+from gourmetgram.settings import OfflineSettings
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.names import ERASED_AT, ROWS_REMOVED_AT
@@ -70,8 +71,13 @@ class _Change(NamedTuple):
     removed_images: int
 
 
-def load(lake: Lake, catalog: Catalog) -> Load:
+def load(lake: Lake, catalog: Catalog, offline_settings: OfflineSettings | None = None) -> Load:
     """Make the table's content equal to `processed/training_data.parquet`.
+
+    Args:
+        lake: holds the file.
+        catalog: holds the table.
+        offline_settings: names the engine that compares the rows; None = DuckDB.
 
     Raises:
         PermanentError: the file is missing, unreadable, or older than the table's content.
@@ -81,7 +87,10 @@ def load(lake: Lake, catalog: Catalog) -> Load:
         path = folder / "rows.parquet"
         lake.download(PROCESSED_FILE, path)
         summary = _summary_of(path)
-        with named_outages("moderation.training_data could not be written"), open_engine() as engine:
+        with (
+            named_outages("moderation.training_data could not be written"),
+            open_engine(catalog, offline_settings) as engine,
+        ):
             table = ensure_training_table(catalog)
             _refuse_older(table, summary)
             _refuse_erased(lake, table, summary)

@@ -11,8 +11,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.types import DoubleType, IcebergType, LongType, NestedField, StringType, TimestamptzType
 
-from gourmetgram.features.engine import Engine
-from gourmetgram.lakehouse.reading import stream_rows
+from gourmetgram.lakehouse.engine import Engine
 from gourmetgram.lakehouse.schemas import PROPERTIES, TableDefinition
 from gourmetgram.training_data import names
 from gourmetgram.training_data.rows import ROWS
@@ -49,8 +48,6 @@ ICEBERG_SCHEMA: Final = Schema(
 # A run changes the rows of the last day or two: with a partition per day, only their files are replaced.
 DEFINITION: Final = TableDefinition(ICEBERG_SCHEMA, day_of="anchor_time", sort_by=("anchor_time", "image_id"))
 
-_ROWS_QUERY: Final = f"SELECT * REPLACE ({', '.join(f'epoch_us({name}) AS {name}' for name in TIME_COLUMNS)}) "
-
 
 def ensure_training_table(catalog: Catalog) -> Table:
     """The table, created if it is missing; a table of an earlier version gets its missing columns."""
@@ -84,12 +81,9 @@ def load_stored_rows(engine: Engine, name: str, table: Table | None) -> ir.Table
     """
     if table is None:
         return engine.load(name, ROWS, ROWS.to_pyarrow().empty_table())
-    there = [column for column in ROWS.names if column in table.schema().column_names]
-    nulls = "".join(f", NULL::TIMESTAMPTZ AS {column}" for column in ROWS.names if column not in there)
-    query = f"{_ROWS_QUERY}FROM (SELECT *{nulls} FROM loading)"  # noqa: S608 - names of our own columns
-    return engine.load(name, ROWS, stream_rows(table, there), query)
+    return engine.load_snapshot(name, ROWS, table)
 
 
 def load_file_rows(engine: Engine, name: str, path: Path) -> ir.Table:
     """Load a Parquet file of the table's columns into the engine, as schema `ROWS`."""
-    return engine.load_query(name, ROWS, _ROWS_QUERY + "FROM read_parquet(?)", [str(path)])
+    return engine.load_file(name, ROWS, path)

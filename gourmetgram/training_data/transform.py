@@ -19,12 +19,13 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.features import offline
-from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.outages import named_outages
 from gourmetgram.lakehouse.schemas import EVENTS
 from gourmetgram.moments import HOUR_US, to_us, utc_text
 from gourmetgram.scratch import scratch_folder
+from gourmetgram.settings import OfflineSettings
 from gourmetgram.training_data import names
 from gourmetgram.training_data import rows as training
 from gourmetgram.training_data.extract import EXTRACTED_AT, EXTRACTION_ID, write_parquet
@@ -77,12 +78,13 @@ class Transformation(NamedTuple):
         }
 
 
-def transform(lake: Lake, catalog: Catalog) -> Transformation:
+def transform(lake: Lake, catalog: Catalog, offline_settings: OfflineSettings | None = None) -> Transformation:
     """Compute the training rows and store them as `processed/training_data.parquet`.
 
     Args:
         lake: holds the raw files, and gets the result.
         catalog: holds the event history and the rows of earlier runs.
+        offline_settings: names the engine; None = DuckDB.
 
     Raises:
         PermanentError: the raw files are missing, unreadable or of different extractions, or there are images but no
@@ -90,7 +92,7 @@ def transform(lake: Lake, catalog: Catalog) -> Transformation:
         TransientError: the object store is away.
     """
     with scratch_folder("transform") as folder:
-        with open_engine() as engine:
+        with open_engine(catalog, offline_settings) as engine:
             files = fetch_raw_files(lake, folder)
             result = _Run(engine, catalog, files).write(folder / "rows.parquet")
         lake.upload(folder / "rows.parquet", PROCESSED_FILE)

@@ -41,7 +41,7 @@ def measured(variables: dict[str, str]) -> "SkewResult":
         PlatformError: a store is away, or there is no event history yet.
     """
     from gourmetgram.lakehouse.catalog import open_catalog
-    from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
+    from gourmetgram.settings import IcebergSettings, KafkaSettings, OfflineSettings, PostgresSettings
     from gourmetgram_tools.inspection.skew import measure_skew
 
     with errors.status("Skew") as status, open_catalog(IcebergSettings.load(variables)) as catalog:
@@ -49,4 +49,10 @@ def measured(variables: dict[str, str]) -> "SkewResult":
         def report(text: str) -> None:
             status.update(f"Skew: {text}")
 
-        return measure_skew(PostgresSettings.load(variables), KafkaSettings.load(variables), catalog, report)
+        return measure_skew(
+            PostgresSettings.load(variables),
+            KafkaSettings.load(variables),
+            catalog,
+            report,
+            offline_settings=OfflineSettings.load(variables),
+        )

@@ -23,13 +23,13 @@ from gourmetgram.errors import PermanentError
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features import offline
 from gourmetgram.features.definition import FEATURE_NAMES
-from gourmetgram.features.engine import Engine, open_engine
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns
 from gourmetgram.kafka.ranges import held_ranges
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.lakehouse.filters import between
 from gourmetgram.lakehouse.progress import Offsets, events_progress
 from gourmetgram.moments import HOUR_US
-from gourmetgram.settings import KafkaSettings, PostgresSettings
+from gourmetgram.settings import KafkaSettings, OfflineSettings, PostgresSettings
 from gourmetgram.training_data.extract import extract_to
 from gourmetgram.training_data.inputs import (
     EventHistory,
@@ -153,6 +153,7 @@ def measure_skew(
     catalog: Catalog,
     report: Callable[[str], None] = lambda _text: None,
     most_examples: int = MAX_EXAMPLES,
+    offline_settings: OfflineSettings | None = None,
 ) -> SkewResult:
     """Compare every stored vector with its offline computation.
 
@@ -162,6 +163,7 @@ def measure_skew(
         catalog: catalog of the event history.
         report: receives the current step, for display.
         most_examples: most differences to list.
+        offline_settings: names the engine; None = DuckDB.
 
     Raises:
         PermanentError: there are vectors, but no event history.
@@ -181,7 +183,10 @@ def measure_skew(
     scored = [each for each in scored if _is_covered(each, progress.offsets if progress else {}, result)]
     if scored:
         report("computing the features offline")
-        with tempfile.TemporaryDirectory(prefix="gourmetgram-skew-") as folder, open_engine() as engine:
+        with (
+            tempfile.TemporaryDirectory(prefix="gourmetgram-skew-") as folder,
+            open_engine(catalog, offline_settings) as engine,
+        ):
             extract_to(postgres.database_url, Path(folder))
             raw = load_raw_rows(engine, open_raw_files(Path(folder)))
             _compare(_Twins.compute(engine, history, raw, scored), scored, result)

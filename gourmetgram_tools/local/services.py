@@ -15,6 +15,7 @@ from gourmetgram.settings import (
     IcebergSettings,
     KafkaSettings,
     ObjectStoreSettings,
+    OfflineSettings,
     PostgresSettings,
     RedisSettings,
     Settings,
@@ -70,7 +71,10 @@ _ADDRESSES = _variables(
 )
 # By name, because the import of the class that reads it takes seconds.
 _TRAINING: Final = frozenset({"LABEL_HORIZON_MINUTES"})
-_SETTINGS = _variables(ApiV2Settings, DagSettings, ConsumerSettings, GeneratorSettings, ScorerSettings) | _TRAINING
+_SETTINGS = (
+    _variables(ApiV2Settings, DagSettings, OfflineSettings, ConsumerSettings, GeneratorSettings, ScorerSettings)
+    | _TRAINING
+)
 
 
 def is_address(variable: str) -> bool:

@@ -1,4 +1,4 @@
-"""The lock files install from wheels alone on every machine that the README names: asked of the package index.
+"""The lock files install without a compiler on every machine that the README names: asked of the package index.
 
 Where this fails for want of an index, the message says so.
 """
@@ -17,6 +17,8 @@ from gourmetgram.settings import PROJECT_ROOT
 LOCKS = ("dev", "airflow", "mlflow")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+# Pure Python that is published as source only: pip builds it anywhere, without a compiler.
+FROM_SOURCE = ("pyspark-client",)
 COMBINATIONS = list(itertools.product(LOCKS, PLATFORMS, PYTHONS))
 
 pytestmark = pytest.mark.timeout(900)  # a slow line to the index, and an empty cache
@@ -40,7 +42,8 @@ def resolve(lock: str, platform: str, python: str) -> Resolution:
     return subprocess.run(
         [
             *(Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--no-deps", "--no-header"),
-            *("--only-binary", ":all:", "--python-platform", platform, "--python-version", python),
+            *("--only-binary", ":all:", *(part for name in FROM_SOURCE for part in ("--no-binary", name))),
+            *("--python-platform", platform, "--python-version", python),
             # Otherwise it looks for an interpreter of that version, and asks each it finds.
             *("--python", sys.executable),
             PROJECT_ROOT / "requirements" / f"{lock}.txt",

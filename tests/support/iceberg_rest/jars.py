@@ -1,7 +1,6 @@
 """Jars of Iceberg's own REST server, in the user's cache. Run as a program (`python -m … CACHE`), it fetches them."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -37,16 +36,14 @@ def obtain(cache: Path) -> Path:
 
     Args:
         cache: folder of programs that are fetched once.
+
+    Raises:
+        StackError: the jars could not be fetched.
     """
     folder = cache / f"iceberg-rest-{ICEBERG}"
     with toolchain.exclusive(cache / "iceberg-rest.lock"):
         if not folder.exists():
-            # The resolver configures logging, and reads proxies and certificates from its environment.
-            subprocess.run(
-                [sys.executable, "-m", __name__, str(folder)],
-                env=kafka_jars.with_system_certificates(process_environment()),
-                check=True,
-            )
+            kafka_jars.run_fetch(__name__, folder, "Iceberg's REST server")
     return folder
 
 

@@ -23,9 +23,9 @@ from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.events import ModerationRequest
 from gourmetgram.features import offline
 from gourmetgram.features.definition import FEATURE_NAMES
-from gourmetgram.features.engine import open_engine
 from gourmetgram.features.matrix import FeatureMatrix, matrix_of_columns, matrix_of_vectors
 from gourmetgram.features.online import online_vectors, read_image_facts, read_window_counts
+from gourmetgram.lakehouse.engine import open_engine
 from gourmetgram.lakehouse.parsing import parse_slowly
 from gourmetgram.settings import PostgresSettings
 from gourmetgram.training_data.extract import extract_to

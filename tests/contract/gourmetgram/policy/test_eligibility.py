@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from gourmetgram.features import offline
-from gourmetgram.features.engine import open_engine
+from gourmetgram.lakehouse.engine import open_engine
 from gourmetgram.moments import to_us
 from gourmetgram.policy.eligibility import ACTOR_ELIGIBLE_SQL, ADULT_AGE_YEARS, actor_eligible
 from gourmetgram.training_data.rows import GOVERNANCE_REASONS, anchors

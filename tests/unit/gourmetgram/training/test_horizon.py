@@ -16,7 +16,7 @@ from ibis import ir
 from numpy.typing import NDArray
 
 from gourmetgram.features import offline
-from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.moments import from_us
 from gourmetgram.training.dataset import TrainingTable, UnusableDataError, observations
 from gourmetgram.training.horizon import HORIZONS_MINUTES, LONGEST_MINUTES, Observations, Outcomes, outcomes

@@ -10,7 +10,7 @@ import pytest
 from ibis import ir
 
 from gourmetgram.features import offline
-from gourmetgram.features.engine import Engine, open_engine
+from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.training_data import rows as training
 
 UPLOAD = datetime(2026, 3, 4, 12, 0, 0, 1, tzinfo=UTC)
