@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -86,7 +87,12 @@ def _command(home: Path, master: str, port: int, folder: Path) -> list[str]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    environment = process_environment() | {"SPARK_HOME": str(home)}
+    environment = process_environment() | {
+        "SPARK_HOME": str(home),
+        # The aggregation's tasks are Python of this project (`gourmetgram.lakehouse.spark_rows`).
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(PROJECT_ROOT),
+    }
     if not environment.get("JAVA_HOME") and which("java") is None:
         raise SettingsError(
             "Apache Spark needs Java 17 or 21: install it (on Debian: apt-get install openjdk-17-jre-headless), or set "
