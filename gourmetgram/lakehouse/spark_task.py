@@ -47,7 +47,7 @@ class Task:
         rows = EventRows(StaticTable.from_metadata(self._metadata, self._properties), self._ingested_at)
         try:
             for batch in batches:
-                rows.add(_messages(batch))
+                rows.add(as_messages(batch))
             files = rows.close()
         except BaseException:
             rows.discard()
@@ -60,7 +60,7 @@ def _of_store(name: str) -> bool:
     return name.startswith("s3.") or name in {"py-io-impl", CA_FILE}
 
 
-def _messages(batch: pa.RecordBatch) -> list[Message]:
+def as_messages(batch: pa.RecordBatch) -> list[Message]:
     """Messages as confluent-kafka would have read them."""
     columns = {name: batch[name].to_pylist() for name in COLUMNS if name != "timestamp"}
     columns["timestamp"] = pc.divide(batch["timestamp"].cast(pa.int64()), 1000).to_pylist()

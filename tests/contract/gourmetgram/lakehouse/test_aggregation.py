@@ -10,8 +10,11 @@ import pytest
 from gourmetgram.errors import PermanentError, TransientError
 from gourmetgram.lakehouse.progress import EventsProgress, events_progress
 from gourmetgram.lakehouse.schemas import ALL_TABLES, EVENTS
-from gourmetgram.settings import OfflineSettings
+from gourmetgram.settings import KafkaSettings, OfflineSettings
+from gourmetgram.topics import ensure_topics
 from tests.support.lakehouse_platform import LakehousePlatform
+from tests.support.secured.certificates import Certificates
+from tests.support.secured.kafka import SecuredKafka
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -99,3 +102,20 @@ def test_records_that_are_lost_after_the_freeze_are_refused(
     assert lakehouse.snapshot_ids() == before
     with pytest.raises(PermanentError, match="gone from the broker"):
         lakehouse.aggregate()
+
+
+def test_executors_log_in_at_a_secured_broker(
+    lakehouse: LakehousePlatform, spark: OfflineSettings, secured_kafka: SecuredKafka, certificates: Certificates
+) -> None:
+    topics = {
+        name.upper(): value
+        for name, value in lakehouse.sources.kafka.model_dump().items()
+        if name.startswith("kafka_topic_")
+    }
+    for records, mechanism in enumerate(("PLAIN", "SCRAM-SHA-512"), start=1):
+        kafka = KafkaSettings.load({**secured_kafka.environment(certificates.authority, mechanism), **topics})
+        ensure_topics(kafka, kafka.event_topics)
+        secured = LakehousePlatform(lakehouse.sources._replace(kafka=kafka))
+        secured.engine = spark
+        secured.publish(*(secured.make("view") for _ in range(records)))
+        assert secured.aggregate().records == records
