@@ -7,7 +7,7 @@ from gourmetgram.settings import KafkaSettings
 
 
 def settings(**values: str) -> KafkaSettings:
-    return KafkaSettings(kafka_bootstrap_servers="far:9092", **values)  # type: ignore[arg-type]
+    return KafkaSettings(kafka_bootstrap_servers="far:9092", **values)
 
 
 def test_a_plain_broker_needs_no_login() -> None:
