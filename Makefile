@@ -77,7 +77,7 @@ $(SPARK)/.ready: $(READY) requirements/spark.txt gourmetgram_tools/local/spark_j
 	@echo "Creating $(SPARK) with Apache Spark (600 MB) ..."
 	@test -x $(SPARK)/bin/python || $(PYTHON) -m venv $(SPARK)
 	@$(call install,$(SPARK),requirements/spark.txt)
-	@$(BIN)/python -m gourmetgram_tools.local.spark_jars $(SPARK)
+	@$(BIN)/python -m gourmetgram_tools.local.spark_setup $(SPARK)
 	@touch $@
 
 demo: setup setup-airflow ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse

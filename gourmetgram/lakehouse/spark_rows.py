@@ -7,8 +7,7 @@ them; the maintenance removes them.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from io import BytesIO
 from typing import Any, Final
@@ -17,16 +16,13 @@ import orjson
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer
 from pyiceberg.table import Table
-from pyspark.errors import PySparkException
-from pyspark.sql.connect.client.retries import DefaultPolicy
-from pyspark.sql.connect.session import SparkSession
 
-from gourmetgram.errors import TransientError
 from gourmetgram.kafka.java_client import java_options
 from gourmetgram.kafka.partitions import Partition
 from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram.lakehouse.broker import GROUP
 from gourmetgram.lakehouse.continuity import updated
+from gourmetgram.lakehouse.engine.spark import spark_session
 from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.lakehouse.event_rows import WrittenRows
 from gourmetgram.lakehouse.files import WrittenFile, data_file
@@ -38,10 +34,6 @@ log = logging.getLogger(__name__)
 
 # A task writes one file a day: fewer tasks make fewer files.
 _RECORDS_OF_A_TASK: Final = 250_000
-
-# Waits of 0.2, 0.8 and 3.2 s.
-_RETRIES: Final = 3
-_FIRST_WAIT_MS: Final = 200
 
 
 class SparkWriter:
@@ -67,26 +59,15 @@ class SparkWriter:
     def _reports(self, ranges: Mapping[Partition, OffsetRange], task: Task) -> list[dict[str, Any]]:
         total = sum(item.records for item in ranges.values())
         log.info("Spark reads %d records of %d partitions", total, len(ranges))
-        try:
-            with spark_address(self._offline_settings) as address, _session(address) as session:
-                log.debug("Step done: session opened")
-                records = session.read.format("kafka").options(**_options(self._kafka, ranges)).load()
-                tasks = records.select(*COLUMNS).coalesce(-(-total // _RECORDS_OF_A_TASK))
-                reports: list[dict[str, Any]] = tasks.mapInArrow(task, REPORT).toArrow().to_pylist()
-                return reports
-        except PySparkException as error:
-            raise TransientError(f"Spark did not write the records: {error}") from error
-
-
-@contextmanager
-def _session(address: str) -> Iterator[SparkSession]:
-    session = SparkSession.builder.remote(address).create()
-    # The client's own policy waits ten minutes for a dead server.
-    session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, initial_backoff=_FIRST_WAIT_MS)])
-    try:
-        yield session
-    finally:
-        session.stop()
+        with (
+            spark_address(self._offline_settings) as address,
+            spark_session(address, {"spark.sql.session.timeZone": "UTC"}) as session,
+        ):
+            log.debug("Step done: session opened")
+            records = session.read.format("kafka").options(**_options(self._kafka, ranges)).load()
+            tasks = records.select(*COLUMNS).coalesce(-(-total // _RECORDS_OF_A_TASK))
+            reports: list[dict[str, Any]] = tasks.mapInArrow(task, REPORT).toArrow().to_pylist()
+            return reports
 
 
 def _options(kafka: KafkaSettings, ranges: Mapping[Partition, OffsetRange]) -> dict[str, str]:

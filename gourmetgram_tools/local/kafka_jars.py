@@ -42,15 +42,29 @@ def obtain(cache: Path, report: StepReport) -> None:
         if folder(cache).exists():
             return
         report("fetching its jars (about half a minute, the first time only)")
-        answer = subprocess.run(
-            [sys.executable, "-m", __name__, str(cache)],
-            env=trust_system_certificates(process_environment()),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if answer.returncode != 0:
-            raise StackError(f"Kafka's jars could not be fetched: {_last_line(answer.stderr)}")
+        run_fetch(__name__, cache, "Kafka")
+
+
+def run_fetch(module: str, folder: Path, product: str) -> None:
+    """Run a module that fetches jars, in a process that trusts the operating system's certificates.
+
+    Args:
+        module: name of the module.
+        folder: its argument.
+        product: owner of the jars, for the error's text.
+
+    Raises:
+        StackError: the jars could not be fetched.
+    """
+    answer = subprocess.run(
+        [sys.executable, "-m", module, str(folder)],
+        env=trust_system_certificates(process_environment()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        raise StackError(f"the jars of {product} could not be fetched: {_last_line(answer.stderr)}")
 
 
 def fetch(cache: Path) -> None:

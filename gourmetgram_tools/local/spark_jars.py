@@ -1,10 +1,9 @@
 """Jars that Apache Spark lacks: Iceberg, its access to S3, PostgreSQL's driver, and the reader of Kafka.
 
-`make setup-spark` runs it as a program (`python -m … .venv-spark`). It is a process of its own, because the resolver
-configures logging and reads proxies and certificates from its environment.
+It is run as a program (`python -m … .venv-spark`) by `spark_setup`, because the resolver configures logging and reads
+proxies and certificates from its environment.
 """
 
-import os
 import shutil
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gourmetgram_tools.local.errors import StackError
-from gourmetgram_tools.local.kafka_jars import trust_system_certificates, verify
+from gourmetgram_tools.local.kafka_jars import verify
 
 COORDINATES: Final = (
     "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0+org.apache.iceberg:iceberg-aws-bundle:1.12.0"
@@ -54,7 +53,6 @@ def fetch(environment: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.update(trust_system_certificates(dict(os.environ)))
     try:
         fetch(Path(sys.argv[1]))
     except StackError as error:

@@ -1,4 +1,4 @@
-"""One Spark server for all tests of a run that need one."""
+"""A Spark server for all tests of a session."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,29 @@ import pytest
 from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.settings import OfflineSettings
 
+LOCAL = OfflineSettings(offline_engine="spark", spark_master="local[2]")
+
+# Queries of few rows: compiling them would take longer than running them.
+_DEFAULTS = """
+spark.sql.codegen.wholeStage false
+spark.sql.codegen.factoryMode NO_CODEGEN
+spark.log.level WARN
+"""
+
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[OfflineSettings]:
-    """Settings for a running Spark server, made by `make setup-spark`."""
-    with spark_address(OfflineSettings(offline_engine="spark", spark_master="local[2]")) as address:
-        yield OfflineSettings(offline_engine="spark", spark_remote=address)
+def quick_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """The environment in which a server of `make setup-spark` answers small queries fast."""
+    folder = tmp_path_factory.mktemp("spark")
+    (folder / "spark-defaults.conf").write_text(_DEFAULTS, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SPARK_CONF_DIR", str(folder))
+        environment.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def spark(quick_spark: pytest.MonkeyPatch) -> Iterator[OfflineSettings]:
+    """A running Spark server."""
+    with spark_address(LOCAL) as address:
+        yield LOCAL.model_copy(update={"spark_remote": address})

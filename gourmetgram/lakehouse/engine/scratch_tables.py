@@ -20,13 +20,17 @@ from pyiceberg.exceptions import NoSuchNamespaceError, NoSuchTableError
 from pyiceberg.table import Table
 
 from gourmetgram.lakehouse.engine.columns import arrow_schema
+from gourmetgram.lakehouse.files import delete_files
 from gourmetgram.lakehouse.outages import named_outages
+from gourmetgram.lakehouse.ownership import folder_files
 from gourmetgram.lakehouse.reading import stream_files, whole_files
 from gourmetgram.scratch import ABANDONED_AFTER_S
 
 log = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"scratch_(\d+)_[0-9a-f]{8}")
+# Spark writes the rows in the partitions of a query's order, and names files by the number of their partition.
+_PROPERTIES: Final = {"write.distribution-mode": "none"}
 
 
 @contextmanager
@@ -56,15 +60,18 @@ class ScratchTables:
         self._namespace = namespace
         self._numbers = itertools.count()
 
-    def new_name(self, name: str) -> str:
-        """An unused name with the namespace, which contains the name given."""
-        return f"{self._namespace}.{name}_{next(self._numbers)}"
+    def create(self, name: str, schema: ibis.Schema) -> str:
+        """Make an empty table; returns its name with the namespace."""
+        full = f"{self._namespace}.{name}_{next(self._numbers)}"
+        with named_outages("a temporary table could not be made"):
+            self._catalog.create_table(full, arrow_schema(schema), properties=_PROPERTIES)
+        return full
 
     def write(self, name: str, schema: ibis.Schema, rows: pa.RecordBatchReader) -> str:
         """Stream rows into a new table; returns its name with the namespace."""
-        full = self.new_name(name)
+        full = self.create(name, schema)
         with named_outages("a temporary table could not be written"):
-            self._catalog.create_table(full, arrow_schema(schema)).append(rows)
+            self._catalog.load_table(full).append(rows)
         return full
 
     def stream(self, name: str) -> pa.RecordBatchReader:
@@ -92,6 +99,11 @@ def _drop_abandoned(catalog: Catalog) -> None:
 def _drop(catalog: Catalog, namespace: str) -> None:
     # Another run may drop the same abandoned namespace.
     with suppress(NoSuchNamespaceError, NoSuchTableError):
-        for table in catalog.list_tables(namespace):
-            catalog.purge_table(table)
+        for name in catalog.list_tables(namespace):
+            table = catalog.load_table(name)
+            # All files of the folder: the table does not know those of a killed writer.
+            files = folder_files(table).keys() - {table.metadata_location}
+            delete_files(table, files)
+            catalog.drop_table(name)
+            delete_files(table, [table.metadata_location])
         catalog.drop_namespace(namespace)

@@ -5,7 +5,7 @@ and the executors through temporary Iceberg tables, never through Spark's driver
 (`rows`, `scalar`) come through it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,22 +17,26 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.table import Table
 from pyiceberg.types import TimestamptzType
-from pyspark.errors import PySparkException
-from pyspark.errors.exceptions.connect import SparkConnectGrpcException
+from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.connect.session import SparkSession
 from sqlalchemy.engine import make_url
 from sqlglot import exp
 
-from gourmetgram.errors import PermanentError, SettingsError, TransientError
+from gourmetgram.errors import SettingsError
 from gourmetgram.lakehouse.engine.columns import arrow_schema, converted, read_file
 from gourmetgram.lakehouse.engine.conditions import spark_condition
 from gourmetgram.lakehouse.engine.engine import NO_NAMES, Renamed
 from gourmetgram.lakehouse.engine.scratch_tables import ScratchTables, qualified, scratch_tables
+from gourmetgram.lakehouse.engine.spark_errors import named_failures
 from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.settings import OfflineSettings
 
 CATALOG: Final = "gourmetgram"
 """Name of the catalog in Spark. PyIceberg stores its tables under the same name, so both see each other's."""
+
+# Waits of 0.2, 0.8 and 3.2 s.
+_RETRIES: Final = 3
+_FIRST_WAIT_MS: Final = 200
 
 
 @contextmanager
@@ -49,25 +53,37 @@ def open_spark(catalog: Catalog | None, settings: OfflineSettings) -> Iterator["
     """
     if catalog is None:
         raise SettingsError("OFFLINE_ENGINE=spark works on the Iceberg catalog only.")
-    with spark_address(settings) as address, scratch_tables(catalog) as scratch, _session(catalog, address) as session:
+    configuration = session_settings(catalog.properties)
+    with (
+        spark_address(settings) as address,
+        scratch_tables(catalog) as scratch,
+        spark_session(address, configuration) as session,
+    ):
         yield SparkEngine(session, scratch)
 
 
 @contextmanager
-def _session(catalog: Catalog, address: str) -> Iterator[SparkSession]:
-    """A session that knows the catalog; errors of Spark become errors of the platform."""
-    try:
+def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[SparkSession]:
+    """Open a session; errors of Spark become errors of the platform.
+
+    Args:
+        address: the server's.
+        configuration: settings of the session.
+
+    Raises:
+        TransientError: the server is away, or a task on it failed.
+        PermanentError: Spark refused a query.
+    """
+    with named_failures(address):
         session = SparkSession.builder.remote(address).create()
+        # The client's own policy waits ten minutes for a dead server.
+        session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, initial_backoff=_FIRST_WAIT_MS)])
         try:
-            for name, value in session_settings(catalog.properties).items():
+            for name, value in configuration.items():
                 session.conf.set(name, value)
             yield session
         finally:
             session.stop()
-    except SparkConnectGrpcException as error:
-        raise TransientError(f"the Spark server {address} is away, or gave up: {_first_line(error)}") from error
-    except PySparkException as error:
-        raise PermanentError(f"Spark refused a query: {_first_line(error)}") from error
 
 
 def session_settings(properties: dict[str, str]) -> dict[str, str]:
@@ -155,12 +171,8 @@ class SparkEngine:
 
     def batches(self, expression: ir.Table) -> pa.RecordBatchReader:
         """Let the executors write a temporary table, and stream its files."""
-        name = self._scratch.new_name("result")
-        # The rows stay in the partitions of the query's order; files are named by the number of their partition.
-        self._session.sql(
-            f"CREATE TABLE {CATALOG}.{name} USING iceberg TBLPROPERTIES ('write.distribution-mode' = 'none') AS "
-            f"{_sql(expression)}"
-        )
+        name = self._scratch.create("result", expression.schema())
+        self._session.sql(f"INSERT INTO {CATALOG}.{name} {_sql(expression)}")
         return converted(self._scratch.stream(name), expression.schema(), NO_NAMES)
 
     def scalar(self, expression: ir.Scalar) -> Any:  # noqa: ANN401 - whatever type the expression has
@@ -205,7 +217,3 @@ def _sql(expression: ir.Expr) -> str:
     # Ibis's compiler reads options that its back end registers when it is first named. NaN is a number here, not null.
     ibis.pyspark.name  # noqa: B018
     return str(ibis.to_sql(expression, dialect="pyspark"))
-
-
-def _first_line(error: PySparkException) -> str:
-    return str(error).strip().partition("\n")[0]

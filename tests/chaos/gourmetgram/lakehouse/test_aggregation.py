@@ -16,6 +16,7 @@ from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.lakehouse.schemas import NAMESPACE
 from gourmetgram.settings import OfflineSettings
 from tests.support.lakehouse_platform import LakehousePlatform
+from tests.support.spark import LOCAL
 
 pytestmark = [pytest.mark.servers, pytest.mark.chaos]
 
@@ -60,9 +61,9 @@ def _wait_for(process: subprocess.Popen[str], step: str) -> None:
 def _spark_server() -> Iterator[tuple[OfflineSettings, psutil.Process]]:
     """A server of one block, and its process."""
     before = set(psutil.Process().children())
-    with spark_address(OfflineSettings(spark_master="local[2]")) as address:
+    with spark_address(LOCAL) as address:
         (server,) = set(psutil.Process().children()) - before
-        yield OfflineSettings(offline_engine="spark", spark_remote=address), server
+        yield LOCAL.model_copy(update={"spark_remote": address}), server
 
 
 def _kill_after(lakehouse: LakehousePlatform, step: str, pause_s: float) -> None:
@@ -125,7 +126,9 @@ def test_kills_of_a_program_that_works_on_spark_lose_and_repeat_nothing(
 
 
 @pytest.mark.timeout(900)
-def test_kills_of_the_spark_server_lose_and_repeat_nothing(lakehouse: LakehousePlatform) -> None:
+def test_kills_of_the_spark_server_lose_and_repeat_nothing(
+    lakehouse: LakehousePlatform, quick_spark: pytest.MonkeyPatch
+) -> None:
     for step in ("events: session opened", "view: windows found"):
         lakehouse.publish_many(50)
         with _spark_server() as (lakehouse.engine, server), _program(lakehouse) as program:

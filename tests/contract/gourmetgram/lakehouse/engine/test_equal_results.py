@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,6 @@ from gourmetgram.features import offline
 from gourmetgram.features.definition import FeatureInputs
 from gourmetgram.lakehouse.audit import event_counts, window_sums
 from gourmetgram.lakehouse.engine import Engine, open_engine
-from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.lakehouse.parsing import parse_slowly
 from gourmetgram.lakehouse.schemas import WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import WINDOW_US, window_counts, write_windows
@@ -39,13 +38,6 @@ T = TypeVar("T")
 HISTORIES = 60
 DUCKDB = OfflineSettings()
 LARGE = 2**53
-
-
-@pytest.fixture(scope="module")
-def spark() -> Iterator[OfflineSettings]:
-    """A Spark server of this file, made by `make setup-spark`."""
-    with spark_address(OfflineSettings(offline_engine="spark", spark_master="local[2]")) as address:
-        yield OfflineSettings(offline_engine="spark", spark_remote=address)
 
 
 def digest(path: Path) -> str:

@@ -7,7 +7,7 @@ from pyiceberg.catalog import Catalog
 
 from gourmetgram.errors import SettingsError
 from gourmetgram.lakehouse.engine import open_engine
-from gourmetgram.lakehouse.engine.spark_server import spark_address
+from gourmetgram.lakehouse.engine.spark_server import java, spark_address
 from gourmetgram.settings import OfflineSettings
 
 
@@ -15,6 +15,18 @@ def test_missing_spark_is_named_with_its_remedy(tmp_path: Path, lake: Catalog) -
     settings = OfflineSettings(offline_engine="spark", spark_home=str(tmp_path))
     with pytest.raises(SettingsError, match=r"make setup-spark.*SPARK_REMOTE"), open_engine(lake, settings):
         pytest.fail("an engine without Spark")
+
+
+@pytest.mark.parametrize(("home", "program"), [("/java", "/java/bin/java"), (None, "java-runtime/bin/java")])
+def test_a_machine_without_java_takes_that_of_the_wheel(
+    monkeypatch: pytest.MonkeyPatch, home: str | None, program: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    if home is None:
+        monkeypatch.delenv("JAVA_HOME", raising=False)
+    else:
+        monkeypatch.setenv("JAVA_HOME", home)
+    assert java().endswith(program)
 
 
 def test_a_running_server_needs_no_spark_here(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""A Spark driver that is killed: the tables stay as they were, nothing is left, and the next run succeeds."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ibis
+import psutil
+import pyarrow as pa
+import pytest
+from ibis import ir
+from pyiceberg.catalog import Catalog
+
+from gourmetgram.errors import TransientError
+from gourmetgram.lakehouse.engine import Engine, open_engine
+from gourmetgram.lakehouse.engine.spark import SparkEngine
+from gourmetgram.lakehouse.engine.spark_server import spark_address
+from gourmetgram.lakehouse.schemas import WINDOW_TABLES, WINDOWED_KINDS
+from gourmetgram.lakehouse.windows import write_windows
+from gourmetgram.settings import OfflineSettings
+from tests.support.lakehouse_platform import LakehousePlatform
+from tests.support.spark import LOCAL
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
+
+AWAY = "the Spark server sc://.* is away; run the task again"
+
+
+@pytest.fixture
+def doomed(quick_spark: pytest.MonkeyPatch) -> Iterator[OfflineSettings]:
+    """A running Spark server for a test that kills it."""
+    with spark_address(LOCAL) as address:
+        yield LOCAL.model_copy(update={"spark_remote": address})
+
+
+def driver(settings: OfflineSettings) -> psutil.Process:
+    """Process of a server."""
+    port = settings.spark_remote.rpartition(":")[2]
+    (found,) = [
+        child for child in psutil.Process().children() if any(part.endswith(f"={port}") for part in child.cmdline())
+    ]
+    return found
+
+
+def kill(process: psutil.Process) -> None:
+    process.kill()
+    process.wait()
+
+
+def kill_once_it_computes(process: psutil.Process) -> None:
+    wait_until(lambda: computes(process), deadline_s=120, what="a task of Spark")
+    kill(process)
+
+
+def computes(process: psutil.Process) -> bool:
+    """Tell whether tasks of a query run, by the names of the threads."""
+    threads = Path(f"/proc/{process.pid}/task").glob("*/comm")
+    return any(thread.read_text(encoding="utf-8").startswith("Executor task") for thread in threads)
+
+
+def scratch_namespaces(catalog: Catalog) -> list[str]:
+    return [name for (name, *_) in catalog.list_namespaces() if name.startswith("scratch_")]
+
+
+@pytest.mark.parametrize("step", ["load_snapshot", "load", "batches"])
+def test_a_driver_killed_before_a_step_leaves_the_windows_as_they_were(
+    lakehouse: LakehousePlatform, doomed: OfflineSettings, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    lakehouse.publish(*(lakehouse.make(kind) for kind in WINDOWED_KINDS))
+    lakehouse.aggregate()
+    for kind in WINDOWED_KINDS:
+        write_windows(lakehouse.sources.iceberg, kind)
+    lakehouse.publish(lakehouse.make("view"))
+    lakehouse.aggregate()
+    original: Callable[..., Any] = getattr(SparkEngine, step)
+
+    def killed_first(*arguments: Any, **named: Any) -> Any:
+        kill(driver(doomed))
+        return original(*arguments, **named)
+
+    with lakehouse.catalog() as catalog:
+        before = catalog.load_table(WINDOW_TABLES["view"]).metadata
+        with monkeypatch.context() as patched, pytest.raises(TransientError, match=AWAY):
+            patched.setattr(SparkEngine, step, killed_first)
+            write_windows(lakehouse.sources.iceberg, "view", doomed)
+        assert catalog.load_table(WINDOW_TABLES["view"]).metadata == before
+        assert not scratch_namespaces(catalog)
+    assert write_windows(lakehouse.sources.iceberg, "view").rows == 1
+    lakehouse.assert_exact()
+
+
+def ask(engine: Engine, rows: ir.Table) -> None:
+    engine.scalar(rows.number.max())
+
+
+def write(engine: Engine, rows: ir.Table) -> None:
+    engine.batches(rows).read_all()
+
+
+@pytest.mark.parametrize("work", [ask, write])
+def test_a_driver_killed_while_its_tasks_run_is_named(
+    catalog: Catalog, doomed: OfflineSettings, work: Callable[[Engine, ir.Table], None]
+) -> None:
+    process = driver(doomed)
+    with (
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(TransientError, match=AWAY),
+        open_engine(catalog, doomed) as engine,
+    ):
+        numbers = engine.load("numbers", ibis.schema({"number": "int64"}), pa.table({"number": range(10_000)}))
+        endless = numbers
+        for _ in range(3):
+            endless = endless.cross_join(numbers.view()).select(number=ibis._.number + ibis._.number_right)
+        killed = other.submit(kill_once_it_computes, process)
+        try:
+            work(engine, endless)
+        finally:
+            killed.result()
+    assert not scratch_namespaces(catalog)
