@@ -305,7 +305,7 @@ class IcebergSettings(S3AccessSettings):
 
 
 class OfflineSettings(Settings):
-    """The engine that computes training rows, windows, skew and counts of the lakehouse."""
+    """The engine that aggregates events, and computes training rows, windows, skew and counts of the lakehouse."""
 
     offline_engine: Literal["duckdb", "spark"] = "duckdb"
     spark_remote: Annotated[str, Field(pattern=r"^(sc://.+)?$")] = ""

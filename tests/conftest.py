@@ -34,6 +34,7 @@ pytest_plugins = [
     "tests.support.schemas",
     "tests.support.scoring_fixtures",
     "tests.support.secured.fixtures",
+    "tests.support.spark",
     "tests.support.training_fixtures",
     "tests.support.iceberg_rest.fixtures",  # after those it uses
 ]

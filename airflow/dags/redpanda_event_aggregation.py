@@ -35,12 +35,11 @@ def redpanda_event_aggregation() -> None:
         from platform_access import application_database, data_lake, no_retry_for_permanent_errors
 
         from gourmetgram.lakehouse.aggregation import Sources, aggregate_events
-        from gourmetgram.settings import KafkaSettings
+        from gourmetgram.settings import KafkaSettings, OfflineSettings
 
         with no_retry_for_permanent_errors():
-            return asdict(
-                aggregate_events(Sources(data_lake(), KafkaSettings.load(), application_database()), run_id=run_id)
-            )
+            sources = Sources(data_lake(), KafkaSettings.load(), application_database())
+            return asdict(aggregate_events(sources, run_id=run_id, offline_settings=OfflineSettings.load()))
 
     def write_windows(kind: Literal["view", "comment", "flag"]) -> Any:  # noqa: ANN401 - Airflow's task reference
         @task(task_id=f"write_{kind}_windows")

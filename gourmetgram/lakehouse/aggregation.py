@@ -8,54 +8,42 @@ A run that dies at any point has changed nothing. Of two runs at the same time, 
 """
 
 import logging
-import time
 import uuid
-from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Self
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from confluent_kafka import Consumer, Message
 from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from gourmetgram.collector import frozen_heap
-from gourmetgram.kafka.partitions import Partition
-from gourmetgram.kafka.ranges import OffsetRange, held_ranges
+from gourmetgram.kafka.ranges import held_ranges
 from gourmetgram.lakehouse.broker import (
     create_reader,
     known_topic_ids,
     next_offsets,
     plan_ranges,
-    read_planned,
     refuse_rewritten,
 )
 from gourmetgram.lakehouse.catalog import open_catalog
 from gourmetgram.lakehouse.commits import PreparationClock, append_files, refuse_overdue
-from gourmetgram.lakehouse.continuity import LastRecords
-from gourmetgram.lakehouse.files import DataFileWriter, delete_files
+from gourmetgram.lakehouse.continuity import updated
+from gourmetgram.lakehouse.event_rows import WriteRows, write_rows
+from gourmetgram.lakehouse.files import delete_files
 from gourmetgram.lakehouse.maintenance import maintain_quietly
 from gourmetgram.lakehouse.outages import ChangedMeanwhileError, named_outages
-from gourmetgram.lakehouse.parsing import parse_messages
 from gourmetgram.lakehouse.progress import COMPLETE_THROUGH, EventsProgress, Offsets, events_progress
 from gourmetgram.lakehouse.retention import drop_old_days_quietly
-from gourmetgram.lakehouse.schemas import EVENTS, EVENTS_DEFINITION, ensure_tables, open_table
+from gourmetgram.lakehouse.schemas import EVENTS, ensure_tables, open_table
 from gourmetgram.lakehouse.watermark import freeze
 from gourmetgram.moments import utc_text
-from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings
+from gourmetgram.settings import IcebergSettings, KafkaSettings, OfflineSettings, PostgresSettings
 
 log = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS: Final = 5
-_PROGRESS_EVERY_S: Final = 5.0
-# From this number of records on, the collector costs more during a run than freezing the heap before it.
-_MANY_RECORDS: Final = 20_000
 
 
 class Sources(NamedTuple):
@@ -105,14 +93,18 @@ class AggregationResult:
     seconds: float
 
 
-def aggregate_events(sources: Sources, run_id: str | None = None) -> AggregationResult:
+def aggregate_events(
+    sources: Sources, run_id: str | None = None, offline_settings: OfflineSettings | None = None
+) -> AggregationResult:
     """Append the records that no run has read yet, in one commit. Creates missing tables.
 
     Args:
         sources: servers to read from and to write to.
         run_id: name of the run for the snapshot's summary; None makes one up.
+        offline_settings: names the engine that reads and writes; None = this process.
 
     Raises:
+        SettingsError: Spark is not installed.
         PermanentError: a topic is missing, was created again, or lost unread records; the text names topic, partition
             and offsets, and the remedy.
         TransientError: a server is away, or another run committed the same records first. Nothing was committed
@@ -122,7 +114,7 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
     with open_catalog(sources.iceberg) as catalog, named_outages("events could not be aggregated"):
         ensure_tables(catalog)
         log.debug("Step done: tables exist")
-        result = _aggregate(sources, catalog, run_id)
+        result = _aggregate(sources, catalog, run_id, offline_settings)
         log.info(
             "Run %s added %d records %s and skipped %s; complete through %s; %.1f s",
             *(run_id, result.records, result.records_by_kind, result.skipped or "none"),
@@ -134,7 +126,9 @@ def aggregate_events(sources: Sources, run_id: str | None = None) -> Aggregation
         return result
 
 
-def _aggregate(sources: Sources, catalog: Catalog, run_id: str) -> AggregationResult:
+def _aggregate(
+    sources: Sources, catalog: Catalog, run_id: str, offline_settings: OfflineSettings | None
+) -> AggregationResult:
     clock = PreparationClock()
     table = open_table(catalog, EVENTS)
     before = events_progress(table)
@@ -157,95 +151,38 @@ def _aggregate(sources: Sources, catalog: Catalog, run_id: str) -> AggregationRe
             last_records={},
             gaps=before.gaps if before else (),
         )
-        rows = _Rows(table, progress.ingested_at)
-        files = _write_rows(rows, consumer, ranges)
-        progress = progress._replace(last_records=rows.last.fingerprints(before.last_records if before else {}))
-    snapshot_id = _commit(table, files, before, progress, clock)
+        write = _writer(sources.kafka, offline_settings)
+        written = write(consumer, ranges, table, progress.ingested_at)
+        log.debug("Step done: files written")
+        known = before.last_records if before else {}
+        progress = progress._replace(last_records=updated(known, written.last_records))
+    snapshot_id = _commit(table, written.files, before, progress, clock)
     log.debug("Step done: committed")
     return AggregationResult(
         run_id=run_id,
         snapshot_id=snapshot_id,
         offsets=progress.offsets,
-        records=rows.records,
-        records_by_kind=dict(rows.kinds),
-        skipped=dict(rows.skipped),
+        records=written.kinds.total(),
+        records_by_kind=dict(written.kinds),
+        skipped=dict(written.skipped),
         complete_through=utc_text(complete_through),
         seconds=clock.elapsed_s,
     )
 
 
+def _writer(kafka: KafkaSettings, offline_settings: OfflineSettings | None) -> WriteRows:
+    """Reading and writing by the engine of the settings."""
+    if offline_settings is None or offline_settings.offline_engine == "duckdb":
+        return write_rows
+    # Imported here: Spark's client takes a second.
+    from gourmetgram.lakehouse.spark_rows import SparkWriter
+
+    return SparkWriter(kafka, offline_settings)
+
+
 def _later_than(before: EventsProgress | None, frozen_at: datetime) -> datetime:
     """The `ingested_at` of a run: later than that of every earlier run, even when the clock went back."""
     return frozen_at if before is None else max(frozen_at, before.ingested_at + timedelta(microseconds=1))
-
-
-class _Rows:
-    """Rows of a run, written into files that belong to no snapshot yet.
-
-    Args:
-        table: `events`.
-        ingested_at: `ingested_at` of the run.
-    """
-
-    def __init__(self, table: Table, ingested_at: datetime) -> None:
-        self.kinds: Counter[str] = Counter()
-        self.skipped: Counter[str] = Counter()
-        self.last = LastRecords()
-        self._writer = DataFileWriter(table, EVENTS_DEFINITION)
-        self._ingested_at = ingested_at
-
-    @property
-    def records(self) -> int:
-        """Number of rows so far."""
-        return self.kinds.total()
-
-    def add(self, messages: list[Message]) -> None:
-        """Parse messages and write their rows."""
-        self.last.note(messages)
-        rows, skipped = parse_messages(messages)
-        self.skipped += skipped
-        counts = pc.value_counts(rows["event_type"])
-        self.kinds += Counter({item["values"]: item["counts"] for item in counts.to_pylist()})
-        self._writer.write(_with_ingested_at(rows, self._ingested_at))
-
-    def finish(self) -> list[DataFile]:
-        """Complete the files and return them."""
-        return self._writer.finish()
-
-    def discard(self) -> None:
-        """Delete the written files."""
-        self._writer.discard()
-
-
-def _write_rows(rows: _Rows, consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) -> list[DataFile]:
-    """Read the ranges and write their rows into files that belong to no snapshot yet."""
-    total = sum(item.records for item in ranges.values())
-    log.info("Reading %d records of %d partitions", total, len(ranges))
-    said = time.monotonic()
-    try:
-        # Arrow parses and compresses one batch without the interpreter's lock while the next one is read.
-        collector = frozen_heap() if total > _MANY_RECORDS else nullcontext()
-        with collector, ThreadPoolExecutor(1, "rows") as pool:
-            added = pool.submit(lambda: None)
-            for messages in read_planned(consumer, ranges):
-                added.result()
-                added = pool.submit(rows.add, messages)
-                log.debug("Step done: batch read")
-                if time.monotonic() - said > _PROGRESS_EVERY_S:
-                    said = time.monotonic()
-                    log.info("Read %d of %d records", rows.records + rows.skipped.total(), total)
-            added.result()
-        files = rows.finish()
-        log.debug("Step done: files written")
-    except BaseException:
-        rows.discard()
-        raise
-    return files
-
-
-def _with_ingested_at(rows: pa.Table, ingested_at: datetime) -> pa.Table:
-    values = pa.repeat(pa.scalar(ingested_at, pa.timestamp("us", tz="UTC")), rows.num_rows)
-    return rows.append_column("ingested_at", values)
 
 
 def _commit(

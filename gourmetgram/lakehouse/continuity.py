@@ -26,16 +26,17 @@ class LastRecords:
         """Take messages, in offset order within each partition."""
         self._messages.update({(message.topic(), message.partition()): message for message in messages})
 
-    def fingerprints(self, before: Fingerprints) -> Fingerprints:
-        """Fingerprints after the run.
-
-        Args:
-            before: fingerprints of earlier runs, which stay for partitions without new records.
-        """
-        found = {topic: dict(partitions) for topic, partitions in before.items()}
+    def fingerprints(self) -> Fingerprints:
+        """Fingerprints of these records."""
+        found: Fingerprints = {}
         for (topic, number), message in self._messages.items():
             found.setdefault(topic or "", {})[number or 0] = _fingerprint(message)
         return found
+
+
+def updated(known: Fingerprints, read: Fingerprints) -> Fingerprints:
+    """Fingerprints after a run: those of earlier runs stay for partitions without new records."""
+    return {topic: {**known.get(topic, {}), **read.get(topic, {})} for topic in known | read}
 
 
 def _fingerprint(message: Message) -> str:
@@ -77,7 +78,7 @@ def rewritten(
         found.note(messages)
     return sorted(
         Partition(topic, number)
-        for topic, partitions in found.fingerprints({}).items()
+        for topic, partitions in found.fingerprints().items()
         for number, mark in partitions.items()
         if mark != known[topic][number]
     )

@@ -47,6 +47,22 @@ class WriterLimits(NamedTuple):
     open_files: int = 10
 
 
+class WrittenFile(NamedTuple):
+    """A complete data file that belongs to no snapshot yet.
+
+    Attributes:
+        path: its location.
+        day: its partition, days since 1970, UTC.
+        size: bytes.
+        footer: the metadata at its end.
+    """
+
+    path: str
+    day: int
+    size: int
+    footer: pq.FileMetaData
+
+
 class DataFileWriter:
     """Writes rows of a table into data files that a later commit adds to it.
 
@@ -67,7 +83,7 @@ class DataFileWriter:
         self._waiting_rows: Counter[int] = Counter()
         self._waiting_bytes: Counter[int] = Counter()
         self._open: dict[int, _OpenFile] = {}
-        self._finished: list[DataFile] = []
+        self._finished: list[WrittenFile] = []
 
     def write(self, rows: pa.Table) -> None:
         """Take rows; they may stay in memory until `finish`.
@@ -89,6 +105,10 @@ class DataFileWriter:
 
     def finish(self) -> list[DataFile]:
         """Write the buffered rows, close all files, and return them."""
+        return [data_file(self._table, file) for file in self.close()]
+
+    def close(self) -> list[WrittenFile]:
+        """Like `finish`, but for another process, which commits them."""
         for day in sorted(self._waiting):
             self._flush(day)
         for day in sorted(self._open):
@@ -99,7 +119,7 @@ class DataFileWriter:
         """Delete the written files; the maintenance removes those that cannot be deleted now."""
         for file in self._open.values():
             file.abandon()
-        paths = [file.path for file in self._open.values()] + [file.file_path for file in self._finished]
+        paths = [file.path for file in self._open.values()] + [file.path for file in self._finished]
         self._open.clear()
         self._waiting.clear()
         self._finished.clear()
@@ -125,7 +145,7 @@ class DataFileWriter:
     def _create(self, day: int) -> "_OpenFile":
         while len(self._open) >= self._limits.open_files:
             self._close(next(iter(self._open)))
-        return _OpenFile(self._table, self._schema, _partition_key(self._table, day))
+        return _OpenFile(self._table, self._schema, day)
 
     def _close(self, day: int) -> None:
         with named_outages("a data file could not be written"):
@@ -135,11 +155,10 @@ class DataFileWriter:
 class _OpenFile:
     """One Parquet file that row groups are appended to."""
 
-    def __init__(self, table: Table, schema: pa.Schema, key: PartitionKey) -> None:
-        self._table = table
-        self._key = key
+    def __init__(self, table: Table, schema: pa.Schema, day: int) -> None:
+        self._day = day
         provider = load_location_provider(table.location(), table.properties)
-        self.path = provider.new_data_location(f"{uuid.uuid4()}.parquet", key)
+        self.path = provider.new_data_location(f"{uuid.uuid4()}.parquet", _partition_key(table, day))
         with named_outages("a data file could not be created"):
             self._output: OutputFile = table.io.new_output(self.path)
             # The name is unique, so no request is needed to find out if the file exists.
@@ -163,26 +182,11 @@ class _OpenFile:
     def write(self, rows: pa.Table) -> None:
         self._writer.write_table(rows, row_group_size=rows.num_rows)
 
-    def close(self) -> DataFile:
+    def close(self) -> WrittenFile:
         self._writer.close()
         size = self.size
         self._stream.close()
-        schema, properties = self._table.schema(), self._table.properties
-        statistics = data_file_statistics_from_parquet_metadata(
-            self._metadata[0], compute_statistics_plan(schema, properties), parquet_path_to_id_mapping(schema)
-        )
-        return DataFile.from_args(
-            content=DataFileContent.DATA,
-            file_path=self.path,
-            file_format=FileFormat.PARQUET,
-            partition=self._key.partition,
-            file_size_in_bytes=size,
-            sort_order_id=None,
-            spec_id=self._table.spec().spec_id,
-            equality_ids=None,
-            key_metadata=None,
-            **statistics.to_serialized_dict(),
-        )
+        return WrittenFile(self.path, self._day, size, self._metadata[0])
 
     def abandon(self) -> None:
         """Abandon a file that belongs to no commit."""
@@ -194,6 +198,26 @@ class _OpenFile:
 
 
 _UNIQUE_COLUMNS: Final = ("event_id", "comment_id", "flag_id", "offset")
+
+
+def data_file(table: Table, file: WrittenFile) -> DataFile:
+    """A file as a commit of its table takes it, with the statistics of its columns."""
+    schema = table.schema()
+    statistics = data_file_statistics_from_parquet_metadata(
+        file.footer, compute_statistics_plan(schema, table.properties), parquet_path_to_id_mapping(schema)
+    )
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=file.path,
+        file_format=FileFormat.PARQUET,
+        partition=_partition_key(table, file.day).partition,
+        file_size_in_bytes=file.size,
+        sort_order_id=None,
+        spec_id=table.spec().spec_id,
+        equality_ids=None,
+        key_metadata=None,
+        **statistics.to_serialized_dict(),
+    )
 
 
 def delete_files(table: Table, paths: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Jars that Apache Spark lacks: Iceberg, its access to S3, and PostgreSQL's driver.
+"""Jars that Apache Spark lacks: Iceberg, its access to S3, PostgreSQL's driver, and the reader of Kafka.
 
 It is run as a program (`python -m … .venv-spark`) by `spark_setup`, because the resolver configures logging and reads
 proxies and certificates from its environment.
@@ -16,9 +16,11 @@ from gourmetgram_tools.local.kafka_jars import verify
 COORDINATES: Final = (
     "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0+org.apache.iceberg:iceberg-aws-bundle:1.12.0"
     "+org.postgresql:postgresql:42.7.8"
+    # Of 4.1, this version alone has all its parts in Maven Central.
+    "+org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1"
 )
 
-# As `sha256sum` writes them; other coordinates need another list.
+# As `sha256sum` writes them; other coordinates need another list. Resolved jars that Spark brings itself are left out.
 _DIGESTS: Final = Path(__file__).with_name("spark_jars.sha256")
 
 
@@ -41,8 +43,10 @@ def fetch(environment: Path) -> None:
         resolved = jgo.build(COORDINATES, cache_dir=folder / "jgo")
         fresh = folder / "jars"
         fresh.mkdir()
+        wanted = {line.split()[1] for line in _DIGESTS.read_text(encoding="utf-8").splitlines()}
         for jar in resolved.path.rglob("*.jar"):
-            shutil.copy2(jar, fresh / jar.name)
+            if jar.name in wanted:
+                shutil.copy2(jar, fresh / jar.name)
         verify(fresh, _DIGESTS)
         for jar in fresh.iterdir():
             shutil.copy2(jar, homes[0] / jar.name)

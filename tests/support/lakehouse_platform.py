@@ -24,7 +24,7 @@ from gourmetgram.lakehouse.checkpoint import checkpoint_document
 from gourmetgram.lakehouse.progress import events_progress
 from gourmetgram.lakehouse.schemas import ALL_TABLES, EVENTS, WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import WindowsResult, write_windows
-from gourmetgram.settings import IcebergSettings, KafkaSettings, PostgresSettings, process_environment
+from gourmetgram.settings import IcebergSettings, KafkaSettings, OfflineSettings, PostgresSettings, process_environment
 from gourmetgram.topics import PARTITIONS, ensure_topics
 from gourmetgram_tools.local.stack import Stack
 from tests.support.databases import create_database, drop_database, owner_url, role_url
@@ -67,10 +67,15 @@ def kill_after(step: str) -> Step:
 
 
 class LakehousePlatform:
-    """Publishes events as the API would, runs the aggregation's tasks, and knows what must come out."""
+    """Publishes events as the API would, runs the aggregation's tasks, and knows what must come out.
+
+    Attributes:
+        engine: the engine of the tasks.
+    """
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
+        self.engine = OfflineSettings()
         self.producer = create_producer(sources.kafka, "lakehouse-test")
         self.records: Counter[str] = Counter()
         self.events: dict[str, dict[str, Any]] = {}
@@ -78,7 +83,7 @@ class LakehousePlatform:
 
     def environment(self) -> dict[str, str]:
         """The variables with which another process finds the same servers, topics and tables."""
-        settings = (self.sources.iceberg, self.sources.kafka, self.sources.postgres)
+        settings = (self.sources.iceberg, self.sources.kafka, self.sources.postgres, self.engine)
         own = {name.upper(): str(value) for part in settings for name, value in part.model_dump().items()}
         return process_environment() | own
 
@@ -138,10 +143,10 @@ class LakehousePlatform:
 
     def aggregate(self, on_step: Step | None = None) -> AggregationResult:
         with watched_steps(on_step) if on_step else nullcontext():
-            return aggregate_events(self.sources)
+            return aggregate_events(self.sources, offline_settings=self.engine)
 
     def write_windows(self) -> list[WindowsResult]:
-        return [write_windows(self.sources.iceberg, kind) for kind in WINDOWED_KINDS]
+        return [write_windows(self.sources.iceberg, kind, self.engine) for kind in WINDOWED_KINDS]
 
     def run(self) -> AggregationResult:
         """All five tasks."""

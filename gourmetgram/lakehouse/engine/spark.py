@@ -5,7 +5,7 @@ and the executors through temporary Iceberg tables, never through Spark's driver
 (`rows`, `scalar`) come through it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -53,19 +53,33 @@ def open_spark(catalog: Catalog | None, settings: OfflineSettings) -> Iterator["
     """
     if catalog is None:
         raise SettingsError("OFFLINE_ENGINE=spark works on the Iceberg catalog only.")
-    with spark_address(settings) as address, scratch_tables(catalog) as scratch, _session(catalog, address) as session:
+    configuration = session_settings(catalog.properties)
+    with (
+        spark_address(settings) as address,
+        scratch_tables(catalog) as scratch,
+        spark_session(address, configuration) as session,
+    ):
         yield SparkEngine(session, scratch)
 
 
 @contextmanager
-def _session(catalog: Catalog, address: str) -> Iterator[SparkSession]:
-    """A session that knows the catalog; errors of Spark become errors of the platform."""
+def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[SparkSession]:
+    """Open a session; errors of Spark become errors of the platform.
+
+    Args:
+        address: the server's.
+        configuration: settings of the session.
+
+    Raises:
+        TransientError: the server is away, or a task on it failed.
+        PermanentError: Spark refused a query.
+    """
     with named_failures(address):
         session = SparkSession.builder.remote(address).create()
         # The client's own policy waits ten minutes for a dead server.
         session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, initial_backoff=_FIRST_WAIT_MS)])
         try:
-            for name, value in session_settings(catalog.properties).items():
+            for name, value in configuration.items():
                 session.conf.set(name, value)
             yield session
         finally:

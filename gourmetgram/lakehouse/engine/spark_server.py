@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
@@ -51,7 +52,7 @@ def spark_address(settings: OfflineSettings) -> Iterator[str]:
     with scratch_folder("spark") as folder, (folder / "server.log").open("w+", encoding="utf-8") as log:
         server = subprocess.Popen(  # noqa: S603 - the program of the settings
             _command(home, settings.spark_master, port, folder),
-            env=process_environment() | {"SPARK_HOME": str(home)},
+            env=_environment(home),
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
@@ -96,6 +97,15 @@ def _command(home: Path, master: str, port: int, folder: Path) -> list[str]:
         *(java(), *opens, "-cp", f"{home}/jars/*", _SUBMIT),
         *("--class", _CLASS, "--master", master, *arguments, "spark-internal"),
     ]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return process_environment() | {
+        "SPARK_HOME": str(home),
+        # The aggregation's tasks are Python of this project (`gourmetgram.lakehouse.spark_task`).
+        "PYSPARK_PYTHON": sys.executable,
+        "PYTHONPATH": str(PROJECT_ROOT),
+    }
 
 
 def java() -> str:

@@ -4,7 +4,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from gourmetgram.settings import process_environment
 from gourmetgram_tools.local import kafka_jars, toolchain
 
 ICEBERG = "1.11.0"

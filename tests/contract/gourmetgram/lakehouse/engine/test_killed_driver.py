@@ -19,8 +19,8 @@ from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.lakehouse.schemas import WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
 from gourmetgram.settings import OfflineSettings
-from tests.contract.gourmetgram.lakehouse.engine.conftest import LOCAL
 from tests.support.lakehouse_platform import LakehousePlatform
+from tests.support.spark import LOCAL
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
