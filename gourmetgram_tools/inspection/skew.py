@@ -241,8 +241,9 @@ def _vector(features: Mapping[str, float]) -> bytes:
 
 
 def _scored(row: tuple[str, str, str, int, str, int, bytes]) -> _Scored:
-    *request, context, partition, vector = row
-    return _Scored(ModerationRequest(*request, orjson.loads(context)), partition, np.frombuffer(vector, np.float32))
+    request_id, image_id, trigger, time_us, context, partition, vector = row
+    request = ModerationRequest(request_id, image_id, trigger, time_us, orjson.loads(context))
+    return _Scored(request, partition, np.frombuffer(vector, np.float32))
 
 
 def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:
