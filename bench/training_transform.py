@@ -136,7 +136,7 @@ def _write_month(database_url: str, catalog: Catalog, images: int, events: int) 
     random = np.random.default_rng(42)
     start = datetime.now(UTC) - timedelta(days=_DAYS + 2)
     start_us = int(start.timestamp()) * _SECOND_US
-    image_ids, user_ids = _uuids(random, images), _uuids(random, max(images // 20, 1))
+    image_ids, user_ids = uuids(random, images), uuids(random, max(images // 20, 1))
     owner = random.integers(len(user_ids), size=images)
     uploaded = start_us + random.integers(_DAYS * 86_400 * _SECOND_US, size=images)
     weights = 1 / np.arange(1, images + 1) ** 0.7
@@ -144,10 +144,10 @@ def _write_month(database_url: str, catalog: Catalog, images: int, events: int) 
     kind = random.choice(len(_KINDS), size=events, p=_SHARES)
     time_us = uploaded[image] + random.exponential(3 * 3_600 * _SECOND_US, size=events).astype(np.int64)
     actor = random.integers(len(user_ids), size=events)
-    event_ids = _uuids(random, events)
+    event_ids = uuids(random, events)
     _write_rows(database_url, image_ids, user_ids, owner, uploaded, start_us)
     _write_reactions(database_url, image_ids, user_ids, event_ids, kind, image, actor, time_us)
-    history = _event_table(_uuids(random, images), np.full(images, 3), image_ids, np.arange(images), uploaded)
+    history = _event_table(uuids(random, images), np.full(images, 3), image_ids, np.arange(images), uploaded)
     history = pa.concat_tables([history, _event_table(event_ids, kind, image_ids, image, time_us)])
     ensure_tables(catalog)
     now = datetime.now(UTC)
@@ -157,7 +157,8 @@ def _write_month(database_url: str, catalog: Catalog, images: int, events: int) 
     catalog.load_table(EVENTS).append(history.sort_by("event_time"), snapshot_properties=progress.summary())
 
 
-def _uuids(random: np.random.Generator, count: int) -> pa.Array:
+def uuids(random: np.random.Generator, count: int) -> pa.Array:
+    """Random ids, as texts."""
     return pa.array([str(uuid.UUID(bytes=random.bytes(16))) for _ in range(count)])
 
 
@@ -187,7 +188,7 @@ def _write_rows(
 ) -> None:
     registered = pa.repeat(start_us, len(user_ids)).cast(pa.timestamp("us", "UTC"))
     names = pa.array([f"user-{number}" for number in range(len(user_ids))])
-    _copy(url, "users", {"id": user_ids, "username": names, "created_at": registered})
+    copy_rows(url, "users", {"id": user_ids, "username": names, "created_at": registered})
     count = len(image_ids)
     images = {
         "id": image_ids,
@@ -198,7 +199,7 @@ def _write_rows(
         "category": pa.array(CATEGORIES).take(pa.array(np.arange(count) % len(CATEGORIES))),
         "created_at": pa.array(uploaded).cast(pa.timestamp("us", "UTC")),
     }
-    _copy(url, "images", images)
+    copy_rows(url, "images", images)
 
 
 def _write_reactions(
@@ -220,10 +221,11 @@ def _write_reactions(
             text: pa.repeat("text", len(chosen)),
             "created_at": pa.array(time_us).take(chosen).cast(pa.timestamp("us", "UTC")),
         }
-        _copy(url, table, columns)
+        copy_rows(url, table, columns)
 
 
-def _copy(url: str, table: str, columns: dict[str, pa.Array]) -> None:
+def copy_rows(url: str, table: str, columns: dict[str, pa.Array]) -> None:
+    """Append rows to a table of PostgreSQL."""
     buffer = io.BytesIO()
     pa_csv.write_csv(pa.table(columns), buffer)
     buffer.seek(0)

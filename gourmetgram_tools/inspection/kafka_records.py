@@ -5,7 +5,6 @@ import binascii
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -19,7 +18,6 @@ from gourmetgram_tools.inspection.kafka_reading import Keyed, partition_of, read
 from gourmetgram_tools.inspection.tables import StoreTables
 
 _ROW_ID_FIELD: Final = {"comment": "comment_id", "flag": "flag_id", "upload": "image_id"}
-_CHUNK: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,8 @@ def read_image_records(settings: KafkaSettings, image_id: str, since_us: int) ->
         records = [item for item in read(consumer, since(consumer, wanted, since_us)) if concerns(item)]
         requests = [item for item in records if item.record.topic == settings.moderation_topic]
         events = [item for item in records if item.record.topic != settings.moderation_topic]
-        found = list(read(consumer, since(consumer, letters, since_us)))
-        return ImageRecords(home, _event_records(events), _request_records(requests), list(_letters(found, needle)))
+        found = list(_letters(read(consumer, since(consumer, letters, since_us)), needle))
+        return ImageRecords(home, _event_records(events), _request_records(requests), found)
 
 
 def read_event_records(settings: KafkaSettings, event_id: str) -> list[EventRecord]:
@@ -172,63 +170,58 @@ def load_events(tables: StoreTables, records: Iterable[Keyed], partitions: int) 
         partitions: number of partitions of each topic.
     """
 
-    @cache
-    def home_of(image_id: str) -> int:
-        return partition_of(image_id, partitions)
-
-    bad: list[tuple[object, ...]] = []
-    uploads: list[tuple[object, ...]] = []
-
-    def rows() -> Iterator[tuple[object, ...]]:
+    def rows() -> Iterator[tuple[str, tuple[object, ...]]]:
         for key, record in records:
             event = parse_event(record)
             if isinstance(event, BadMessage):
-                bad.append(record[:4])
+                yield "bad_records", record[:4]
                 continue
             if event.kind == "upload":
-                uploads.append(_upload_fields(event))
+                yield "upload_fields", _upload_fields(event)
             yield (
-                *record[:4],
-                event.time_us,
-                event.kind,
-                event.event_id,
-                event.image_id,
-                _row_id(event),
-                event.actor_eligible,
-                not _by_platform(event),
-                key is not None and key == event.image_id.encode(),
-                record.partition == home_of(event.image_id),
+                "records",
+                (
+                    *record[:4],
+                    event.time_us,
+                    event.kind,
+                    event.event_id,
+                    event.image_id,
+                    _row_id(event),
+                    event.actor_eligible,
+                    not _by_platform(event),
+                    key is not None and key == event.image_id.encode(),
+                    record.partition == partition_of(event.image_id, partitions),
+                ),
             )
 
-    tables.load("records", rows())
-    tables.load("upload_fields", uploads)
-    tables.load("bad_records", bad)
+    tables.load_several(rows())
 
 
 def load_requests(tables: StoreTables, records: Iterable[Keyed]) -> None:
     """Fill the table `request_records`, and `bad_records` with malformed requests."""
-    bad: list[tuple[object, ...]] = []
 
-    def rows() -> Iterator[tuple[object, ...]]:
+    def rows() -> Iterator[tuple[str, tuple[object, ...]]]:
         for _, record in records:
             request = parse_request(record)
             if isinstance(request, BadMessage):
-                bad.append(record[:4])
+                yield "bad_records", record[:4]
                 continue
             context = orjson.dumps(request.context, option=orjson.OPT_SORT_KEYS).decode()
             yield (
-                request.request_id,
-                record.partition,
-                record.offset,
-                request.image_id,
-                request.trigger,
-                request.time_us,
-                context,
-                request.counts() is not None,
+                "request_records",
+                (
+                    request.request_id,
+                    record.partition,
+                    record.offset,
+                    request.image_id,
+                    request.trigger,
+                    request.time_us,
+                    context,
+                    request.counts() is not None,
+                ),
             )
 
-    tables.load("request_records", rows())
-    tables.load("bad_records", bad)
+    tables.load_several(rows())
 
 
 def load_dead_letters(tables: StoreTables, records: Iterable[Keyed]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final, NamedTuple
 
 from redis import Redis
@@ -115,10 +115,8 @@ def load_redis(tables: StoreTables, settings: RedisSettings) -> None:
 
 
 def _load_server(tables: StoreTables, client: Redis, servers: RedisServers) -> None:
-    contents = _contents(client, IMAGE_KEYS)
-    while batch := list(islice(contents, _BATCH)):
-        rows: dict[str, list[tuple[object, ...]]] = {}
-        for content in batch:
+    def rows() -> Iterator[tuple[str, tuple[object, ...]]]:
+        for content in _contents(client, IMAGE_KEYS):
             key = parse_image_key(content.key)
             if key is None or parse_uuid(key.image_id) is None:
                 continue
@@ -128,9 +126,9 @@ def _load_server(tables: StoreTables, client: Redis, servers: RedisServers) -> N
                 table, found = _rows(key, content)
             except (ValueError, OverflowError) as error:
                 table, found = "redis_unreadable", [(f"{content.key}: {error}",)]
-            rows.setdefault(table, []).extend(found)
-        for table, found in rows.items():
-            tables.load(table, found)
+            yield from zip(repeat(table), found)
+
+    tables.load_several(rows())
 
 
 def _contents(client: Redis, pattern: str) -> Iterator[_Content]:

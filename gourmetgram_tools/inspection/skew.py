@@ -8,15 +8,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from ibis import ir
 from numpy.typing import NDArray
 from pyiceberg.catalog import Catalog
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from gourmetgram.database.engines import create_worker_engine
 from gourmetgram.errors import PermanentError
@@ -40,7 +42,8 @@ from gourmetgram.training_data.inputs import (
     open_raw_files,
 )
 from gourmetgram_tools.inspection.kafka_reading import read, reader
-from gourmetgram_tools.inspection.kafka_records import requests_of
+from gourmetgram_tools.inspection.kafka_records import load_requests
+from gourmetgram_tools.inspection.tables import StoreTables, open_tables
 
 # Features of window counts, which are undefined for a request without counts.
 WINDOW_FEATURES: Final = (
@@ -68,17 +71,23 @@ UNKEYED_EVENTS: Final = "its image has events outside its partition"
 
 MAX_EXAMPLES: Final = 100
 
+BATCH_VECTORS: Final = 20_000
+"""Number of vectors that are compared at a time."""
+
+_ROWS: Final = 5_000
+
 _VECTORS_SQL: Final = text("""
-SELECT inference_request_id, features FROM moderation
-WHERE target_type = 'image' AND inference_request_id IS NOT NULL AND features IS NOT NULL
-  AND created_at > COALESCE((SELECT max(COALESCE(completed_at, now())) FROM erasures), '-infinity')
-ORDER BY created_at, id
+SELECT inference_request_id::text, features,
+       created_at <= COALESCE((SELECT max(COALESCE(completed_at, now())) FROM erasures), '-infinity')
+FROM moderation WHERE target_type = 'image' AND inference_request_id IS NOT NULL AND features IS NOT NULL
 """)
-_ERASED_SQL: Final = text("""
-SELECT count(*) FROM moderation
-WHERE target_type = 'image' AND inference_request_id IS NOT NULL AND features IS NOT NULL
-  AND created_at <= (SELECT max(COALESCE(completed_at, now())) FROM erasures)
-""")
+# A request's key is its image, so its partition number is that of the image's events.
+_SCORED: Final = """
+CREATE VIEW scored AS
+SELECT request_id::VARCHAR, image_id::VARCHAR, trigger, time_us, context, partition, features
+FROM (SELECT DISTINCT ON (request_id) * FROM request_records ORDER BY request_id, partition, "offset")
+JOIN vectors USING (request_id) WHERE NOT erased
+"""
 
 
 class Difference(NamedTuple):
@@ -170,64 +179,77 @@ def measure_skew(
         TransientError: a store is away.
     """
     report("reading decisions and requests")
-    vectors, erased = _stored_vectors(postgres)
-    result = SkewResult(vectors=len(vectors) + erased, most_examples=most_examples)
-    _skip(result, ROWS_ERASED, erased)
-    scored = _with_requests(vectors, kafka, result) if vectors else []
-    if not scored:
-        return result
+    with open_tables() as tables:
+        result = SkewResult(vectors=_load_vectors(tables, postgres), most_examples=most_examples)
+        ((erased,),) = tables.rows("SELECT count(*) FROM vectors WHERE erased")
+        _skip(result, ROWS_ERASED, erased)
+        if erased < result.vectors:
+            with reader(kafka) as consumer:
+                load_requests(tables, read(consumer, held_ranges(consumer, [kafka.moderation_topic])))
+            tables.run(_SCORED)
+            ((found,),) = tables.rows("SELECT count(*) FROM scored")
+            _skip(result, REQUEST_GONE, result.vectors - erased - found)
+            if found:
+                _compare_all(tables, postgres, catalog, report, result, offline_settings)
+    return result
+
+
+def _compare_all(
+    tables: StoreTables,
+    postgres: PostgresSettings,
+    catalog: Catalog,
+    report: Callable[[str], None],
+    result: SkewResult,
+    offline_settings: OfflineSettings | None,
+) -> None:
+    """Compare the vectors that have a request, in the order of their times, some thousand at a time.
+
+    So a batch needs the events of a short time only, and memory does not grow with the history.
+    """
     history = open_event_history(catalog)
     if history is None:
         raise PermanentError("there is no event history yet: run redpanda_event_aggregation first")
     progress = events_progress(history.table)
-    scored = [each for each in scored if _is_covered(each, progress.offsets if progress else {}, result)]
-    if scored:
-        report("computing the features offline")
-        with (
-            tempfile.TemporaryDirectory(prefix="gourmetgram-skew-") as folder,
-            open_engine(catalog, offline_settings) as engine,
-        ):
-            extract_to(postgres.database_url, Path(folder))
-            raw = load_raw_rows(engine, open_raw_files(Path(folder)))
-            _compare(_Twins.compute(engine, history, raw, scored), scored, result)
-    return result
+    offsets = progress.offsets if progress else {}
+    report("computing the features offline")
+    with (
+        tempfile.TemporaryDirectory(prefix="gourmetgram-skew-") as folder,
+        open_engine(catalog, offline_settings) as engine,
+    ):
+        extract_to(postgres.database_url, Path(folder))
+        raw = load_raw_rows(engine, open_raw_files(Path(folder)))
+        rows = tables.stream("FROM scored ORDER BY time_us")
+        while batch := list(map(_scored, islice(rows, BATCH_VECTORS))):
+            scored = [each for each in batch if _is_covered(each, offsets, result)]
+            if scored:
+                _compare(_Twins.compute(engine, history, raw, scored), scored, result)
 
 
-def _stored_vectors(postgres: PostgresSettings) -> tuple[dict[str, NDArray[np.float32]], int]:
-    """Read the 29 features of every decision since the last erasure, by request id; a missing feature is NaN.
+def _load_vectors(tables: StoreTables, postgres: PostgresSettings) -> int:
+    """Fill the table `vectors` with the 29 features of every decision, as float32; a missing feature is NaN.
 
     Returns:
-        The features, and the number of earlier decisions.
+        The number of decisions.
     """
     engine = create_worker_engine(postgres, "gourmetgram-skew")
     try:
         with engine.connect() as connection:
-            vectors = {str(request_id): _vector(features) for request_id, features in _rows(connection)}
-            return vectors, int(connection.execute(_ERASED_SQL).scalar_one())
+            decisions = connection.execution_options(yield_per=_ROWS).execute(_VECTORS_SQL)
+            tables.load("vectors", ((request, _vector(features), erased) for request, features, erased in decisions))
     finally:
         engine.dispose()
+    ((number,),) = tables.rows("SELECT count(*) FROM vectors")
+    return int(number)
 
 
-def _rows(connection: Connection) -> Sequence[Any]:
-    return connection.execute(_VECTORS_SQL).all()
+def _vector(features: Mapping[str, float]) -> bytes:
+    return np.array([features.get(name, np.nan) for name in FEATURE_NAMES], dtype=np.float32).tobytes()
 
 
-def _vector(features: Mapping[str, float]) -> NDArray[np.float32]:
-    return np.array([features.get(name, np.nan) for name in FEATURE_NAMES], dtype=np.float32)
-
-
-def _with_requests(
-    vectors: Mapping[str, NDArray[np.float32]], kafka: KafkaSettings, result: SkewResult
-) -> list[_Scored]:
-    found: dict[str, _Scored] = {}
-    with reader(kafka) as consumer:
-        for record, request in requests_of(read(consumer, held_ranges(consumer, [kafka.moderation_topic]))):
-            vector = vectors.get(request.request_id)
-            if vector is not None and request.request_id not in found:
-                # A request's key is its image, so its partition number is that of the image's events.
-                found[request.request_id] = _Scored(request, record.partition, vector)
-    _skip(result, REQUEST_GONE, len(vectors) - len(found))
-    return [found[request_id] for request_id in vectors if request_id in found]
+def _scored(row: tuple[str, str, str, int, str, int, bytes]) -> _Scored:
+    request_id, image_id, trigger, time_us, context, partition, vector = row
+    request = ModerationRequest(request_id, image_id, trigger, time_us, orjson.loads(context))
+    return _Scored(request, partition, np.frombuffer(vector, np.float32))
 
 
 def _is_covered(scored: _Scored, offsets: Offsets, result: SkewResult) -> bool:

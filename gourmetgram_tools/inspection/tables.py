@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final
 
 import duckdb
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from gourmetgram.duckdb_engine import duckdb_engine
 
-MEMORY_LIMIT: Final = "256MB"
+MEMORY_LIMIT: Final = "1GB"
 """Memory limit of tables and queries; the rest goes to a temporary folder."""
 
 _BATCH: Final = 20_000
@@ -38,6 +38,7 @@ CREATE TABLE images (
 );
 CREATE TABLE actions (kind VARCHAR, row_id UUID, image_id UUID, created_us BIGINT);
 CREATE TABLE decisions (decision_id UUID, request_id UUID, target_id UUID, trigger VARCHAR, counts JSON);
+CREATE TABLE vectors (request_id UUID, features BLOB, erased BOOLEAN);
 CREATE TABLE milestones (image_id UUID, milestone INTEGER);
 -- Time until which records may be gone by an erasure.
 CREATE TABLE erasures (until_us BIGINT);
@@ -99,10 +100,22 @@ class StoreTables:
 
     def load(self, table: str, rows: Iterable[Sequence[object]]) -> None:
         """Append rows to a table, some thousand at a time; a UUID is given as text."""
+        self.load_several(zip(repeat(table), rows))
+
+    def load_several(self, rows: Iterable[tuple[str, Sequence[object]]]) -> None:
+        """Append rows to several tables, some thousand at a time.
+
+        Args:
+            rows: name of the table, and the row; they may alternate.
+        """
         remaining = iter(rows)
         while batch := list(islice(remaining, _BATCH)):
-            columns = [pa.array(column) for column in zip(*batch, strict=True)]
-            self.load_arrow(table, pa.table(columns, [f"column_{number}" for number in range(len(columns))]))
+            by_table: dict[str, list[Sequence[object]]] = {}
+            for table, row in batch:
+                by_table.setdefault(table, []).append(row)
+            for table, found in by_table.items():
+                columns = [pa.array(column) for column in zip(*found, strict=True)]
+                self.load_arrow(table, pa.table(columns, [f"column_{number}" for number in range(len(columns))]))
 
     def load_arrow(
         self, table: str, data: pa.Table | pa.RecordBatch | pa.RecordBatchReader, query: str = "FROM loading"
@@ -138,7 +151,7 @@ def open_tables(memory_limit: str = MEMORY_LIMIT) -> Iterator[StoreTables]:
     """Make empty tables, and drop them at the end.
 
     Args:
-        memory_limit: limit with a unit, e.g. `256MB`.
+        memory_limit: limit with a unit, e.g. `1GB`.
     """
     with duckdb_engine(memory_limit) as engine:
         yield StoreTables(engine)

@@ -3,7 +3,7 @@
 import json
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from gourmetgram.kafka.publish import OutgoingMessage
 from gourmetgram.settings import KafkaSettings
 from gourmetgram_tools.cli import skew as skew_command
 from gourmetgram_tools.cli.main import app
+from gourmetgram_tools.inspection import skew as skew_module
 from gourmetgram_tools.inspection.skew import (
     IMAGE_GONE,
     NO_CONTEXT,
@@ -137,9 +138,25 @@ def lively_half_hour(serving: Serving, images: int = 6, events: int = 400) -> li
     return found
 
 
+def compared_in_batches_of(size: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make batches small; the list receives the number of vectors that are in memory at a time."""
+    batches: list[int] = []
+    compare = skew_module._compare
+
+    def counted(twins: Any, scored: Sequence[Any], result: SkewResult) -> None:
+        batches.append(len(scored))
+        assert len(twins.rows) <= size
+        compare(twins, scored, result)
+
+    monkeypatch.setattr(skew_module, "BATCH_VECTORS", size)
+    monkeypatch.setattr(skew_module, "_compare", counted)
+    return batches
+
+
 def test_every_vector_that_was_served_is_computed_again_without_a_difference(
-    serving: Serving, consumer: ConsumerPlatform
+    serving: Serving, consumer: ConsumerPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    batches = compared_in_batches_of(5, monkeypatch)
     images = lively_half_hour(serving)
     with serving.at_work(consumer):
         pass
@@ -163,6 +180,7 @@ def test_every_vector_that_was_served_is_computed_again_without_a_difference(
         "by_feature": {},
         "examples": [],
     }
+    assert (max(batches), sum(batches)) == (5, len(decisions))
 
 
 def test_vectors_that_cannot_be_compared_are_counted_by_reason(serving: Serving, consumer: ConsumerPlatform) -> None:

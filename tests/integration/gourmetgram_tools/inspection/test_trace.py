@@ -2,18 +2,23 @@
 
 import json
 import uuid
+from collections.abc import Iterator, Mapping
 from io import StringIO
 
 import orjson
 import pytest
+from confluent_kafka import Consumer
 from rich.console import Console
 
 from gourmetgram.errors import PermanentError
 from gourmetgram.events import Record, dead_letter
+from gourmetgram.kafka.partitions import Partition
+from gourmetgram.kafka.ranges import OffsetRange
 from gourmetgram.models.package import ModelPackage
 from gourmetgram.models.publishing import ModelPublisher
 from gourmetgram_tools.cli.trace_view import print_event, print_trace
 from gourmetgram_tools.inspection.event_trace import trace_event
+from gourmetgram_tools.inspection.kafka_reading import Keyed, read
 from gourmetgram_tools.inspection.trace import trace
 from tests.conftest import UniqueName
 from tests.support.inspection_fixtures import Scene, scene_fixture, small_platform_fixture  # noqa: F401
@@ -59,6 +64,24 @@ def test_the_timeline_is_in_the_order_of_time_and_names_the_broker_s_places(scen
     last_view = next(moment for moment in moments if moment.what == "view 12 of 12")
     partition = trace(scene.platform, scene.image_id).records.partition
     assert f"views/{partition}@11" in last_view.detail
+
+
+def test_of_events_and_requests_only_the_image_s_partition_is_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, set[int]] = {}
+
+    def noted(consumer: Consumer, within: Mapping[Partition, OffsetRange]) -> Iterator[Keyed]:
+        for topic, number in within:
+            asked.setdefault(topic, set()).add(number)
+        return read(consumer, within)
+
+    monkeypatch.setattr("gourmetgram_tools.inspection.kafka_records.read", noted)
+    home = trace(scene.platform, scene.image_id).records.partition
+    kafka = scene.platform.kafka
+    assert {topic: asked[topic] for topic in (*kafka.event_topics, kafka.moderation_topic)} == {
+        topic: {home} for topic in (*kafka.event_topics, kafka.moderation_topic)
+    }
 
 
 def test_a_prefix_of_eight_characters_is_enough(scene: Scene) -> None:
