@@ -18,7 +18,7 @@ from gourmetgram.events import ModerationRequest
 from gourmetgram.features.definition import FEATURE_NAMES
 from gourmetgram.kafka.clients import create_producer
 from gourmetgram.kafka.publish import OutgoingMessage
-from gourmetgram.settings import KafkaSettings
+from gourmetgram.settings import KafkaSettings, OfflineSettings
 from gourmetgram_tools.cli import skew as skew_command
 from gourmetgram_tools.cli.main import app
 from gourmetgram_tools.inspection import skew as skew_module
@@ -52,9 +52,10 @@ class Serving:
         self.environment = environment
         self.people = People(environment["DATABASE_URL"])
 
-    def skew(self) -> SkewResult:
+    def skew(self, engine: OfflineSettings | None = None) -> SkewResult:
         with self.lakehouse.catalog() as catalog:
-            return measure_skew(self.lakehouse.sources.postgres, KafkaSettings.load(self.environment), catalog)
+            kafka = KafkaSettings.load(self.environment)
+            return measure_skew(self.lakehouse.sources.postgres, kafka, catalog, offline_settings=engine)
 
     def request(self, image_id: str, at: datetime, context: dict[str, Any] | None = None) -> None:
         """Ask for a score by hand."""
