@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import ibis
 import pyarrow as pa
 from ibis import ir
 from pyiceberg.catalog import Catalog
 from pyiceberg.expressions import BooleanExpression
+from pyiceberg.io import S3_FORCE_VIRTUAL_ADDRESSING
 from pyiceberg.table import Table
 from pyiceberg.types import TimestamptzType
 from pyspark.sql.connect.client.retries import DefaultPolicy
@@ -87,11 +89,18 @@ def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[Sp
 
 
 def session_settings(properties: dict[str, str]) -> dict[str, str]:
-    """Settings of a session for the catalog that PyIceberg's properties describe."""
+    """Settings of a session for the catalog that PyIceberg's properties describe.
+
+    Raises:
+        SettingsError: it is a REST catalog.
+    """
+    if properties.get("type") == "rest":
+        raise SettingsError("OFFLINE_ENGINE=spark needs the catalog in PostgreSQL, and a REST catalog is set.")
     database = make_url(properties["uri"])
-    names = {
+    parameters = f"?{urlencode(database.query)}" if database.query else ""
+    names: dict[str, str] = {
         "type": "jdbc",
-        "uri": f"jdbc:postgresql://{database.host}:{database.port or 5432}/{database.database}",
+        "uri": f"jdbc:postgresql://{database.host}:{database.port or 5432}/{database.database}{parameters}",
         "jdbc.user": database.username or "",
         "jdbc.password": database.password or "",
         # PyIceberg makes tables of this version.
@@ -99,9 +108,9 @@ def session_settings(properties: dict[str, str]) -> dict[str, str]:
         "warehouse": properties["warehouse"],
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "s3.endpoint": properties["s3.endpoint"],
-        "s3.access-key-id": properties["s3.access-key-id"],
-        "s3.secret-access-key": properties["s3.secret-access-key"],
-        "s3.path-style-access": "true",
+        # Without keys, the executors ask AWS's own chain of providers.
+        **{name: properties[name] for name in ("s3.access-key-id", "s3.secret-access-key") if name in properties},
+        "s3.path-style-access": str(properties.get(S3_FORCE_VIRTUAL_ADDRESSING) != "True").lower(),
         "client.region": properties["s3.region"],
         # A table that PyIceberg changed meanwhile is read anew.
         "cache-enabled": "false",

@@ -1,0 +1,35 @@
+"""Settings of a Spark session from the properties of the catalog."""
+
+import pytest
+
+from gourmetgram.errors import SettingsError
+from gourmetgram.lakehouse.catalog import catalog_properties
+from gourmetgram.lakehouse.engine.spark import session_settings
+from gourmetgram.settings import IcebergSettings
+
+PREFIX = "spark.sql.catalog.gourmetgram"
+VARIABLE = "PYICEBERG_CATALOG__GOURMETGRAM__"
+
+
+def settings_for(variables: dict[str, str]) -> dict[str, str]:
+    return session_settings(catalog_properties(IcebergSettings.load(variables)))
+
+
+def test_the_session_gets_the_catalog_with_its_parameters_and_login() -> None:
+    address = "postgresql+psycopg2://me:s%40fe@db:5433/lake?sslmode=verify-full&sslrootcert=/ca.pem"
+    found = settings_for({f"{VARIABLE}URI": address})
+    assert found[f"{PREFIX}.uri"] == "jdbc:postgresql://db:5433/lake?sslmode=verify-full&sslrootcert=%2Fca.pem"
+    assert (found[f"{PREFIX}.jdbc.user"], found[f"{PREFIX}.jdbc.password"]) == ("me", "s@fe")
+    assert found[f"{PREFIX}.s3.access-key-id"] == "admin"
+    assert found[f"{PREFIX}.s3.path-style-access"] == "true"
+
+
+def test_a_chain_of_providers_gives_no_key() -> None:
+    found = settings_for({"S3_CREDENTIALS": "chain", "S3_ADDRESSING_STYLE": "virtual"})
+    assert not [name for name in found if name.endswith(("-key", "-key-id"))]
+    assert found[f"{PREFIX}.s3.path-style-access"] == "false"
+
+
+def test_a_rest_catalog_is_refused_by_name() -> None:
+    with pytest.raises(SettingsError, match="a REST catalog is set"):
+        settings_for({f"{VARIABLE}TYPE": "rest", f"{VARIABLE}URI": "http://catalog:8181"})
