@@ -55,11 +55,10 @@ def open_spark(catalog: Catalog | None, settings: OfflineSettings) -> Iterator["
     """
     if catalog is None:
         raise SettingsError("OFFLINE_ENGINE=spark works on the Iceberg catalog only.")
-    configuration = session_settings(catalog.properties)
     with (
         spark_address(settings) as address,
         scratch_tables(catalog) as scratch,
-        spark_session(address, configuration) as session,
+        spark_session(address, session_settings(catalog.properties)) as session,
     ):
         yield SparkEngine(session, scratch)
 
