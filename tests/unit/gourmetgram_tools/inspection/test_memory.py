@@ -81,6 +81,6 @@ def test_the_comparison_of_records_with_the_lake_goes_on_the_disk() -> None:
     with open_tables("1GB") as tables:
         for statement in MANY.split(";\n"):
             tables.run(statement)
-        tables.run("SET memory_limit = '48MB'")
+        tables.run("SET memory_limit = '64MB'")
         result = check.run(tables)
     assert (result.expected, result.actual, result.differences) == (500_000, 500_000, ())
