@@ -5,6 +5,7 @@ and the executors through temporary Iceberg tables, never through Spark's driver
 (`rows`, `scalar`) come through it.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,9 @@ from gourmetgram.settings import OfflineSettings
 
 CATALOG: Final = "gourmetgram"
 """Name of the catalog in Spark. PyIceberg stores its tables under the same name, so both see each other's."""
+
+CLIENT_LOG: Final = "pyspark.sql.connect.logging"
+"""Name of the client's log."""
 
 # Waits of 0.2, 0.8 and 3.2 s.
 _RETRIES: Final = 3
@@ -75,6 +79,9 @@ def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[Sp
         TransientError: the server is away, or a task on it failed.
         PermanentError: Spark refused a query.
     """
+    # The client logs each failure that it raises. While it holds the lock of its log, the collector may close an older
+    # session, which waits for threads that log, too. Airflow switches this log on.
+    logging.getLogger(CLIENT_LOG).setLevel(logging.CRITICAL + 1)
     with named_failures(address):
         session = SparkSession.builder.remote(address).create()
         # The client's own policy waits ten minutes for a dead server.
@@ -85,6 +92,12 @@ def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[Sp
             yield session
         finally:
             session.stop()
+            # The collector closes a session once more, and with it the pool of threads that all sessions share.
+            session.client.close = _do_nothing  # type: ignore[method-assign]
+
+
+def _do_nothing() -> None:
+    """Close nothing."""
 
 
 def session_settings(properties: dict[str, str]) -> dict[str, str]:

@@ -1,10 +1,13 @@
-"""Settings of a Spark session from the properties of the catalog."""
+"""A Spark session: its settings from the properties of the catalog, and its end."""
+
+import gc
+import logging
 
 import pytest
 
-from gourmetgram.errors import SettingsError
+from gourmetgram.errors import SettingsError, TransientError
 from gourmetgram.lakehouse.catalog import catalog_properties
-from gourmetgram.lakehouse.engine.spark import session_settings
+from gourmetgram.lakehouse.engine.spark import CLIENT_LOG, session_settings, spark_session
 from gourmetgram.settings import IcebergSettings
 
 PREFIX = "spark.sql.catalog.gourmetgram"
@@ -33,3 +36,18 @@ def test_a_chain_of_providers_gives_no_key() -> None:
 def test_a_rest_catalog_is_refused_by_name() -> None:
     with pytest.raises(SettingsError, match="a REST catalog is set"):
         settings_for({f"{VARIABLE}TYPE": "rest", f"{VARIABLE}URI": "http://catalog:8181"})
+
+
+def test_the_collector_never_waits_for_threads_of_a_closed_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Airflow configures all logs, which switches the client's on.
+    monkeypatch.setattr(logging.getLogger(CLIENT_LOG), "disabled", False)
+    with (
+        pytest.raises(TransientError, match=r"the Spark server sc://127.0.0.1:1 is away"),
+        spark_session("sc://127.0.0.1:1", {"spark.sql.session.timeZone": "UTC"}),
+    ):
+        pytest.fail("a session without a server")
+    assert not logging.getLogger(CLIENT_LOG).isEnabledFor(logging.ERROR)
+    closed: list[object] = []
+    monkeypatch.setattr("pyspark.sql.connect.client.core.SparkConnectClient.close", closed.append)
+    gc.collect()
+    assert closed == []
