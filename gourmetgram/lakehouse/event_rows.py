@@ -31,7 +31,7 @@ _PROGRESS_EVERY_S: Final = 5.0
 _MANY_RECORDS: Final = 20_000
 
 
-class WrittenRows(NamedTuple):
+class WrittenEvents(NamedTuple):
     """The rows of a run.
 
     Attributes:
@@ -52,7 +52,7 @@ class WriteRows(Protocol):
 
     def __call__(
         self, consumer: Consumer, ranges: Mapping[Partition, OffsetRange], table: Table, ingested_at: datetime
-    ) -> WrittenRows:
+    ) -> WrittenEvents:
         """Read exactly the records of the ranges.
 
         Args:
@@ -106,7 +106,7 @@ class EventRows:
 
 def write_rows(
     consumer: Consumer, ranges: Mapping[Partition, OffsetRange], table: Table, ingested_at: datetime
-) -> WrittenRows:
+) -> WrittenEvents:
     """Read and write in this process; see `WriteRows`."""
     rows = EventRows(table, ingested_at)
     try:
@@ -115,7 +115,7 @@ def write_rows(
     except BaseException:
         rows.discard()
         raise
-    return WrittenRows(files, rows.kinds, rows.skipped, rows.last.fingerprints())
+    return WrittenEvents(files, rows.kinds, rows.skipped, rows.last.fingerprints())
 
 
 def _add_all(rows: EventRows, consumer: Consumer, ranges: Mapping[Partition, OffsetRange]) -> None:

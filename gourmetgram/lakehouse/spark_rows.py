@@ -24,7 +24,7 @@ from gourmetgram.lakehouse.broker import GROUP
 from gourmetgram.lakehouse.continuity import updated
 from gourmetgram.lakehouse.engine.spark import spark_session
 from gourmetgram.lakehouse.engine.spark_server import spark_address
-from gourmetgram.lakehouse.event_rows import WrittenRows
+from gourmetgram.lakehouse.event_rows import WrittenEvents
 from gourmetgram.lakehouse.files import WrittenFile, data_file
 from gourmetgram.lakehouse.progress import offsets_from_json, offsets_to_json
 from gourmetgram.lakehouse.spark_task import COLUMNS, REPORT, Task
@@ -50,7 +50,7 @@ class SparkWriter:
 
     def __call__(
         self, consumer: Consumer, ranges: Mapping[Partition, OffsetRange], table: Table, ingested_at: datetime
-    ) -> WrittenRows:
+    ) -> WrittenEvents:
         """Read and write on Spark; a run without new records does without it."""
         unread = {partition: item for partition, item in ranges.items() if item.records > 0}
         reports = self._reports(unread, Task(table, ingested_at)) if unread else []
@@ -89,8 +89,8 @@ def _options(kafka: KafkaSettings, ranges: Mapping[Partition, OffsetRange]) -> d
     }
 
 
-def _sum(table: Table, reports: Iterable[Mapping[str, Any]]) -> WrittenRows:
-    written = WrittenRows([], Counter(), Counter(), {})
+def _sum(table: Table, reports: Iterable[Mapping[str, Any]]) -> WrittenEvents:
+    written = WrittenEvents([], Counter(), Counter(), {})
     for report in reports:
         for file in report["files"]:
             footer = pq.read_metadata(BytesIO(file["footer"]))
