@@ -84,7 +84,8 @@ def _options(kafka: KafkaSettings, ranges: Mapping[Partition, OffsetRange]) -> d
         "endingOffsets": offsets_to_json(ends),
         # A record that retention deletes between freezing and reading is an error, never a silent jump.
         "failOnDataLoss": "true",
-        "kafka.group.id": GROUP,
+        # Executors keep clients for each group and partition: with a new login, the same group would be refused.
+        "groupIdPrefix": GROUP,
         **{f"kafka.{name}": value for name, value in java_options(kafka).items()},
     }
 

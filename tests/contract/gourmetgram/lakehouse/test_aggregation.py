@@ -112,10 +112,11 @@ def test_executors_log_in_at_a_secured_broker(
         for name, value in lakehouse.sources.kafka.model_dump().items()
         if name.startswith("kafka_topic_")
     }
+    image = str(uuid.uuid4())  # one partition, which both runs read
     for records, mechanism in enumerate(("PLAIN", "SCRAM-SHA-512"), start=1):
         kafka = KafkaSettings.load({**secured_kafka.environment(certificates.authority, mechanism), **topics})
         ensure_topics(kafka, kafka.event_topics)
         secured = LakehousePlatform(lakehouse.sources._replace(kafka=kafka))
         secured.engine = spark
-        secured.publish(*(secured.make("view") for _ in range(records)))
+        secured.publish(*(secured.make("view", image) for _ in range(records)))
         assert secured.aggregate().records == records
