@@ -29,7 +29,7 @@ _JPEG_START_OF_SCAN: Final = 0xDA
 _JPEG_END: Final = 0xD9
 _JPEG_NO_LENGTH: Final = frozenset((0x01, *range(0xD0, 0xD9)))
 # The next marker behind the data of a scan, in which 0xFF is followed by 0 or the number of a restart.
-_JPEG_MARKER: Final = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _EXIF_PREFIX: Final = b"Exif\0\0"
 _ORIENTATION: Final = 0x0112

@@ -154,3 +154,13 @@ def test_a_damaged_file_is_taken_or_refused_but_never_an_accident(
 def test_nothing_but_a_refusal_comes_out_of_garbage(data: bytes, start: bytes) -> None:
     with pytest.raises(NotAnImageError):
         clean_image(start + data, MANY)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\x00", b"\xff\xd0"])
+@pytest.mark.parametrize("start", [b"\xff\xda\x00\x02", b""], ids=["scan", "segments"])
+def test_long_fillings_take_no_longer_than_their_length(start: bytes, filling: bytes) -> None:
+    # With time in proportion to the square, this takes hours.
+    data = b"\xff\xd8" + start + filling * 2_000_000
+    with contextlib.suppress(ValueError, IndexError):
+        assert len(without_metadata(data)) <= len(data)
