@@ -19,3 +19,8 @@ class OutcomeUnknownError(TransientError):
 
 class PermanentError(PlatformError):
     """Trying again cannot help: the input itself is wrong. Workers send it to the dead-letter topic."""
+
+
+def first_line(error: BaseException) -> str:
+    """First line of a library's error; the rest is often a statement or a stack."""
+    return str(error).strip().partition("\n")[0]

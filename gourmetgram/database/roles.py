@@ -13,7 +13,7 @@ from psycopg2 import errors, extensions, sql
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from gourmetgram.database.engines import KEEPALIVES
-from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.errors import PermanentError, TransientError, first_line
 from gourmetgram.settings import PostgresSettings, Settings
 
 Role = Literal[
@@ -246,17 +246,13 @@ def _run(url: str, statements: list[sql.Composable]) -> None:
             for statement in statements:
                 cursor.execute(statement)
     except (psycopg2.OperationalError, errors.InternalError_) as error:
-        raise TransientError(f"The rights of the services could not be set: {_first_line(error)}") from error
+        raise TransientError(f"The rights of the services could not be set: {first_line(error)}") from error
     except psycopg2.Error as error:
-        raise PermanentError(f"The rights of the services could not be set: {_first_line(error)}") from error
+        raise PermanentError(f"The rights of the services could not be set: {first_line(error)}") from error
 
 
 def _connected(url: str) -> "closing[extensions.connection]":
     try:
         return closing(psycopg2.connect(url, connect_timeout=5, **KEEPALIVES))
     except psycopg2.OperationalError as error:
-        raise TransientError(f"PostgreSQL does not answer: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+        raise TransientError(f"PostgreSQL does not answer: {first_line(error)}") from error

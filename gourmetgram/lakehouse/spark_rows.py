@@ -61,7 +61,7 @@ class SparkWriter:
         log.info("Spark reads %d records of %d partitions", total, len(ranges))
         with (
             spark_address(self._offline_settings) as address,
-            spark_session(address, {"spark.sql.session.timeZone": "UTC"}) as session,
+            spark_session(address) as session,
         ):
             log.debug("Step done: session opened")
             records = session.read.format("kafka").options(**_options(self._kafka, ranges)).load()

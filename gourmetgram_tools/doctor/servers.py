@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from redis import AuthenticationError, RedisError
 
 from gourmetgram.clients import redis, s3
-from gourmetgram.errors import PlatformError, SettingsError
+from gourmetgram.errors import PlatformError, SettingsError, first_line
 from gourmetgram.kafka.clients import client_config
 from gourmetgram.lakehouse.catalog import table_versions
 from gourmetgram.lakehouse.outages import CatalogLoginError
@@ -89,7 +89,7 @@ def _examine(server: Server) -> Finding:
             return problem(
                 server.name, f"{place}: the server speaks TLS, and the settings do not.", f"Set {server.protocol}."
             )
-        return problem(server.name, f"{place}: {_first_line(error)}", f"Check {server.address} and {server.login}.")
+        return problem(server.name, f"{place}: {_words(error)}", f"Check {server.address} and {server.login}.")
     return ok(server.name, f"{place} answers{', over TLS' if server.endpoint.tls else ''}, and takes the login.")
 
 
@@ -159,7 +159,7 @@ def _log_in_to_redis(settings: RedisSettings) -> None:
         try:
             client.ping()
         except AuthenticationError as error:
-            raise LoginRefusedError(_first_line(error)) from error
+            raise LoginRefusedError(_words(error)) from error
 
 
 def _postgres(name: str, variable: str, url: str, log_in: Callable[[], None]) -> Server:
@@ -193,7 +193,7 @@ def _log_in_to_postgres(url: str) -> None:
             pass
     except psycopg2.OperationalError as error:
         if "authentication failed" in str(error):
-            raise LoginRefusedError(_first_line(error).rpartition("FATAL: ")[2].strip()) from error
+            raise LoginRefusedError(_words(error).rpartition("FATAL: ")[2].strip()) from error
         raise
 
 
@@ -236,7 +236,7 @@ def _log_in_to_catalog(settings: IcebergSettings) -> None:
     try:
         table_versions(settings)
     except CatalogLoginError as error:
-        raise LoginRefusedError(_first_line(error).partition("refuses the login: ")[2]) from error
+        raise LoginRefusedError(_words(error).partition("refuses the login: ")[2]) from error
     except PlatformError as error:
         if "authentication failed" in str(error):
             raise LoginRefusedError("password authentication failed") from error
@@ -249,5 +249,5 @@ def _web_endpoint(url: str, authority: str) -> Endpoint:
     return Endpoint(parts.hostname or "", parts.port or (443 if tls else 80), tls, authority)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+def _words(error: Exception) -> str:
+    return first_line(error) or type(error).__name__

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -40,6 +41,8 @@ CATALOG: Final = "gourmetgram"
 CLIENT_LOG: Final = "pyspark.sql.connect.logging"
 """Name of the client's log."""
 
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
+
 # Waits of 0.2, 0.8 and 3.2 s.
 _RETRIES: Final = 3
 _FIRST_WAIT_MS: Final = 200
@@ -68,12 +71,12 @@ def open_spark(catalog: Catalog | None, settings: OfflineSettings) -> Iterator["
 
 
 @contextmanager
-def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[SparkSession]:
-    """Open a session; errors of Spark become errors of the platform.
+def spark_session(address: str, configuration: Mapping[str, str] = NO_SETTINGS) -> Iterator[SparkSession]:
+    """Open a session whose times are in UTC; errors of Spark become errors of the platform.
 
     Args:
         address: the server's.
-        configuration: settings of the session.
+        configuration: further settings of the session.
 
     Raises:
         TransientError: the server is away, or a task on it failed.
@@ -87,7 +90,7 @@ def spark_session(address: str, configuration: Mapping[str, str]) -> Iterator[Sp
         # The client's own policy waits ten minutes for a dead server.
         session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES, initial_backoff=_FIRST_WAIT_MS)])
         try:
-            for name, value in configuration.items():
+            for name, value in {"spark.sql.session.timeZone": "UTC", **configuration}.items():
                 session.conf.set(name, value)
             yield session
         finally:
@@ -131,7 +134,6 @@ def session_settings(properties: dict[str, str]) -> dict[str, str]:
     return {
         prefix: "org.apache.iceberg.spark.SparkCatalog",
         **{f"{prefix}.{name}": value for name, value in names.items()},
-        "spark.sql.session.timeZone": "UTC",
     }
 
 

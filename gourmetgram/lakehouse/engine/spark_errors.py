@@ -16,7 +16,7 @@ from pyspark.errors import (
 )
 from pyspark.errors.exceptions.connect import InvalidPlanInput, SparkConnectGrpcException
 
-from gourmetgram.errors import PermanentError, TransientError
+from gourmetgram.errors import PermanentError, TransientError, first_line
 
 _REFUSALS: Final = (
     AnalysisException,
@@ -48,18 +48,14 @@ def named_failures(address: str) -> Iterator[None]:
         try:
             yield
         except _REFUSALS as error:
-            raise PermanentError(f"Spark refused a query: {_first_line(error)}") from error
+            raise PermanentError(f"Spark refused a query: {first_line(error)}") from error
         except SparkConnectGrpcException as error:
             raise TransientError(f"{_failure(address, error)}; run the task again") from error
         except PySparkException as error:
-            raise PermanentError(f"Spark's client refused a query: {_first_line(error)}") from error
+            raise PermanentError(f"Spark's client refused a query: {first_line(error)}") from error
 
 
 def _failure(address: str, error: SparkConnectGrpcException) -> str:
     if error.getGrpcStatusCode().name == "UNAVAILABLE":
         return f"the Spark server {address} is away"
-    return f"the Spark server {address} gave up: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return f"the Spark server {address} gave up: {first_line(error)}"

@@ -87,7 +87,6 @@ def _command(home: Path, master: str, port: int, folder: Path) -> list[str]:
         "spark.ui.enabled": "false",
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": str(folder / "unused"),
-        "spark.sql.session.timeZone": "UTC",
     }
     if master.startswith("local"):
         options |= LOCAL_OPTIONS

@@ -42,7 +42,7 @@ def test_a_dead_server_is_named_and_the_log_of_the_client_stays_off(monkeypatch:
     monkeypatch.setattr(logging.getLogger(CLIENT_LOG), "disabled", False)
     with (
         pytest.raises(TransientError, match=r"the Spark server sc://127.0.0.1:1 is away"),
-        spark_session("sc://127.0.0.1:1", {"spark.sql.session.timeZone": "UTC"}),
+        spark_session("sc://127.0.0.1:1"),
     ):
         pytest.fail("a session without a server")
     assert not logging.getLogger(CLIENT_LOG).isEnabledFor(logging.ERROR)
