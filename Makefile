@@ -80,7 +80,7 @@ $(SPARK)/.ready: $(READY) requirements/spark.txt gourmetgram_tools/local/spark_j
 	@$(BIN)/python -m gourmetgram_tools.local.spark_setup $(SPARK)
 	@touch $@
 
-demo: setup setup-airflow ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse
+demo: setup setup-airflow $(if $(SPARK_REMOTE)$(SPARK_HOME),,$(if $(filter spark,$(OFFLINE_ENGINE)),setup-spark)) ## all of it at work: traffic, a viral image, training data, a model, an audit; it stays up to browse
 	@$(BIN)/gourmetgram demo $(ARGS)
 
 test: setup setup-airflow setup-mlflow setup-spark ## all tests, on servers of their own (ARGS="..." goes to pytest)

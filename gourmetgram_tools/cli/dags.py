@@ -89,6 +89,9 @@ def follow(airflow: AirflowClient, name: str, run_id: str, deadline_s: float) ->
     shown: dict[str, str | None] = {}
 
     def show(state: RunState) -> None:
+        if state.state == "queued" and name not in shown:
+            shown[name] = state.state
+            errors.print(f"  {name}: queued, until the earlier runs of the DAG have ended", style="dim")
         for task in state.tasks:
             if task.state != shown.get(task.task_id):
                 shown[task.task_id] = task.state

@@ -184,9 +184,9 @@ class SparkEngine:
         return self._view(name, schema, query)
 
     def materialise(self, name: str, expression: ir.Table) -> ir.Table:
-        """Keep the rows in the executors, on their disks if need be; they are computed at the first use."""
-        self._session.sql(_sql(expression)).persist().createOrReplaceTempView(name)
-        return ibis.table(expression.schema(), name=name)
+        """Let the executors write a temporary table: later queries are planned without the expression."""
+        table = self._written(name, expression)
+        return self._view(name, expression.schema(), f"SELECT * FROM {CATALOG}.{table}")  # noqa: S608 - own names
 
     def rows(self, expression: ir.Table) -> pa.Table:
         """Compute an expression; its rows come through Spark's driver."""
@@ -194,13 +194,17 @@ class SparkEngine:
 
     def batches(self, expression: ir.Table) -> pa.RecordBatchReader:
         """Let the executors write a temporary table, and stream its files."""
-        name = self._scratch.create("result", expression.schema())
-        self._session.sql(f"INSERT INTO {CATALOG}.{name} {_sql(expression)}")
-        return converted(self._scratch.stream(name), expression.schema(), NO_NAMES)
+        table = self._written("result", expression)
+        return converted(self._scratch.stream(table), expression.schema(), NO_NAMES)
 
     def scalar(self, expression: ir.Scalar) -> Any:  # noqa: ANN401 - whatever type the expression has
         """Compute one value."""
         return self._session.sql(_sql(expression)).toArrow().column(0)[0].as_py()
+
+    def _written(self, name: str, expression: ir.Table) -> str:
+        table = self._scratch.create(name, expression.schema())
+        self._session.sql(f"INSERT INTO {CATALOG}.{table} {_sql(expression)}")
+        return table
 
     def _staged(self, name: str, schema: ibis.Schema, rows: pa.RecordBatchReader) -> ir.Table:
         table = self._scratch.write(name, schema, rows)
@@ -225,6 +229,7 @@ def _column(table: Table, name: str, kind: ibis.DataType, renamed: Renamed) -> s
 
 _TYPES: Final = {
     ibis.expr.datatypes.String: "STRING",
+    ibis.expr.datatypes.UUID: "STRING",
     ibis.expr.datatypes.Boolean: "BOOLEAN",
     ibis.expr.datatypes.Int32: "INT",
     ibis.expr.datatypes.Int64: "BIGINT",

@@ -27,7 +27,7 @@ KILL_AFTER = [
     "events: files written",
     "events: committed",
     "view: windows found",
-    "view: day written",
+    "view: days written",
     "view: files written",
     "view: committed",
     "comment: files written",

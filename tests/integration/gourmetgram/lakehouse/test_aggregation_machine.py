@@ -47,7 +47,7 @@ RUN_POINTS: Final = (
     *("commit begun", "commit done", "committed"),
 )
 WINDOW_POINTS: Final = (
-    *("tables loaded", "windows found", "day written", "files written", "mark moved"),
+    *("tables loaded", "windows found", "days written", "files written", "mark moved"),
     *("commit begun", "commit done", "committed"),
 )
 OTHERS: Final = ("lost answer", "write", "relay", "backfill", "cut", "maintain", "accept a gap")

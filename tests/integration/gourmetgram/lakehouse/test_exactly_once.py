@@ -94,7 +94,7 @@ def test_windows_killed_after_any_statement_are_completed_by_the_next_run(lakeho
             killed_at.append(kill.name)
         else:
             break
-    assert set(killed_at) == {"tables loaded", "windows found", "day written", "files written", "committed"}
+    assert set(killed_at) == {"tables loaded", "windows found", "days written", "files written", "committed"}
     lakehouse.write_windows()
     lakehouse.assert_exact()
 

@@ -158,13 +158,13 @@ def test_windows_and_counts_are_equal_and_exact(lakehouse: LakehousePlatform, sp
 
 
 def test_windows_before_1970_are_counted_alike(catalog: Catalog, spark: OfflineSettings) -> None:
-    schema = ibis.schema({"image_id": "string", "event_id": "string", "actor_eligible": "boolean", "time_us": "int64"})
+    schema = ibis.schema({"image_id": "uuid", "event_id": "uuid", "actor_eligible": "boolean", "time_us": "int64"})
     times = [-1, 0, 1, -WINDOW_US, -WINDOW_US - 1, WINDOW_US, 2**52]
     events = pa.Table.from_pylist(
         [
             {
-                "image_id": "ü" * (number % 2),
-                "event_id": f"{number}",
+                "image_id": str(uuid.UUID(int=number % 2)),
+                "event_id": str(uuid.UUID(int=number)),
                 "actor_eligible": number % 3 > 0,
                 "time_us": time_us,
             }
