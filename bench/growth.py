@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.aggregation import ALLOCATOR
+from bench.engines import SPARK_MEMORY
 from bench.history import RULES, History
 from bench.memory import run_measured
 from bench.platform import bench_stack
@@ -33,9 +34,6 @@ from gourmetgram_tools.local.stack import Stack
 SIZES = (2_000_000, 8_000_000)
 DUCKDB, SPARK = "duckdb", "spark"
 ENGINES = (DUCKDB,)
-
-SPARK_MEMORY = {"JDK_JAVA_OPTIONS": "-Xmx2g"}
-"""Memory of Spark's Java, without that of its Python tasks."""
 
 
 def run(sizes: Sequence[int] = SIZES, engines: Sequence[str] = ENGINES, only: Sequence[str] = ()) -> list[Row]:

@@ -76,52 +76,60 @@ def _in_new_process(stack_name: str, images: int, events: int) -> "dict[str, Sec
 def _measure(stack_name: str, images: int, events: int) -> dict[str, Seconds]:
     stack = Stack.load(stack_name)
     seconds: dict[str, Seconds] = {}
-    with _fresh_lakehouse(stack) as (database_url, settings), open_catalog(settings) as catalog:
-        _write_month(database_url, catalog, images, events)
-        lake = Lake(settings)
+    with fresh_lakehouse(stack) as name, open_catalog(lakehouse_settings(stack, name)) as catalog:
+        database_url, lake = stack.postgres.url(name), Lake(lakehouse_settings(stack, name))
+        write_month(database_url, catalog, images, events)
         steps: dict[str, Callable[[], object]] = {
             "extract": lambda: extract(database_url, lake),
             "transform": lambda: transform(lake, catalog),
             "load": lambda: load(lake, catalog),
             "load again": lambda: load(lake, catalog),
         }
-        for name, step in steps.items():
+        for work, step in steps.items():
             wall, cpu = time.perf_counter(), time.process_time()
             step()
-            seconds[name] = Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+            seconds[work] = Seconds(time.perf_counter() - wall, time.process_time() - cpu)
         rows = catalog.load_table(TRAINING_TABLE).scan().count()
         assert rows == 3 * images, f"{rows} rows instead of {3 * images}"
     return seconds
 
 
 @contextmanager
-def _fresh_lakehouse(stack: Stack) -> Iterator[tuple[str, IcebergSettings]]:
-    """An application database with the schema, a catalog and a bucket, all empty."""
+def fresh_lakehouse(stack: Stack) -> Iterator[str]:
+    """An application database with the schema, a catalog and a bucket, all empty; yields the database's name."""
     name = f"bench_{uuid.uuid4().hex[:8]}"
-    variables = stack.environment()
     _execute(stack, "CREATE DATABASE {} TEMPLATE gourmetgram", name)
     _execute(stack, "CREATE DATABASE {}", f"{name}_catalog")
-    bucket = name.replace("_", "-")
-    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
-    settings = IcebergSettings.load(
-        {
-            f"{prefix}URI": stack.postgres.url(f"{name}_catalog").replace("postgresql://", "postgresql+psycopg2://"),
-            f"{prefix}S3__ENDPOINT": variables["S3_ENDPOINT_URL"],
-            f"{prefix}S3__ACCESS_KEY_ID": variables["AWS_ACCESS_KEY_ID"],
-            f"{prefix}S3__SECRET_ACCESS_KEY": variables["AWS_SECRET_ACCESS_KEY"],
-            f"{prefix}WAREHOUSE": f"s3://{bucket}/warehouse",
-        }
-    )
+    settings = lakehouse_settings(stack, name)
     boto3.client(
         "s3",
         endpoint_url=settings.s3_endpoint,
         aws_access_key_id=settings.s3_access_key_id,
         aws_secret_access_key=settings.s3_secret_access_key,
         region_name=settings.s3_region,
-    ).create_bucket(Bucket=bucket)
-    yield stack.postgres.url(name), settings
+    ).create_bucket(Bucket=_bucket(name))
+    yield name
     _execute(stack, "DROP DATABASE {} WITH (FORCE)", name)
     _execute(stack, "DROP DATABASE {} WITH (FORCE)", f"{name}_catalog")
+
+
+def lakehouse_settings(stack: Stack, name: str) -> IcebergSettings:
+    """Settings of a fresh lakehouse."""
+    variables = stack.environment()
+    prefix = "PYICEBERG_CATALOG__GOURMETGRAM__"
+    return IcebergSettings.load(
+        {
+            f"{prefix}URI": stack.postgres.url(f"{name}_catalog").replace("postgresql://", "postgresql+psycopg2://"),
+            f"{prefix}S3__ENDPOINT": variables["S3_ENDPOINT_URL"],
+            f"{prefix}S3__ACCESS_KEY_ID": variables["AWS_ACCESS_KEY_ID"],
+            f"{prefix}S3__SECRET_ACCESS_KEY": variables["AWS_SECRET_ACCESS_KEY"],
+            f"{prefix}WAREHOUSE": f"s3://{_bucket(name)}/warehouse",
+        }
+    )
+
+
+def _bucket(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _execute(stack: Stack, statement: str, name: str) -> None:
@@ -131,7 +139,7 @@ def _execute(stack: Stack, statement: str, name: str) -> None:
             cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
-def _write_month(database_url: str, catalog: Catalog, images: int, events: int) -> None:
+def write_month(database_url: str, catalog: Catalog, images: int, events: int) -> None:
     """A month of uploads; events follow Zipf over images and come mostly in an image's first hours."""
     random = np.random.default_rng(42)
     start = datetime.now(UTC) - timedelta(days=_DAYS + 2)

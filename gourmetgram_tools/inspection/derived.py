@@ -112,8 +112,16 @@ UNION ALL SELECT 'upload', image_id, image_id, created_us, source = 'import' FRO
 """
 
 _OTHERS: Final = """
-CREATE VIEW requests AS
-SELECT DISTINCT ON (request_id) * FROM request_records ORDER BY request_id, partition, "offset";
+-- Records after the first of their request.
+CREATE TABLE request_copies AS
+SELECT partition, "offset"
+FROM (
+    FROM request_records SELECT partition, "offset",
+        row_number() OVER (PARTITION BY request_id ORDER BY partition, "offset") AS number
+    WHERE request_id IN (SELECT request_id FROM request_records GROUP BY request_id HAVING count(*) > 1)
+)
+WHERE number > 1;
+CREATE VIEW requests AS FROM request_records ANTI JOIN request_copies USING (partition, "offset");
 -- Members that the `1hr` sets must hold: the last hour of event time, as far as a set cannot have expired within.
 CREATE TABLE hour_members AS
 SELECT DISTINCT image_id, kind, member_of(kind, time_us, event_id) AS member,
@@ -131,10 +139,16 @@ JOIN spans USING (topic, partition) JOIN lake_offsets USING (topic, partition)
 WHERE "offset" < least(next_offset, last_end);
 -- The sums of each window table beside the distinct events that it must count.
 CREATE TABLE lake_sums AS
-WITH found AS (
+WITH several AS MATERIALIZED (SELECT event_id FROM lake_events GROUP BY event_id HAVING count(*) > 1),
+-- A group for each event with its kind and eligibility does not fit into the memory. Nearly all have one row.
+distinct_rows AS (
+    SELECT kind, eligible FROM lake_events ANTI JOIN several USING (event_id)
+    UNION ALL
+    SELECT kind, bool_and(eligible) FROM lake_events SEMI JOIN several USING (event_id) GROUP BY kind, event_id
+),
+found AS (
     SELECT kind, count(*) AS distinct_events, count(*) FILTER (eligible) AS distinct_eligible
-    FROM (SELECT kind, event_id, bool_and(eligible) AS eligible FROM lake_events GROUP BY kind, event_id)
-    GROUP BY kind
+    FROM distinct_rows GROUP BY kind
 )
 SELECT kind, name, list_position(['view', 'comment', 'flag'], kind) AS position, events IS NULL AS gone,
        coalesce(events, 0) AS events, coalesce(eligible, 0) AS eligible, repeated, is_current,
@@ -154,11 +168,15 @@ _UPLOADS: Final = """
 SELECT image_id::VARCHAR, time_us, broker_us, event_id::VARCHAR FROM uploads JOIN seen_images USING (image_id)
 WHERE eligible AND NOT scattered
 """
-# Requests without `read_to`, with the events that may have caused them.
+# Requests without `read_to`, with the events that may have caused them. Platforms of today write none: the planner must
+# know that they are few, or it holds all events in memory.
+_WITHOUT_READ_TO: Final = """
+CREATE TABLE requests_without_read_to AS
+SELECT request_id, image_id, trigger FROM requests WHERE json_type(context, '$.read_to') IS NULL
+"""
 _MAY_BE_FOREIGN: Final = """
 SELECT request_id::VARCHAR, requests.image_id::VARCHAR, trigger, seen_images.image_id IS NULL, event_id::VARCHAR
-FROM requests LEFT JOIN seen_images USING (image_id) LEFT JOIN counted USING (image_id)
-WHERE json_type(context, '$.read_to') IS NULL
+FROM requests_without_read_to AS requests LEFT JOIN seen_images USING (image_id) LEFT JOIN counted USING (image_id)
 ORDER BY request_id
 """
 
@@ -183,6 +201,7 @@ def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
     tables.run(_EVENTS)
     tables.run(_MACROS)
     tables.run(_OTHERS)
+    tables.run(_WITHOUT_READ_TO)
     _load_raised(tables, rules)
     _load_of_uploads(tables, rules, now_us)
     tables.load("foreign_requests", ((request_id,) for request_id in _foreign_requests(tables)))

@@ -1,7 +1,9 @@
-"""A Spark server for all tests of a session."""
+"""A Spark server for all tests of a session, and one that a test may kill."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from gourmetgram.errors import SettingsError
@@ -39,3 +41,12 @@ def spark(quick_spark: pytest.MonkeyPatch) -> Iterator[OfflineSettings]:
     """A running Spark server."""
     with spark_address(LOCAL) as address:
         yield LOCAL.model_copy(update={"spark_remote": address})
+
+
+@contextmanager
+def own_server() -> Iterator[tuple[OfflineSettings, psutil.Process]]:
+    """A server of one block, and its process."""
+    before = set(psutil.Process().children())
+    with spark_address(LOCAL) as address:
+        (server,) = set(psutil.Process().children()) - before
+        yield LOCAL.model_copy(update={"spark_remote": address}), server

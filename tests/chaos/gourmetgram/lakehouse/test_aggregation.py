@@ -8,15 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from gourmetgram.lakehouse.engine import scratch_tables
-from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.lakehouse.schemas import NAMESPACE
 from gourmetgram.settings import OfflineSettings
 from tests.support.lakehouse_platform import LakehousePlatform
-from tests.support.spark import LOCAL
+from tests.support.spark import own_server
 
 pytestmark = [pytest.mark.servers, pytest.mark.chaos]
 
@@ -55,15 +53,6 @@ def _program(lakehouse: LakehousePlatform) -> Iterator[subprocess.Popen[str]]:
 def _wait_for(process: subprocess.Popen[str], step: str) -> None:
     assert process.stdout is not None
     assert any(line.strip() == step for line in process.stdout), f"the process ended before '{step}'"
-
-
-@contextmanager
-def _spark_server() -> Iterator[tuple[OfflineSettings, psutil.Process]]:
-    """A server of one block, and its process."""
-    before = set(psutil.Process().children())
-    with spark_address(LOCAL) as address:
-        (server,) = set(psutil.Process().children()) - before
-        yield LOCAL.model_copy(update={"spark_remote": address}), server
 
 
 def _kill_after(lakehouse: LakehousePlatform, step: str, pause_s: float) -> None:
@@ -131,7 +120,7 @@ def test_kills_of_the_spark_server_lose_and_repeat_nothing(
 ) -> None:
     for step in ("events: session opened", "view: windows found"):
         lakehouse.publish_many(50)
-        with _spark_server() as (lakehouse.engine, server), _program(lakehouse) as program:
+        with own_server() as (lakehouse.engine, server), _program(lakehouse) as program:
             _wait_for(program, step)
             server.kill()
             assert program.wait(120) != 0
