@@ -28,7 +28,8 @@ from gourmetgram.training_data.transform import PROCESSED_FILE, transform
 from gourmetgram_tools.local.stack import Stack
 
 EVENTS_PER_IMAGE = 50
-ENGINES = ("duckdb", "spark")
+DUCKDB, SPARK = "duckdb", "spark"
+ENGINES = (DUCKDB, SPARK)
 SIZES = (2_000_000, 8_000_000, 32_000_000)
 
 SPARK_MEMORY = {"JDK_JAVA_OPTIONS": "-Xmx2g"}
@@ -58,7 +59,7 @@ def _write(stack: Stack, name: str, events: int) -> None:
 
 
 def _measure(stack: Stack, name: str, engine: str) -> tuple[str, str]:
-    """What a transform took, and the digest of its rows."""
+    """Time and memory of a transform, and the digest of its rows."""
     command = [sys.executable, "-m", "bench.engines", "--child", stack.name, name]
     use = run_measured(command, {**process_environment(), "OFFLINE_ENGINE": engine, **SPARK_MEMORY, **ALLOCATOR})
     found = json.loads(use.output)

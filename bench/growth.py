@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.aggregation import ALLOCATOR
-from bench.engines import SPARK_MEMORY
+from bench.engines import DUCKDB, SPARK, SPARK_MEMORY
 from bench.history import RULES, History
 from bench.memory import run_measured
 from bench.platform import bench_stack
@@ -32,7 +32,6 @@ from gourmetgram_tools.inspection.trace import trace
 from gourmetgram_tools.local.stack import Stack
 
 SIZES = (2_000_000, 8_000_000)
-DUCKDB, SPARK = "duckdb", "spark"
 ENGINES = (DUCKDB,)
 
 

@@ -122,6 +122,9 @@ FROM (
 )
 WHERE number > 1;
 CREATE VIEW requests AS FROM request_records ANTI JOIN request_copies USING (partition, "offset");
+-- A table, because the planner must know that they are few: platforms of today write none.
+CREATE TABLE requests_without_read_to AS
+SELECT request_id, image_id, trigger FROM requests WHERE json_type(context, '$.read_to') IS NULL;
 -- Members that the `1hr` sets must hold: the last hour of event time, as far as a set cannot have expired within.
 CREATE TABLE hour_members AS
 SELECT DISTINCT image_id, kind, member_of(kind, time_us, event_id) AS member,
@@ -168,12 +171,7 @@ _UPLOADS: Final = """
 SELECT image_id::VARCHAR, time_us, broker_us, event_id::VARCHAR FROM uploads JOIN seen_images USING (image_id)
 WHERE eligible AND NOT scattered
 """
-# Requests without `read_to`, with the events that may have caused them. Platforms of today write none: the planner must
-# know that they are few, or it holds all events in memory.
-_WITHOUT_READ_TO: Final = """
-CREATE TABLE requests_without_read_to AS
-SELECT request_id, image_id, trigger FROM requests WHERE json_type(context, '$.read_to') IS NULL
-"""
+# Requests without `read_to`, with the events that may have caused them.
 _MAY_BE_FOREIGN: Final = """
 SELECT request_id::VARCHAR, requests.image_id::VARCHAR, trigger, seen_images.image_id IS NULL, event_id::VARCHAR
 FROM requests_without_read_to AS requests LEFT JOIN seen_images USING (image_id) LEFT JOIN counted USING (image_id)
@@ -201,7 +199,6 @@ def derive(tables: StoreTables, rules: TriggerSettings, now_us: int) -> None:
     tables.run(_EVENTS)
     tables.run(_MACROS)
     tables.run(_OTHERS)
-    tables.run(_WITHOUT_READ_TO)
     _load_raised(tables, rules)
     _load_of_uploads(tables, rules, now_us)
     tables.load("foreign_requests", ((request_id,) for request_id in _foreign_requests(tables)))

@@ -15,12 +15,11 @@ from pyiceberg.catalog import Catalog
 from gourmetgram.errors import TransientError
 from gourmetgram.lakehouse.engine import Engine, open_engine
 from gourmetgram.lakehouse.engine.spark import SparkEngine
-from gourmetgram.lakehouse.engine.spark_server import spark_address
 from gourmetgram.lakehouse.schemas import WINDOW_TABLES, WINDOWED_KINDS
 from gourmetgram.lakehouse.windows import write_windows
 from gourmetgram.settings import OfflineSettings
 from tests.support.lakehouse_platform import LakehousePlatform
-from tests.support.spark import LOCAL
+from tests.support.spark import own_server
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
@@ -29,19 +28,10 @@ AWAY = "the Spark server sc://.* is away; run the task again"
 
 
 @pytest.fixture
-def doomed(quick_spark: pytest.MonkeyPatch) -> Iterator[OfflineSettings]:
-    """A running Spark server for a test that kills it."""
-    with spark_address(LOCAL) as address:
-        yield LOCAL.model_copy(update={"spark_remote": address})
-
-
-def driver(settings: OfflineSettings) -> psutil.Process:
-    """Process of a server."""
-    port = settings.spark_remote.rpartition(":")[2]
-    (found,) = [
-        child for child in psutil.Process().children() if any(part.endswith(f"={port}") for part in child.cmdline())
-    ]
-    return found
+def doomed(quick_spark: pytest.MonkeyPatch) -> Iterator[tuple[OfflineSettings, psutil.Process]]:
+    """A running Spark server for a test that kills it, and its process."""
+    with own_server() as server:
+        yield server
 
 
 def kill(process: psutil.Process) -> None:
@@ -66,8 +56,12 @@ def scratch_namespaces(catalog: Catalog) -> list[str]:
 
 @pytest.mark.parametrize("step", ["load_snapshot", "load", "batches"])
 def test_a_driver_killed_before_a_step_leaves_the_windows_as_they_were(
-    lakehouse: LakehousePlatform, doomed: OfflineSettings, monkeypatch: pytest.MonkeyPatch, step: str
+    lakehouse: LakehousePlatform,
+    doomed: tuple[OfflineSettings, psutil.Process],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
 ) -> None:
+    engine, process = doomed
     lakehouse.publish(*(lakehouse.make(kind) for kind in WINDOWED_KINDS))
     lakehouse.aggregate()
     for kind in WINDOWED_KINDS:
@@ -77,14 +71,14 @@ def test_a_driver_killed_before_a_step_leaves_the_windows_as_they_were(
     original: Callable[..., Any] = getattr(SparkEngine, step)
 
     def killed_first(*arguments: Any, **named: Any) -> Any:
-        kill(driver(doomed))
+        kill(process)
         return original(*arguments, **named)
 
     with lakehouse.catalog() as catalog:
         before = catalog.load_table(WINDOW_TABLES["view"]).metadata
         with monkeypatch.context() as patched, pytest.raises(TransientError, match=AWAY):
             patched.setattr(SparkEngine, step, killed_first)
-            write_windows(lakehouse.sources.iceberg, "view", doomed)
+            write_windows(lakehouse.sources.iceberg, "view", engine)
         assert catalog.load_table(WINDOW_TABLES["view"]).metadata == before
         assert not scratch_namespaces(catalog)
     assert write_windows(lakehouse.sources.iceberg, "view").windows == 1
@@ -101,13 +95,13 @@ def write(engine: Engine, rows: ir.Table) -> None:
 
 @pytest.mark.parametrize("work", [ask, write])
 def test_a_driver_killed_while_its_tasks_run_is_named(
-    catalog: Catalog, doomed: OfflineSettings, work: Callable[[Engine, ir.Table], None]
+    catalog: Catalog, doomed: tuple[OfflineSettings, psutil.Process], work: Callable[[Engine, ir.Table], None]
 ) -> None:
-    process = driver(doomed)
+    settings, process = doomed
     with (
         ThreadPoolExecutor(1) as other,
         pytest.raises(TransientError, match=AWAY),
-        open_engine(catalog, doomed) as engine,
+        open_engine(catalog, settings) as engine,
     ):
         numbers = engine.load("numbers", ibis.schema({"number": "int64"}), pa.table({"number": range(10_000)}))
         endless = numbers
