@@ -87,7 +87,7 @@ test: setup setup-airflow setup-mlflow setup-spark ## all tests, on servers of t
 	@$(BIN)/pytest $(PYTEST) $(ARGS)
 
 fuzz: setup ## many random requests to both APIs, and many orders of faults for the state machines (an hour or more)
-	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many tests/contract/api_v1/test_description.py \
+	@$(BIN)/pytest $(PYTEST) --hypothesis-profile=many -o faulthandler_timeout=0 tests/contract/api_v1/test_description.py \
 		$(wildcard tests/integration/*/test_*_machine.py tests/integration/*/*/test_*_machine.py) $(ARGS)
 
 coverage: setup setup-airflow setup-mlflow setup-spark ## the same, then the share of lines and branches that ran, services included; it has a floor

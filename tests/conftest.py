@@ -3,6 +3,7 @@
 `GOURMETGRAM_KEEP_TEST_STACK=1` leaves the servers running after a run (about ten seconds saved at the next one).
 """
 
+import faulthandler
 import gc
 import itertools
 import uuid
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
 from gourmetgram.clients import s3
@@ -46,6 +48,8 @@ settings.register_profile(
 settings.register_profile("many", parent=settings.get_profile("servers"))
 settings.load_profile("servers")
 
+_END_S = 300
+
 UniqueName = Callable[[str], str]
 MakeTopics = Callable[..., dict[str, str]]
 
@@ -60,6 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     """Two thousand tests and all that they import would be walked through by each of the collector's full runs."""
     freeze_heap()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of the run that does not end prints what its threads do, and is ended."""
+    faulthandler.dump_traceback_later(_END_S, file=session.config.stash[fault_handler_stderr_fd_key], exit=True)
 
 
 def pytest_unconfigure() -> None:

@@ -13,7 +13,7 @@ from gourmetgram.training_data.extract import Extraction, extract
 from gourmetgram.training_data.lake import Lake
 from gourmetgram.training_data.load import Load, load
 from gourmetgram.training_data.table import TRAINING_TABLE
-from gourmetgram.training_data.transform import Transformation, transform
+from gourmetgram.training_data.transform import PROCESSED_FILE, Transformation, transform
 from tests.support.lakehouse_platform import LakehousePlatform
 from tests.support.scoring import People
 
@@ -78,6 +78,12 @@ class TrainingPipeline:
         return self.train()
 
     # --- what is there -----------------------------------------------------------------------------------------------
+
+    def processed(self) -> bytes:
+        """The Parquet file of the last transformation."""
+        path = self.folder / "processed.parquet"
+        self.lake.download(PROCESSED_FILE, path)
+        return path.read_bytes()
 
     def rows(self) -> dict[RowKey, dict[str, Any]]:
         """The table's rows; fails when a key is there twice."""

@@ -1,6 +1,6 @@
 """Engine on Apache Spark, one machine or a cluster, through Spark Connect.
 
-Spark reads and writes Iceberg tables of the same PostgreSQL catalog as PyIceberg. Bulk data passes between this process
+Spark reads and writes Iceberg tables of the same catalog as PyIceberg. Bulk data passes between this process
 and the executors through temporary Iceberg tables, never through Spark's driver. Only single values and small results
 (`rows`, `scalar`) come through it.
 """
@@ -104,22 +104,9 @@ def _do_nothing() -> None:
 
 
 def session_settings(properties: dict[str, str]) -> dict[str, str]:
-    """Settings of a session for the catalog that PyIceberg's properties describe.
-
-    Raises:
-        SettingsError: it is a REST catalog.
-    """
-    if properties.get("type") == "rest":
-        raise SettingsError("OFFLINE_ENGINE=spark needs the catalog in PostgreSQL, and a REST catalog is set.")
-    database = make_url(properties["uri"])
-    parameters = f"?{urlencode(database.query)}" if database.query else ""
+    """Settings of a session for the catalog that PyIceberg's properties describe."""
     names: dict[str, str] = {
-        "type": "jdbc",
-        "uri": f"jdbc:postgresql://{database.host}:{database.port or 5432}/{database.database}{parameters}",
-        "jdbc.user": database.username or "",
-        "jdbc.password": database.password or "",
-        # PyIceberg makes tables of this version.
-        "jdbc.schema-version": "V1",
+        **(_rest_catalog(properties) if properties.get("type") == "rest" else _jdbc_catalog(properties)),
         "warehouse": properties["warehouse"],
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "s3.endpoint": properties["s3.endpoint"],
@@ -134,6 +121,29 @@ def session_settings(properties: dict[str, str]) -> dict[str, str]:
     return {
         prefix: "org.apache.iceberg.spark.SparkCatalog",
         **{f"{prefix}.{name}": value for name, value in names.items()},
+    }
+
+
+def _rest_catalog(properties: dict[str, str]) -> dict[str, str]:
+    # A token is never exchanged, so it has no address for that.
+    login = ("credential", "scope", "oauth2-server-uri") if "credential" in properties else ("token",)
+    return {
+        "type": "rest",
+        "uri": properties["uri"],
+        **{name: properties[name] for name in login if name in properties},
+    }
+
+
+def _jdbc_catalog(properties: dict[str, str]) -> dict[str, str]:
+    database = make_url(properties["uri"])
+    parameters = f"?{urlencode(database.query)}" if database.query else ""
+    return {
+        "type": "jdbc",
+        "uri": f"jdbc:postgresql://{database.host}:{database.port or 5432}/{database.database}{parameters}",
+        "jdbc.user": database.username or "",
+        "jdbc.password": database.password or "",
+        # PyIceberg makes tables of this version.
+        "jdbc.schema-version": "V1",
     }
 
 

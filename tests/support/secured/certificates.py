@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import trustme
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import PKCS12Certificate, serialize_java_truststore
+from cryptography.x509 import load_pem_x509_certificate
 
 
 class Certificate(NamedTuple):
@@ -39,6 +42,13 @@ class Certificates:
         self.server = self._issue("server", "localhost", "127.0.0.1")
         self.misnamed = self._issue("misnamed", "elsewhere.example")
         self.expired = self._issue("expired", "localhost", "127.0.0.1", age=timedelta(days=2))
+
+    def trusting_java(self) -> str:
+        """Options of a Java program that trusts this authority."""
+        file, password = self._folder / "ca.p12", "of-no-secret"
+        authority = PKCS12Certificate(load_pem_x509_certificate(self.authority.read_bytes()), b"authority")
+        file.write_bytes(serialize_java_truststore([authority], BestAvailableEncryption(password.encode())))
+        return f"-Djavax.net.ssl.trustStore={file} -Djavax.net.ssl.trustStorePassword={password}"
 
     def _issue(self, name: str, *hosts: str, age: timedelta = timedelta()) -> Certificate:
         """Issue a certificate for a day that began `age` ago."""

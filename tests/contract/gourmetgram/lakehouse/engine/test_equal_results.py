@@ -25,7 +25,7 @@ from gourmetgram.settings import OfflineSettings
 from gourmetgram.training_data.extract import extract_to
 from gourmetgram.training_data.inputs import load_event_rows, load_raw_rows, open_raw_files
 from gourmetgram.training_data.load import load
-from gourmetgram.training_data.transform import PROCESSED_FILE, transform
+from gourmetgram.training_data.transform import transform
 from tests.contract.gourmetgram.features.test_parity import KNOWN, draw_plans, store_rows
 from tests.support.histories import act_out
 from tests.support.lakehouse_platform import LakehousePlatform
@@ -40,10 +40,10 @@ DUCKDB = OfflineSettings()
 LARGE = 2**53
 
 
-def digest(path: Path) -> str:
+def digest(file: bytes) -> str:
     """SHA-256 of all values of a Parquet file in their order."""
     sink = pa.BufferOutputStream()
-    table = pq.read_table(path).replace_schema_metadata(None).combine_chunks()
+    table = pq.read_table(pa.BufferReader(file)).replace_schema_metadata(None).combine_chunks()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return hashlib.sha256(sink.getvalue()).hexdigest()
@@ -63,9 +63,7 @@ def hostile_history(pipeline: TrainingPipeline) -> None:
     pipeline.image(timedelta(hours=5), deleted_at=now)
 
 
-def test_training_data_is_the_same_file_and_the_same_table(
-    pipeline: TrainingPipeline, spark: OfflineSettings, tmp_path: Path
-) -> None:
+def test_training_data_is_the_same_file_and_the_same_table(pipeline: TrainingPipeline, spark: OfflineSettings) -> None:
     hostile_history(pipeline)
     pipeline.platform.aggregate()
     pipeline.extract()
@@ -74,8 +72,7 @@ def test_training_data_is_the_same_file_and_the_same_table(
         for engine in (DUCKDB, spark):
             result = transform(pipeline.lake, catalog, engine)
             assert result.kept > 10
-            pipeline.lake.download(PROCESSED_FILE, tmp_path / "rows")
-            digests[engine.offline_engine] = digest(tmp_path / "rows")
+            digests[engine.offline_engine] = digest(pipeline.processed())
         assert digests["spark"] == digests["duckdb"]
         loaded = load(pipeline.lake, catalog, spark)
         assert loaded.added > 0

@@ -13,7 +13,7 @@ from gourmetgram.lakehouse.schemas import NAMESPACE
 from gourmetgram.settings import OfflineSettings
 from gourmetgram.training_data.load import load
 from gourmetgram.training_data.table import TRAINING_TABLE
-from gourmetgram.training_data.transform import PROCESSED_FILE, transform
+from gourmetgram.training_data.transform import transform
 from tests.support.spark import own_server
 from tests.support.training_pipeline import TrainingPipeline
 
@@ -25,7 +25,7 @@ def test_a_killed_spark_server_leaves_file_and_table_as_they_were(
 ) -> None:
     image = pipeline.image(timedelta(days=2))
     pipeline.run()
-    file, snapshots = _file(pipeline), pipeline.snapshot_ids()
+    file, snapshots = pipeline.processed(), pipeline.snapshot_ids()
     newer = pipeline.image(timedelta(days=1))
     pipeline.platform.aggregate()
     pipeline.extract()
@@ -34,24 +34,18 @@ def test_a_killed_spark_server_leaves_file_and_table_as_they_were(
         for method in ("materialise", "batches"):
             with own_server() as (engine, server), _killed_at(method, server), pytest.raises(TransientError):
                 transform(pipeline.lake, catalog, engine)
-        assert (_file(pipeline), pipeline.snapshot_ids()) == (file, snapshots)
+        assert (pipeline.processed(), pipeline.snapshot_ids()) == (file, snapshots)
 
         transform(pipeline.lake, catalog, spark)
-        written = _file(pipeline)
+        written = pipeline.processed()
         with own_server() as (engine, server), _killed_at("batches", server), pytest.raises(TransientError):
             load(pipeline.lake, catalog, engine)
-        assert (_file(pipeline), pipeline.snapshot_ids()) == (written, snapshots)
+        assert (pipeline.processed(), pipeline.snapshot_ids()) == (written, snapshots)
 
         load(pipeline.lake, catalog, spark)
         # The client drops the temporary tables of a killed server, too.
         assert sorted(catalog.list_namespaces()) == sorted([(NAMESPACE,), (TRAINING_TABLE.split(".")[0],)])
     assert {image_id for image_id, _minutes in pipeline.rows()} == {image, newer}
-
-
-def _file(pipeline: TrainingPipeline) -> bytes:
-    path = pipeline.folder / "processed.parquet"
-    pipeline.lake.download(PROCESSED_FILE, path)
-    return path.read_bytes()
 
 
 @contextmanager

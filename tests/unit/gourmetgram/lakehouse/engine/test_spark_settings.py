@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from gourmetgram.errors import SettingsError, TransientError
+from gourmetgram.errors import TransientError
 from gourmetgram.lakehouse.catalog import catalog_properties
 from gourmetgram.lakehouse.engine.spark import CLIENT_LOG, session_settings, spark_session
 from gourmetgram.settings import IcebergSettings
@@ -32,9 +32,33 @@ def test_a_chain_of_providers_gives_no_key() -> None:
     assert found[f"{PREFIX}.s3.path-style-access"] == "false"
 
 
-def test_a_rest_catalog_is_refused_by_name() -> None:
-    with pytest.raises(SettingsError, match="a REST catalog is set"):
-        settings_for({f"{VARIABLE}TYPE": "rest", f"{VARIABLE}URI": "http://catalog:8181"})
+@pytest.mark.parametrize(
+    ("login", "expected"),
+    [
+        (
+            {"CREDENTIAL": "me:secret"},
+            {"credential": "me:secret", "scope": "catalog", "oauth2-server-uri": "https://lake/v1/oauth/tokens"},
+        ),
+        ({"TOKEN": "a-token"}, {"token": "a-token"}),
+        ({}, {}),
+    ],
+)
+def test_a_rest_catalog_gets_its_address_and_login(login: dict[str, str], expected: dict[str, str]) -> None:
+    place = {"TYPE": "rest", "URI": "https://lake", "WAREHOUSE": "s3://lake/tables"}
+    found = settings_for({f"{VARIABLE}{name}": value for name, value in {**place, **login}.items()})
+    own = {
+        name.removeprefix(f"{PREFIX}."): value
+        for name, value in found.items()
+        if name.startswith(f"{PREFIX}.") and not name.removeprefix(f"{PREFIX}.").startswith(("s3.", "client."))
+    }
+    assert own == {
+        "type": "rest",
+        "uri": "https://lake",
+        "warehouse": "s3://lake/tables",
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "cache-enabled": "false",
+        **expected,
+    }
 
 
 def test_a_dead_server_is_named_and_the_log_of_the_client_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
