@@ -93,9 +93,15 @@ def _command(home: Path, master: str, port: int, folder: Path) -> list[str]:
     arguments = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
     opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
     return [
-        *(java(), *opens, "-cp", f"{home}/jars/*", _SUBMIT),
+        *(*_ends_with_this_process(), java(), *opens, "-cp", f"{home}/jars/*", _SUBMIT),
         *("--class", _CLASS, "--master", master, *arguments, "spark-internal"),
     ]
+
+
+def _ends_with_this_process() -> list[str]:
+    """Command before that of a server: Linux ends the server when this process is killed. Empty on other systems."""
+    setpriv = which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -1,8 +1,14 @@
-"""A Spark driver that is killed: the tables stay as they were, nothing is left, and the next run succeeds."""
+"""A Spark driver that is killed: the tables stay as they were, nothing is left, and the next run succeeds.
 
+It also ends with the process that has started it.
+"""
+
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import ibis
@@ -113,3 +119,28 @@ def test_a_driver_killed_while_its_tasks_run_is_named(
         finally:
             killed.result()
     assert not scratch_namespaces(catalog)
+
+
+STARTER = """
+from gourmetgram.lakehouse.engine.spark_server import spark_address
+from tests.support.spark import LOCAL
+with spark_address(LOCAL) as address:
+    print(address, flush=True)
+    input()
+"""
+
+
+@pytest.mark.skipif(which("setpriv") is None, reason="only Linux ends a process with its parent")
+@pytest.mark.usefixtures("quick_spark")
+def test_a_server_ends_with_the_killed_process_that_has_started_it() -> None:
+    command = [sys.executable, "-c", STARTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline().startswith("sc://")
+        (server,) = psutil.Process(starter.pid).children()
+        starter.kill()
+    try:
+        server.wait(60)
+    finally:
+        if server.is_running():
+            server.kill()
