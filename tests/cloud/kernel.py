@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty
+from time import monotonic
 from typing import Any
 
 import nbformat
@@ -65,4 +67,23 @@ def started(folder: Path, environment: Mapping[str, str]) -> Iterator[Kernel]:
     empty: Any = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
     client = NotebookClient(empty, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
     with client.setup_kernel(env={**environment, "IPYTHONDIR": str(folder)}):
+        assert client.kc is not None
+        _look_every_second(client.kc.shell_channel)
         yield Kernel(client)
+
+
+def _look_every_second(channel: Any) -> None:
+    """Look for an answer each second: on a busy machine, pyzmq misses some until the timeout has passed."""
+    wait = channel.get_msg
+
+    async def get_msg(timeout: float) -> Any:  # noqa: ASYNC109 - signature of the library
+        end = monotonic() + timeout
+        while True:
+            left = end - monotonic()
+            try:
+                return await wait(timeout=min(1.0, max(0.0, left)))
+            except Empty:
+                if left <= 0:
+                    raise
+
+    channel.get_msg = get_msg
