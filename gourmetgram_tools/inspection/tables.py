@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from gourmetgram.duckdb_engine import duckdb_engine
 
-MEMORY_LIMIT: Final = "1GB"
-"""Memory limit of tables and queries; the rest goes to a temporary folder."""
+MEMORY_LIMIT: Final = "1.3GB"
+"""Memory limit of tables and queries; the rest goes to a temporary folder. The whole process stays below 2 GB."""
 
 _BATCH: Final = 20_000
 
