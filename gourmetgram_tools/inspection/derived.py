@@ -140,8 +140,8 @@ CREATE VIEW due AS
 SELECT records.* FROM records
 JOIN spans USING (topic, partition) JOIN lake_offsets USING (topic, partition)
 WHERE "offset" < least(next_offset, last_end);
--- Rows that the aggregated events must name, and those that they name: tables, because one query with both would not fit
--- into the memory. Views, the most of all events, name none.
+-- Rows that the aggregated events must name, and those that they name: tables, because one query with both would not
+-- fit into the memory. Views, the most of all events, name none.
 CREATE TABLE due_rows AS
 SELECT DISTINCT kind, row_id FROM due SEMI JOIN platform_rows USING (kind, row_id) WHERE row_id IS NOT NULL;
 CREATE TABLE lake_rows AS SELECT DISTINCT kind, row_id FROM lake_events WHERE row_id IS NOT NULL;
