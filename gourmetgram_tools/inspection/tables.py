@@ -11,7 +11,10 @@ import pyarrow as pa
 from gourmetgram.duckdb_engine import duckdb_engine
 
 MEMORY_LIMIT: Final = "1.3GB"
-"""Memory limit of tables and queries; the rest goes to a temporary folder. The whole process stays below 2 GB."""
+"""Memory limit of tables and queries; the rest goes to a temporary folder.
+
+Queries over 50 million events took 2 GB in all.
+"""
 
 _BATCH: Final = 20_000
 
